@@ -1,0 +1,127 @@
+"""Child processes of the sandbox: started with a log of their own, tied to their parent, stopped step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox import tether
+
+LOOPBACK = "127.0.0.1"
+TERM_WAIT_S = 10.0
+KILL_WAIT_S = 5.0
+LOG_TAIL_BYTES = 2_000
+
+
+class SandboxError(Exception):
+    """Something in the outside world cannot be had; the text says what, and which setting points elsewhere."""
+
+
+class PortTaken(SandboxError):
+    """A port that a part needs is in use."""
+
+    def __init__(self, part: str, port: int, setting: str) -> None:
+        super().__init__(
+            f"{part} needs port {port} on {LOOPBACK}, and something else is listening there. "
+            f"Stop that program, or choose another port with {setting}."
+        )
+        self.port = port
+
+
+class StartFailed(SandboxError):
+    """A part ended, or stayed silent, instead of getting ready."""
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free_port(port: int, *, part: str, setting: str) -> None:
+    """Raise PortTaken when `port` is in use. `part` and `setting` name the user and the way out in the message."""
+    with socket.socket() as probe:
+        # As servers do: connections in TIME_WAIT are no obstacle, a listener is.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise PortTaken(part, port, setting) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running process that this one started."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    log_path: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number when a signal ended it."""
+        return self.process.returncode
+
+    async def ended_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self.process.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, term_wait_s: float = TERM_WAIT_S) -> None:
+        """SIGTERM, then SIGKILL to what does not listen. Returns when it has ended; harmless when it had."""
+        for signal_number, wait_s in ((signal.SIGTERM, term_wait_s), (signal.SIGKILL, KILL_WAIT_S)):
+            if self.exit_code is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.send_signal(signal_number)
+            if await self.ended_within(wait_s):
+                return
+        raise SandboxError(f"{self.name} (pid {self.pid}) does not end, not even by SIGKILL")
+
+    def log_tail(self) -> str:
+        """The last lines it wrote, for messages about why it did not start."""
+        try:
+            return self.log_path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+
+async def start_child(
+    name: str,
+    argv: Sequence[str | Path],
+    *,
+    log_path: Path,
+    env: Mapping[str, str] | None = None,
+    at_parent_death: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Start `argv` (its first item a full path) with output appended to `log_path`.
+
+    It has a session of its own, so that Ctrl-C reaches only the launcher, which then stops its children in order; and it gets
+    `at_parent_death` should this process die. `env` replaces the environment when given.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(at_parent_death))]
+    with log_path.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *tethered,
+            *(str(part) for part in argv),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=asyncio.subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+    return Child(name, process, log_path)
