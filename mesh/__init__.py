@@ -1,0 +1,1 @@
+"""The runtime every service stands on. It knows no domain nouns and imports no service."""

@@ -1,0 +1,64 @@
+"""What the contracts say about their methods: who may call, how long a call may take, whether it may be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from satreel.mesh.v1 import access_pb2
+
+TIMEOUT_S_DEFAULT = 5.0
+
+_MethodOptions = descriptor_pb2.MethodOptions
+_REPEATABLE = (_MethodOptions.NO_SIDE_EFFECTS, _MethodOptions.IDEMPOTENT)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodContract:
+    """One method as its contract describes it; `access` None means that nobody may call it."""
+
+    service: str
+    name: str
+    access: access_pb2.Access | None
+    repeatable: bool
+    timeout_s: float
+    streams: bool
+
+    @property
+    def path(self) -> str:
+        """The method as gRPC names it, "/satreel.ledger.v1.LedgerService/GetRound"."""
+        return f"/{self.service}/{self.name}"
+
+
+@cache
+def service_methods(service: str) -> tuple[MethodContract, ...]:
+    """All methods of a service by its full name. Raises KeyError when no such contract is loaded."""
+    found: ServiceDescriptor = descriptor_pool.Default().FindServiceByName(service)
+    return tuple(_read(method) for method in found.methods)
+
+
+@cache
+def method(path: str) -> MethodContract:
+    """One method by its gRPC path. Raises KeyError when no loaded contract has it."""
+    service, _, name = path.removeprefix("/").partition("/")
+    return next((found for found in service_methods(service) if found.name == name), None) or _unknown(path)
+
+
+def _unknown(path: str) -> MethodContract:
+    raise KeyError(f"no contract has the method {path}")
+
+
+def _read(method: MethodDescriptor) -> MethodContract:
+    options = method.GetOptions()
+    access = options.Extensions[access_pb2.access] if options.HasExtension(access_pb2.access) else None
+    timeout_ms = access.timeout_ms if access is not None else 0
+    return MethodContract(
+        service=method.containing_service.full_name,
+        name=method.name,
+        access=access,
+        repeatable=options.idempotency_level in _REPEATABLE,
+        timeout_s=timeout_ms / 1000 if timeout_ms else TIMEOUT_S_DEFAULT,
+        streams=method.client_streaming or method.server_streaming,
+    )

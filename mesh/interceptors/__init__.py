@@ -1,0 +1,1 @@
+"""What the server does around every call: one small part per concern."""
