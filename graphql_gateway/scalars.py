@@ -1,0 +1,65 @@
+"""Scalars of the schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import strawberry
+from google.protobuf.timestamp_pb2 import Timestamp
+
+INT64_MAX = 2**63 - 1
+JS_SAFE_MAX = 2**53 - 1
+
+Sats = NewType("Sats", int)
+Long = NewType("Long", int)
+
+
+def _serialize_whole(value: int) -> int:
+    if not -JS_SAFE_MAX <= value <= JS_SAFE_MAX:
+        raise ValueError("a number beyond 2^53 cannot be shown exactly")
+    return int(value)
+
+
+def _parse_whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= JS_SAFE_MAX:
+        raise ValueError("must be a whole number from 0 to 9007199254740991")
+    return value
+
+
+def _serialize_time(value: Timestamp | datetime) -> str:
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _parse_time(value: object) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("must be a time like 2026-01-31T12:00:00Z") from None
+    if parsed.tzinfo is None:
+        raise ValueError("must name its time zone, for example by a Z at the end")
+    return parsed
+
+
+SCALARS: dict[Any, Any] = {
+    Sats: strawberry.scalar(
+        name="Sats",
+        description="Whole satoshis, as a JSON number: all coins that there will ever be fit into 2^53.",
+        serialize=_serialize_whole,
+        parse_value=_parse_whole,
+    ),
+    Long: strawberry.scalar(
+        name="Long",
+        description="A whole number that may exceed 32 bits, at most 2^53 - 1, as a JSON number.",
+        serialize=_serialize_whole,
+        parse_value=_parse_whole,
+    ),
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A time as RFC 3339 text in UTC, e.g. 2026-01-31T12:00:00.250Z.",
+        serialize=_serialize_time,
+        parse_value=_parse_time,
+    ),
+}
