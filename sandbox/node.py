@@ -21,8 +21,8 @@ PROBE_TIMEOUT_S = 5.0
 RPC_WARMING_UP = -28
 RPC_USER = "satreel"
 
-# Fees, limits and addresses as a BSV miner sets them today; `minminingtxfee` is 100 sat/kB, and with less set the node would
-# accept transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down.
+# Limits as a BSV miner sets them today. `minminingtxfee` is 100 sat/kB; with less set the node would take
+# transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down.
 CONFIG = """\
 regtest=1
 server=1
@@ -95,12 +95,20 @@ def _password(data_dir: Path) -> str:
     return path.read_text()
 
 
-def _write_config(path: Path, password: str, ports: NodePorts) -> None:
+def _prepare(data_dir: Path, ports: NodePorts) -> tuple[Path, str]:
+    """The configuration file and the password, both for the owner's eyes only."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    config, password = data_dir.resolve() / "node.conf", _password(data_dir)
     text = CONFIG.format(
         user=RPC_USER, password=password, host=LOOPBACK, rpc_port=ports.rpc, zmq_port=ports.zmq
     )
-    path.touch(mode=0o600)
-    path.write_text(text)
+    config.touch(mode=0o600)
+    config.write_text(text)
+    return config, password
+
+
+def _silent(_line: str) -> None:
+    """Progress that nobody watches."""
 
 
 async def start_node(
@@ -109,7 +117,7 @@ async def start_node(
     *,
     binaries: NodeBinaries | None = None,
     bin_dir: Path = DEFAULT_BIN_DIR,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = _silent,
 ) -> BsvNode:
     """Start bitcoind on `data_dir` (made when missing, continued when not) and wait until it answers.
 
@@ -119,13 +127,10 @@ async def start_node(
     require_free_port(ports.rpc, part="The BSV node (RPC)", setting="SATREEL_SANDBOX_NODE_RPC_PORT")
     require_free_port(ports.zmq, part="The BSV node (ZMQ)", setting="SATREEL_SANDBOX_NODE_ZMQ_PORT")
     programs = await asyncio.to_thread(node_binaries, bin_dir) if binaries is None else binaries
-    data_dir.mkdir(parents=True, exist_ok=True)
-    data_dir = data_dir.resolve()
-    config, password = data_dir / "node.conf", _password(data_dir)
-    _write_config(config, password, ports)
+    config, password = _prepare(data_dir, ports)
     child = await start_child(
         "bitcoind",
-        [programs.bitcoind, f"-conf={config}", f"-datadir={data_dir}"],
+        [programs.bitcoind, f"-conf={config}", f"-datadir={config.parent}"],
         log_path=data_dir / "node.log",
     )
     url = f"http://{RPC_USER}:{password}@{LOOPBACK}:{ports.rpc}"
@@ -160,7 +165,6 @@ async def _until_ready(child: Child, rpc: NodeRpc, progress: Callable[[str], Non
             raise StartFailed(f"bitcoind ended with code {child.exit_code}:\n{child.log_tail()}")
         try:
             await rpc.call("getblockchaininfo", timeout_s=PROBE_TIMEOUT_S)
-            return
         except NodeRefused as refusal:
             if refusal.code != RPC_WARMING_UP:
                 raise
@@ -169,5 +173,7 @@ async def _until_ready(child: Child, rpc: NodeRpc, progress: Callable[[str], Non
                 progress(f"BSV node: {stage}")
         except NodeUnreachable:
             pass  # not listening yet
+        else:
+            return
         await asyncio.sleep(POLL_S)
     raise StartFailed(f"bitcoind does not answer after {START_TIMEOUT_S:.0f} s:\n{child.log_tail()}")

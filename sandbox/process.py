@@ -1,4 +1,4 @@
-"""Child processes of the sandbox: started with a log of their own, tied to their parent, stopped step by step."""
+"""Child processes of the sandbox: each with its own log, tied to its parent, stopped step by step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG_TAIL_BYTES = 2_000
 
 
 class SandboxError(Exception):
-    """Something in the outside world cannot be had; the text says what, and which setting points elsewhere."""
+    """Something in the outside world cannot be had; the text says what, and which setting helps."""
 
 
 class PortTaken(SandboxError):
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def require_free_port(port: int, *, part: str, setting: str) -> None:
-    """Raise PortTaken when `port` is in use. `part` and `setting` name the user and the way out in the message."""
+    """Raise PortTaken when `port` is in use; its message names `part`, who needs it, and `setting`."""
     with socket.socket() as probe:
         # As servers do: connections in TIME_WAIT are no obstacle, a listener is.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,6 +67,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Of the program itself: the tether has become it."""
         return self.process.pid
 
     @property
@@ -75,6 +76,7 @@ class Child:
         return self.process.returncode
 
     async def ended_within(self, seconds: float) -> bool:
+        """Whether it has ended by then; it is not touched."""
         try:
             await asyncio.wait_for(self.process.wait(), seconds)
         except TimeoutError:
@@ -109,8 +111,8 @@ async def start_child(
 ) -> Child:
     """Start `argv` (its first item a full path) with output appended to `log_path`.
 
-    It has a session of its own, so that Ctrl-C reaches only the launcher, which then stops its children in order; and it gets
-    `at_parent_death` should this process die. `env` replaces the environment when given.
+    It has a session of its own, so that Ctrl-C reaches only the launcher, which then stops its children in
+    order; and it gets `at_parent_death` should this process die. `env` replaces the environment when given.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(at_parent_death))]
@@ -125,3 +127,12 @@ async def start_child(
             start_new_session=True,
         )
     return Child(name, process, log_path)
+
+
+async def stop_signal() -> None:
+    """Return at the first SIGTERM or SIGINT."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, asked.set)
+    await asked.wait()

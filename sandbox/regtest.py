@@ -37,6 +37,7 @@ class Regtest:
         self._faucet = asyncio.Lock()
 
     async def height(self) -> int:
+        """Number of the best block; the genesis block is 0."""
         return await self.rpc.integer("getblockcount")
 
     async def tip(self) -> str:

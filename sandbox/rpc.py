@@ -29,7 +29,7 @@ class NodeRefused(RpcError):
 
 
 class NodeUnreachable(RpcError):
-    """No answer: not listening, cut off, or not speaking JSON-RPC. The call may or may not have had its effect."""
+    """No answer that can be read: whether the call had its effect is unknown."""
 
 
 class NodeTimedOut(NodeUnreachable):

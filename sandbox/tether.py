@@ -2,10 +2,10 @@
 
     python -I -S tether.py <parent pid> <signal number> <command> [argument…]
 
-It asks the kernel for a signal at the parent's death (PR_SET_PDEATHSIG, which survives exec) and becomes the command: no
-process more, and no code run between fork and exec of a program that has threads. Linux only; elsewhere it just execs.
-The kernel means the *thread* that forked, so start from one that lives as long as the program: the event loop's.
-Standard library only, because it runs without site-packages.
+It asks the kernel for a signal at the parent's death (PR_SET_PDEATHSIG, which outlives exec) and becomes the
+command: no process more, and no code run between fork and exec of a program that has threads. Linux only;
+elsewhere it just execs. The kernel means the *thread* that forked, so start from one that lives as long as
+the program: the event loop's. Standard library only: it runs without site-packages.
 """
 
 import ctypes
@@ -27,4 +27,4 @@ def die_with_parent(parent_pid: int, signal_number: int) -> None:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]), int(sys.argv[2]))
-    os.execv(sys.argv[3], sys.argv[3:])
+    os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 - the caller's own command, no shell wanted

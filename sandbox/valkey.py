@@ -30,7 +30,13 @@ class Valkey:
     started_in_s: float
 
     async def stop(self) -> None:
+        """End it; harmless when it has ended."""
         await self.child.stop()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
 
 
 async def start_valkey(
@@ -38,16 +44,16 @@ async def start_valkey(
 ) -> Valkey:
     """Start Valkey and wait until it answers. Nothing is kept: what matters never lives here.
 
-    When memory is full, writes fail instead of silently losing queued jobs. Raises PortTaken, UnsupportedPlatform, StartFailed.
+    When memory is full, writes fail instead of silently losing queued jobs.
+    Raises PortTaken, UnsupportedPlatform or StartFailed.
     """
     begun = time.monotonic()
     require_free_port(port, part="Valkey", setting="SATREEL_SANDBOX_VALKEY_PORT")
-    data_dir.mkdir(parents=True, exist_ok=True)
     child = await start_child(
         "valkey",
         [
             program or valkey_binary(),
-            *("--bind", LOOPBACK, "--port", str(port), "--dir", str(data_dir.resolve())),
+            *("--bind", LOOPBACK, "--port", str(port), "--dir", str(_made(data_dir))),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", "--databases", "16"),
             *("--maxmemory", f"{memory_mb}mb", "--maxmemory-policy", "noeviction"),
         ],

@@ -1,0 +1,1 @@
+"""A stand-in for AITubo: its HTTP job protocol, and films that it really renders."""

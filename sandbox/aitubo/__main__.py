@@ -1,0 +1,31 @@
+"""`python -m sandbox.aitubo`: the stand-in as a process; `--help` lists its settings."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from sandbox.aitubo.config import AituboSettings
+from sandbox.aitubo.server import running_aitubo
+from sandbox.process import SandboxError, stop_signal
+
+
+async def serve(settings: AituboSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    async with running_aitubo(settings) as url:
+        print(f"AITubo stand-in at {url}", flush=True)
+        await stop_signal()
+
+
+def main() -> None:
+    """Read the settings from arguments and environment, and serve."""
+    try:
+        asyncio.run(serve(CliApp.run(AituboSettings)))
+    except (SandboxError, ValidationError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
