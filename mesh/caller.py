@@ -1,4 +1,4 @@
-"""Who is calling: known inside a call after the server's interceptors have checked it, and passed on by channels."""
+"""Who is calling: checked by the server's interceptors, known inside the call, passed on by channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the contracts say about their methods: who may call, how long a call may take, whether it may be repeated."""
+"""What contracts say about their methods: who may call, how long it may take, whether it may be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much time is left: gRPC does not hand a call's deadline to the calls made on its behalf, so this does."""
+"""How much time is left: gRPC does not hand a call's deadline on to calls made on its behalf; this does."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
 """The one error that crosses everything: a gRPC code, a reason that a program can tell apart, and details.
 
-Domain code raises subclasses of `Failure`; the server renders them as google.rpc.Status with an ErrorInfo; a client
-gets them back as `RemoteFailure`; the gateway renders them as GraphQL errors. Nothing here imports gRPC.
+Domain code raises subclasses of `Failure`; the server renders them as google.rpc.Status with an ErrorInfo;
+a client gets them back as `RemoteFailure`; the gateway renders them as GraphQL errors. Nothing here imports
+gRPC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Code(StrEnum):
@@ -31,15 +33,23 @@ class Code(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
+class FieldViolation(NamedTuple):
+    """One field of a request that breaks a rule."""
+
+    field: str
+    description: str
+
+
 class Failure(Exception):  # noqa: N818 - a failure is an answer, as much as a result is
     """Something expected went wrong; subclasses say what, with `code` and `reason`.
 
-    `message` is for people (default: the first line of the subclass's docstring), `metadata` for programs; both
-    reach the caller, so neither may hold a secret.
+    `message` is for people (default: the first line of the subclass's docstring), `metadata` for programs;
+    both reach the caller, so neither may hold a secret.
     """
 
     code: Code = Code.INTERNAL
     reason: str = "INTERNAL"
+    violations: tuple[FieldViolation, ...] = ()
 
     def __init__(self, message: str = "", **metadata: object) -> None:
         self.message = message or (type(self).__doc__ or self.reason).partition("\n")[0]
@@ -52,6 +62,12 @@ class InvalidArgument(Failure):
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
+
+    def __init__(
+        self, message: str = "", *, violations: Sequence[FieldViolation] = (), **metadata: object
+    ) -> None:
+        super().__init__(message, **metadata)
+        self.violations = tuple(violations)
 
 
 class NotFound(Failure):
@@ -139,9 +155,9 @@ OUTCOME_UNKNOWN = frozenset(
 class RemoteFailure(Failure):
     """Another service answered a call with a failure, or did not answer.
 
-    `domain` names the service that failed ("satreel.ledger"); `reason` is its reason, or the code's name when the
-    failure came from the transport. Left uncaught in a servicer, it is passed on to the caller as it is, unless
-    it tells of a fault of ours (`is_fault`).
+    `domain` names the service that failed ("satreel.ledger"); `reason` is its reason, or the code's name when
+    the failure came from the transport. Left uncaught in a servicer, it is passed on to the caller as it is,
+    unless it tells of a fault of ours (`is_fault`).
     """
 
     def __init__(
@@ -153,6 +169,7 @@ class RemoteFailure(Failure):
         domain: str = "",
         method: str = "",
         metadata: Mapping[str, str] | None = None,
+        violations: Sequence[FieldViolation] = (),
     ) -> None:
         super().__init__(message or reason)
         self.code = code
@@ -160,6 +177,7 @@ class RemoteFailure(Failure):
         self.domain = domain
         self.method = method
         self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
 
     def __str__(self) -> str:
         return f"{self.method} {self.code} {self.reason}: {self.message}"

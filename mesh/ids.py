@@ -1,4 +1,4 @@
-"""Ids are UUIDv7 texts in lower case: whoever creates a thing makes its id, and ids sort by the time they were made."""
+"""Ids are UUIDv7 texts in lower case: whoever creates a thing makes its id; ids sort by time."""
 
 from __future__ import annotations
 

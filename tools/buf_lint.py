@@ -1,6 +1,7 @@
 """Lints the contracts with buf, offline: buf reads the descriptor set that protogen made, comments included.
 
-`python tools/buf_lint.py` lints; with `--against FILE` it also refuses what breaks callers of an older descriptor set.
+`python tools/buf_lint.py` lints; with `--against FILE` it also refuses what breaks callers of an older
+descriptor set.
 """
 
 from __future__ import annotations

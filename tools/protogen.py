@@ -1,7 +1,7 @@
 """Makes gen/ from protos/: Python messages, gRPC stubs, their types, and one descriptor set of all contracts.
 
-`python tools/protogen.py` does nothing when no input changed. Several runs at once are safe: one works, the others
-wait, and every file appears whole; files that did not change keep their time stamp and so their caches.
+`python tools/protogen.py` does nothing when no input changed. Several runs at once are safe: one works, the
+others wait, and every file appears whole; files that did not change keep their time stamp, so their caches.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import google.rpc
 import grpc_tools
 from google.protobuf import descriptor_pb2
+from protovalidate._gen.buf.validate import validate_pb
 
 ROOT = Path(__file__).resolve().parent.parent
 GEN = ROOT / "gen"
@@ -50,9 +50,8 @@ def fingerprint() -> str:
 
 def write_validate_descriptor(target: Path) -> None:
     """Rebuilds buf/validate/validate.proto, which protovalidate ships only as a compiled descriptor."""
-    from protovalidate._gen.buf.validate import validate_pb  # no public way to it: the wheel has no .proto
-
-    rules = descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
+    # There is no public way to it.
+    rules = descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())  # noqa: SLF001
     target.write_bytes(descriptor_pb2.FileDescriptorSet(file=[rules]).SerializeToString())
 
 
@@ -71,7 +70,8 @@ def compile_into(out: Path, validate: Path) -> None:
     scripts = Path(sys.executable).parent
     paths = [f"-I{path}" for path in (*SOURCE_ROOTS, *PROTO_PATHS) if path.is_dir()]
     sources = {
-        root: [str(source.relative_to(root)) for source in sorted(root.rglob("*.proto"))] for root in SOURCE_ROOTS
+        root: [str(source.relative_to(root)) for source in sorted(root.rglob("*.proto"))]
+        for root in SOURCE_ROOTS
     }
     inputs = [f"--descriptor_set_in={validate}", *paths]
     everything = [name for names in sources.values() for name in names]
@@ -108,7 +108,7 @@ def drop_empty_stubs(out: Path) -> None:
 
 
 def publish(fresh: Path, target: Path) -> int:
-    """Moves what changed from `fresh` over `target`, file by file, and removes what is gone. Answers the changes."""
+    """Moves what changed over `target`, file by file, and removes what is gone; answers how many changed."""
     changes = 0
     wanted = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
     for name in sorted(wanted):
@@ -116,7 +116,7 @@ def publish(fresh: Path, target: Path) -> int:
         if old.is_file() and old.read_bytes() == new.read_bytes():
             continue
         old.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(new, old)
+        new.replace(old)
         changes += 1
     stale = [path for package in target.glob("[!.]*/") for path in package.rglob("*_pb2*.py*")]
     for path in stale:

@@ -1,0 +1,269 @@
+"""Channels to other services: health-checked round robin, retries of what may be repeated, deadlines, identity.
+
+Stubs work on them as on any gRPC channel, with these differences. A call ends with the current call's deadline, or
+earlier by the `timeout=` given or else the contract's (a stream has no time of its own unless given one). The user
+token and the trace are sent along. Failures arrive as `mesh.errors.RemoteFailure`. A stub whose answer is a single
+message gives a plain coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import grpc
+from opentelemetry.trace import SpanKind, StatusCode
+
+from mesh import caller, contracts, deadlines, telemetry, tls
+from mesh.config import MESSAGE_BYTES_MAX
+from mesh.contracts import MethodContract
+from mesh.errors import OUTCOME_UNKNOWN, Code, DeadlineExceeded, RemoteFailure
+from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
+from mesh.status import from_rpc_error
+
+ATTEMPTS_MAX = 4
+_RETRY = {
+    "maxAttempts": ATTEMPTS_MAX,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+# A smaller budget loses calls when one host of three is bad.
+_RETRY_BUDGET = {"maxTokens": 100, "tokenRatio": 0.5}
+
+_duration = telemetry.meter.create_histogram(
+    "rpc.client.duration", unit="s", description="Time a call to another service took."
+)
+
+
+def service_of(peer: str) -> str:
+    """The gRPC service of a peer: "satreel.ledger.v1.LedgerService" of "ledger"."""
+    return f"satreel.{peer}.v1.{peer.capitalize()}Service"
+
+
+def target_of(addresses: str) -> str:
+    """The gRPC target of "HOST:PORT[,HOST:PORT…]": several must be numeric, a single one may be a name.
+
+    Raises ValueError for several names: give one DNS name that has several addresses instead.
+    """
+    found = [address.strip().replace("localhost:", "127.0.0.1:") for address in addresses.split(",")]
+    if all(_is_ipv4(address) for address in found):
+        return "ipv4:" + ",".join(found)
+    if len(found) == 1:
+        return f"dns:///{found[0]}"
+    raise ValueError(f"several addresses must be IPv4 ones: {addresses}")
+
+
+def service_config(service: str) -> dict[str, Any]:
+    """gRPC's service config, made from the contract."""
+    repeatable = [
+        {"service": found.service, "method": found.name}
+        for found in contracts.service_methods(service)
+        if found.repeatable
+    ]
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": service},
+        "retryThrottling": _RETRY_BUDGET,
+        "methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}] if repeatable else [],
+    }
+
+
+def connect(
+    *,
+    me: str,
+    peer: str,
+    addresses: str,
+    tls_dir: Path | None,
+    service: str | None = None,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
+) -> MeshChannel:
+    """A channel on which `me` calls `peer`.
+
+    The stubs of the peer's gRPC service must be imported before (KeyError otherwise): retries are made from it.
+    """
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(service_config(service or service_of(peer)))),
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        # Otherwise channels of one process to one address are one connection, whatever their identity.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    target = target_of(addresses)
+    if tls_dir is None:
+        return MeshChannel(grpc.aio.insecure_channel(target, options=options), claimed_service=me)
+    options.append(("grpc.ssl_target_name_override", tls.host_name(peer)))
+    return MeshChannel(grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options))
+
+
+class MeshChannel(grpc.aio.Channel):
+    """A gRPC channel that adds to every call what the mesh adds."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, claimed_service: str = "") -> None:
+        self._channel = channel
+        self._own_metadata = [(CLAIMED_SERVICE_KEY, claimed_service)] if claimed_service else []
+
+    def unary_unary(self, method: str, *codec: Any, **options: Any) -> Any:
+        """A callable for one method, as the generated stubs ask for it."""
+        return self._answering_once(method, self._channel.unary_unary(method, *codec, **options))
+
+    def stream_unary(self, method: str, *codec: Any, **options: Any) -> Any:
+        """A callable for one method, as the generated stubs ask for it."""
+        return self._answering_once(method, self._channel.stream_unary(method, *codec, **options))
+
+    def unary_stream(self, method: str, *codec: Any, **options: Any) -> Any:
+        """A callable for one method, as the generated stubs ask for it."""
+        return self._answering_many(method, self._channel.unary_stream(method, *codec, **options))
+
+    def stream_stream(self, method: str, *codec: Any, **options: Any) -> Any:
+        """A callable for one method, as the generated stubs ask for it."""
+        return self._answering_many(method, self._channel.stream_stream(method, *codec, **options))
+
+    def _answering_once(self, path: str, start: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        contract = contracts.method(path)
+
+        async def call(requests: Any = None, *, timeout: float | None = None) -> Any:
+            timeout_s = _time_given_s(contract.timeout_s if timeout is None else timeout)
+            with _measured(contract):
+                try:
+                    return await start(
+                        requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True
+                    )
+                except grpc.aio.AioRpcError as error:
+                    raise from_rpc_error(error, method=path) from None
+
+        return call
+
+    def _answering_many(self, path: str, start: Callable[..., Any]) -> Callable[..., ResponseStream]:
+        def call(requests: Any = None, *, timeout: float | None = None) -> ResponseStream:
+            timeout_s = _time_given_s(timeout)
+            started = start(requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True)
+            return ResponseStream(started, path)
+
+        return call
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        metadata = list(self._own_metadata)
+        if token := caller.user_token():
+            metadata.append((USER_TOKEN_KEY, token))
+        carrier: dict[str, str] = {}
+        telemetry.PROPAGATOR.inject(carrier)
+        metadata.extend(carrier.items())
+        return metadata
+
+    async def close(self, grace: float | None = None) -> None:
+        """Ends all calls, after `grace` seconds at most."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """How the connection is."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Returns when the connection is in another state."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Returns when a server is connected and serving."""
+        await self._channel.channel_ready()
+
+    async def __aenter__(self) -> MeshChannel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class ResponseStream:
+    """A running call that answers with a stream; ending the iteration early cancels it."""
+
+    def __init__(self, call: Any, path: str) -> None:
+        self._call = call
+        self._path = path
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, method=self._path) from None
+        finally:
+            self._call.cancel()
+
+    async def read(self) -> Any:
+        """The next response, or grpc.aio.EOF."""
+        try:
+            return await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, method=self._path) from None
+
+    async def write(self, request: Any) -> None:
+        """Sends a request on a stream whose requests were not given as an iterable."""
+        try:
+            await self._call.write(request)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, method=self._path) from None
+
+    async def done_writing(self) -> None:
+        """Says that no more requests come."""
+        await self._call.done_writing()
+
+    def cancel(self) -> bool:
+        """Ends the call."""
+        return bool(self._call.cancel())
+
+
+@contextmanager
+def _measured(contract: MethodContract) -> Iterator[None]:
+    began, code = time.perf_counter(), "OK"
+    attributes = {"rpc.service": contract.service, "rpc.method": contract.name}
+    with telemetry.tracer.start_as_current_span(
+        contract.path,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except RemoteFailure as failure:
+            code = failure.code
+            raise
+        except asyncio.CancelledError:
+            code = Code.CANCELLED
+            raise
+        finally:
+            span.set_attribute("rpc.grpc.status_code", code)
+            if code in OUTCOME_UNKNOWN:
+                span.set_status(StatusCode.ERROR)
+            _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": code})
+
+
+def _time_given_s(timeout_s: float | None) -> float | None:
+    """The nearer of the given time and what is left of the current call's. Raises DeadlineExceeded at none."""
+    left_s = deadlines.remaining_s()
+    if left_s is not None and left_s <= 0:
+        raise DeadlineExceeded
+    times_s = [time_s for time_s in (timeout_s, left_s) if time_s is not None]
+    return min(times_s, default=None)
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        IPv4Address(address.rpartition(":")[0])
+    except ValueError:
+        return False
+    return True

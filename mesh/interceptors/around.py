@@ -1,0 +1,99 @@
+"""Parts that run around a whole call: telemetry, failures, overload."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from asyncio import CancelledError
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from opentelemetry.trace import SpanKind, StatusCode
+
+from mesh import logs, telemetry
+from mesh.errors import Code, Failure, Overloaded, RemoteFailure
+from mesh.interceptors.pipeline import IncomingCall
+from mesh.status import domain_of, to_status
+
+log = logs.logger(__name__)
+
+_duration = telemetry.meter.create_histogram(
+    "rpc.server.duration", unit="s", description="Time from the arrival of a call to its end."
+)
+
+
+class Internal(Failure):
+    """Something went wrong inside the service; the error id finds it in the logs."""
+
+
+@asynccontextmanager
+async def measured(call: IncomingCall) -> AsyncIterator[None]:
+    """A span that joins the caller's trace, and the call's duration by method and code."""
+    began = time.perf_counter()
+    attributes = {"rpc.service": call.contract.service, "rpc.method": call.contract.name}
+    carrier = {"traceparent": str(call.metadata.get("traceparent", ""))}
+    with telemetry.tracer.start_as_current_span(
+        call.contract.path,
+        context=telemetry.PROPAGATOR.extract(carrier),
+        kind=SpanKind.SERVER,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except CancelledError:
+            call.code = Code.CANCELLED
+            raise
+        finally:
+            span.set_attribute("rpc.grpc.status_code", call.code)
+            if call.code in (Code.INTERNAL, Code.UNKNOWN):
+                span.set_status(StatusCode.ERROR)
+            _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": call.code})
+
+
+@asynccontextmanager
+async def failures_rendered(call: IncomingCall) -> AsyncIterator[None]:
+    """Ends the call with google.rpc.Status for a Failure, and with a masked INTERNAL for anything else."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        call.code = Code.UNKNOWN
+        raise
+    except Exception as problem:
+        failure = _as_failure(problem, call)
+        call.code = failure.code
+        status = to_status(failure, domain=domain_of(call.contract.service))
+        await call.context.abort_with_status(status)
+
+
+def _as_failure(problem: Exception, call: IncomingCall) -> Failure:
+    # A task group wraps what its tasks raise, even if it is one thing.
+    while isinstance(problem, ExceptionGroup) and len(problem.exceptions) == 1:
+        problem = problem.exceptions[0]
+    if isinstance(problem, Failure) and not (isinstance(problem, RemoteFailure) and problem.is_fault):
+        return problem
+    error_id = secrets.token_hex(8)
+    log.error("call failed", method=call.contract.path, error_id=error_id, exc_info=problem)
+    return Internal(error_id=error_id)
+
+
+class Bounds:
+    """Refuses calls beyond a number that run at once; streams, which live long, are counted apart."""
+
+    def __init__(self, *, calls_max: int, streams_max: int) -> None:
+        self._limits = {False: calls_max, True: streams_max}
+        self._running = {False: 0, True: 0}
+
+    @asynccontextmanager
+    async def __call__(self, call: IncomingCall) -> AsyncIterator[None]:
+        """Counts the call while it runs. Raises Overloaded."""
+        streams = call.contract.streams
+        if self._running[streams] >= self._limits[streams]:
+            raise Overloaded
+        self._running[streams] += 1
+        try:
+            yield
+        finally:
+            self._running[streams] -= 1

@@ -1,0 +1,118 @@
+"""One gRPC interceptor that runs all parts, so that each part is written once for the four kinds of calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+
+from mesh import contracts
+from mesh.caller import NOBODY, Caller
+from mesh.contracts import MethodContract
+
+EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+@dataclass(slots=True)
+class IncomingCall:
+    """A call on its way in, as far as the parts before have got with it."""
+
+    contract: MethodContract
+    context: Context
+    metadata: Mapping[str, str | bytes]
+    caller: Caller = NOBODY
+    code: str = field(default="OK")
+
+
+# Runs around the whole call, until its last response is sent.
+Around: TypeAlias = Callable[[IncomingCall], AbstractAsyncContextManager[None]]
+# Runs once before the servicer; raises a Failure to refuse the call.
+Guard: TypeAlias = Callable[[IncomingCall], None]
+# Runs on every request message; raises a Failure to refuse it.
+Check: TypeAlias = Callable[[Message], None]
+
+
+class Pipeline(grpc.aio.ServerInterceptor):
+    """Runs `arounds`, then `guards`, then the servicer, with `check` on every request message."""
+
+    def __init__(self, arounds: Sequence[Around], guards: Sequence[Guard], check: Check) -> None:
+        self._arounds = tuple(arounds)
+        self._guards = tuple(guards)
+        self._check = check
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wraps the servicer's method, once per method."""
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or path.startswith(EXEMPT):
+            return handler
+        wrapped = self._wrapped[path] = self._wrap(handler, contracts.method(path))
+        return wrapped
+
+    @asynccontextmanager
+    async def _entered(self, contract: MethodContract, context: Context) -> AsyncIterator[None]:
+        call = IncomingCall(contract, context, dict(context.invocation_metadata() or ()))
+        async with AsyncExitStack() as stack:
+            for around in self._arounds:
+                await stack.enter_async_context(around(call))
+            for guard in self._guards:
+                guard(call)
+            yield
+
+    async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._check(request)
+            yield request
+
+    def _wrap(self, handler: Handler, contract: MethodContract) -> Handler:
+        make = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, self._unary, handler.unary_unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, self._streaming, handler.unary_stream),
+            (True, False): (grpc.stream_unary_rpc_method_handler, self._unary, handler.stream_unary),
+            (True, True): (grpc.stream_stream_rpc_method_handler, self._streaming, handler.stream_stream),
+        }
+        factory, wrapper, behaviour = make[bool(handler.request_streaming), bool(handler.response_streaming)]
+        wrapped: Handler = factory(
+            wrapper(behaviour, contract, bool(handler.request_streaming)),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+        return wrapped
+
+    def _unary(self, behaviour: Any, contract: MethodContract, streams_in: bool) -> Any:
+        async def serve(request: Any, context: Context) -> Any:
+            async with self._entered(contract, context):
+                if streams_in:
+                    return await behaviour(self._checked(request), context)
+                self._check(request)
+                return await behaviour(request, context)
+
+        return serve
+
+    def _streaming(self, behaviour: Any, contract: MethodContract, streams_in: bool) -> Any:
+        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._entered(contract, context):
+                if streams_in:
+                    request = self._checked(request)
+                else:
+                    self._check(request)
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+        return serve

@@ -1,0 +1,190 @@
+"""What a composition root stands on: logs, telemetry, channels, Redis, the server and supervised background work.
+
+async def main(settings: LedgerSettings) -> None:
+    async with Runtime(settings) as runtime:
+        ...
+        await runtime.serve()
+
+if __name__ == "__main__":
+    run(LedgerSettings, main)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import Context
+from functools import partial
+from typing import Any, TypeVar
+
+import redis.asyncio
+import uvloop
+
+from mesh import config, logs, telemetry
+from mesh.channel import MeshChannel, connect
+from mesh.clock import Clock, SystemClock
+from mesh.config import MeshSettings
+from mesh.server import Health, MeshServer
+
+log = logs.logger(__name__)
+
+Settings = TypeVar("Settings", bound=MeshSettings)
+Resource = TypeVar("Resource")
+Servicer = TypeVar("Servicer")
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+REDIS_TIMEOUT_S = 5.0
+REDIS_CONNECTIONS_MAX = 128
+
+
+def run(settings_class: type[Settings], main: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """The whole of a service's `__main__`: reads settings, sets up logs, runs `main` on uvloop.
+
+    Exits with 0 after SIGTERM or SIGINT, 1 after a crash (which it logs), 2 on wrong settings.
+    """
+    settings = config.load(settings_class)
+    logs.configure(service=settings.service, level=settings.log_level, as_json=settings.log_format == "json")
+    try:
+        uvloop.run(main(settings))
+    except (Exception, asyncio.CancelledError) as problem:
+        log.exception("crashed")
+        raise SystemExit(1) from problem
+
+
+class Runtime:
+    """The running process of one service. Enter it, hand it what should run, then `serve`.
+
+    Resources are closed in reverse order of their opening, after the server has drained and background work ended.
+    """
+
+    def __init__(self, settings: MeshSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self._resources = AsyncExitStack()
+        self._channels: dict[tuple[str, str | None], MeshChannel] = {}
+        self._redis: redis.asyncio.Redis | None = None
+        self._work: list[tuple[str, Work]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Runtime:
+        exporters = telemetry.start(
+            service=self.settings.service,
+            instance=f"{socket.gethostname()}/{self.settings.listen}",
+            endpoint=self.settings.otlp_endpoint,
+            trace_ratio=self.settings.trace_ratio,
+        )
+        self._resources.push_async_callback(asyncio.to_thread, exporters.close)
+        self.server = MeshServer(self.settings, self.clock)
+        return self
+
+    async def __aexit__(self, *reason: Any) -> None:
+        await self._resources.__aexit__(*reason)
+
+    @property
+    def health(self) -> Health:
+        """What is reported as serving: `await runtime.health.set("satreel.x.v1.XService", True)`."""
+        return self.server.health
+
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        """The Redis client; it connects when used, and a Redis that is away fails only the calls that need it."""
+        if self._redis is None:
+            self._redis = redis.asyncio.Redis.from_url(
+                self.settings.redis_url,
+                socket_timeout=REDIS_TIMEOUT_S,
+                socket_connect_timeout=REDIS_TIMEOUT_S,
+                max_connections=REDIS_CONNECTIONS_MAX,
+            )
+            self._resources.push_async_callback(self._redis.aclose)
+        return self._redis
+
+    def channel(self, peer: str, *, service: str | None = None) -> MeshChannel:
+        """The channel to a peer of `SATREEL_PEERS`, by default to its `satreel.<peer>.v1.<Peer>Service`.
+
+        Raises LookupError when the settings do not say where the peer is.
+        """
+        if (peer, service) not in self._channels:
+            if peer not in self.settings.peers:
+                raise LookupError(f'SATREEL_PEERS does not say where "{peer}" is')
+            opened = connect(
+                me=self.settings.service,
+                peer=peer,
+                addresses=self.settings.peers[peer],
+                tls_dir=None if self.settings.behind_sidecar else self.settings.tls_dir,
+                service=service,
+                message_bytes_max=self.settings.message_bytes_max,
+            )
+            self._resources.push_async_callback(opened.close)
+            self._channels[peer, service] = opened
+        return self._channels[peer, service]
+
+    async def enter(self, resource: AbstractAsyncContextManager[Resource]) -> Resource:
+        """Opens a resource that is closed when the process ends."""
+        return await self._resources.enter_async_context(resource)
+
+    def on_close(self, close: Callable[[], Awaitable[Any]]) -> None:
+        """Calls `close` when the process ends."""
+        self._resources.push_async_callback(close)
+
+    async def add(
+        self, adder: Callable[[Servicer, Any], None], servicer: Servicer, *, serving: bool = True
+    ) -> None:
+        """Adds a servicer with its generated `add_…_to_server`; a leader-only one starts with serving=False."""
+        await self.server.add(adder, servicer, serving=serving)
+
+    def background(self, work: Work, name: str) -> None:
+        """Runs `work()` from `serve` on (or at once, when serving). If it raises, the process stops with an error.
+
+        It runs in a context of its own: no caller, no deadline, no trace of whoever started it.
+        """
+        if self._group is None:
+            self._work.append((name, work))
+            return
+        task = self._group.create_task(_supervised(work, name), name=name, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def serve(self) -> None:
+        """Serves until SIGTERM, SIGINT or `stop`, then drains. Raises what background work raised."""
+        loop = asyncio.get_running_loop()
+        for signal_ in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_, partial(self.stop, signal_.name))
+        try:
+            await self._serve()
+        finally:
+            for signal_ in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(signal_)
+
+    def stop(self, why: str = "asked to") -> None:
+        """Ends `serve`, gracefully."""
+        log.info("stopping", why=why)
+        self._stopping.set()
+
+    async def _serve(self) -> None:
+        await self.server.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name, work in self._work:
+                    self.background(work, name)
+                await self._stopping.wait()
+                await self.server.stop()
+                for task in tuple(self._tasks):
+                    task.cancel()
+        finally:
+            # After a crash of background work there is no drain: callers go elsewhere, the launcher starts anew.
+            self._group = None
+            await self.server.abort()
+
+
+async def _supervised(work: Work, name: str) -> None:
+    try:
+        await work()
+    except Exception:
+        log.exception("background work crashed", work=name)
+        raise
