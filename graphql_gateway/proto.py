@@ -69,7 +69,7 @@ def proto_type(message: type[Message], *, name: str | None = None) -> Callable[[
                 raise TypeError(f"{cls.__name__}.{field_name}: {descriptor.full_name} has no such field")
             if _may_be_null(annotation):
                 _nullable.add((message, field_name))
-            if field_name != "id":
+            if not (field_name == "id" and issubclass(cls, relay.Node)):
                 setattr(cls, field_name, strawberry.field(description=comment(field)))
         if issubclass(cls, relay.Node):
             _make_node(cls, message)

@@ -1,0 +1,1 @@
+"""People, their balances and their sessions."""

@@ -1,0 +1,78 @@
+"""Log-in and what people change about themselves."""
+
+from __future__ import annotations
+
+import strawberry
+from satreel.identity.v1 import identity_service_pb2
+
+from graphql_gateway.accounts.types import Challenge, ChallengePurpose, Tokens, User
+from graphql_gateway.context import Info
+from graphql_gateway.proto import shown
+
+
+@strawberry.type
+class AccountsMutation:
+    """What people can do about themselves."""
+
+    @strawberry.mutation(
+        description="A text to sign with the wallet of an address; it is good once and for minutes."
+    )
+    async def create_challenge(
+        self, info: Info, address: str, purpose: ChallengePurpose = ChallengePurpose.LOG_IN
+    ) -> Challenge:
+        """First step of a log-in."""
+        request = identity_service_pb2.CreateChallengeRequest(
+            address=address,
+            purpose=int(purpose),  # type: ignore[arg-type] # the contract's numbers
+            client_address=info.context.client_address,
+        )
+        return shown(Challenge, (await info.context.services.identity.CreateChallenge(request)).challenge)
+
+    @strawberry.mutation(description="Logs in with a signed challenge (Bitcoin Signed Message, base64).")
+    async def log_in(self, info: Info, challenge_id: strawberry.ID, address: str, signature: str) -> Tokens:
+        """Second step of a log-in."""
+        request = identity_service_pb2.LogInRequest(
+            challenge_id=challenge_id,
+            address=address,
+            signature=signature,
+            client_address=info.context.client_address,
+            client=info.context.client,
+        )
+        return shown(Tokens, (await info.context.services.identity.LogIn(request)).session)
+
+    @strawberry.mutation(
+        description="The next pair of tokens. A refresh token works once; used again, it ends the log-in."
+    )
+    async def refresh_tokens(self, info: Info, refresh_token: str) -> Tokens:
+        """Goes on with a session."""
+        request = identity_service_pb2.RefreshSessionRequest(refresh_token=refresh_token)
+        return shown(Tokens, (await info.context.services.identity.RefreshSession(request)).session)
+
+    @strawberry.mutation(
+        description="Ends a log-in of the viewer, or all of them when no id is given. Gives their number."
+    )
+    async def log_out(self, info: Info, session_id: strawberry.ID | None = None) -> int:
+        """May be repeated."""
+        request = identity_service_pb2.RevokeSessionRequest(session_id=session_id or "")
+        return (await info.context.services.identity.RevokeSession(request)).revoked
+
+    @strawberry.mutation(
+        description="Sets the viewer's name: 3 to 32 letters, digits, spaces, '.', '-' and '_'."
+    )
+    async def set_display_name(self, info: Info, display_name: str) -> User:
+        """May be repeated."""
+        request = identity_service_pb2.SetDisplayNameRequest(display_name=display_name)
+        return shown(User, (await info.context.services.identity.SetDisplayName(request)).user)
+
+    @strawberry.mutation(
+        description="Sets where the viewer is paid out, proved by a challenge with purpose PAYOUT_ADDRESS signed by "
+        "that address. With `autoPayout`, what a round earned goes there when it ends."
+    )
+    async def set_payout_address(
+        self, info: Info, challenge_id: strawberry.ID, address: str, signature: str, auto_payout: bool = False
+    ) -> User:
+        """A P2PKH address of the BSV network in use."""
+        request = identity_service_pb2.SetPayoutAddressRequest(
+            challenge_id=challenge_id, address=address, signature=signature, auto_payout=auto_payout
+        )
+        return shown(User, (await info.context.services.identity.SetPayoutAddress(request)).user)

@@ -1,0 +1,1 @@
+"""Blocks, transactions, deposits and withdrawals."""

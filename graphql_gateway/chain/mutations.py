@@ -1,0 +1,40 @@
+"""Commands on the chain."""
+
+from __future__ import annotations
+
+import strawberry
+from satreel.chain.v1 import chain_service_pb2
+
+from graphql_gateway.chain.types import Withdrawal
+from graphql_gateway.context import Info
+from graphql_gateway.ids import new_or_given
+from graphql_gateway.proto import shown
+from graphql_gateway.scalars import Sats
+
+
+@strawberry.type
+class ChainMutation:
+    """What can be done on the chain."""
+
+    @strawberry.mutation(
+        description="Sends coins of the viewer to an address; the miner's fee comes on top. Give an `id` (UUIDv7) of "
+        "your own to be able to repeat the call: it is sent once."
+    )
+    async def withdraw(
+        self, info: Info, address: str, amount_sats: Sats, id: strawberry.ID | None = None
+    ) -> Withdrawal:
+        """May be repeated with the same id."""
+        request = chain_service_pb2.RequestWithdrawalRequest(
+            withdrawal_id=new_or_given("Withdrawal", id), address=address, amount_sats=amount_sats
+        )
+        return shown(Withdrawal, (await info.context.services.chain.RequestWithdrawal(request)).withdrawal)
+
+    @strawberry.mutation(
+        description="The operator's address: coins sent there pay miners' fees and inscriptions. Administrators only."
+    )
+    async def float_address(self, info: Info) -> str:
+        """Always the same address."""
+        response = await info.context.services.chain.GetFloatAddress(
+            chain_service_pb2.GetFloatAddressRequest()
+        )
+        return response.address

@@ -1,0 +1,35 @@
+"""Queries on the chain and the books."""
+
+from __future__ import annotations
+
+import strawberry
+from satreel.chain.v1 import chain_service_pb2
+from satreel.ledger.v1 import ledger_service_pb2
+
+from graphql_gateway.chain.types import Block, Books, ChainTransaction, Custody, LedgerTotals
+from graphql_gateway.context import Info
+from graphql_gateway.proto import shown
+
+
+@strawberry.type
+class ChainQuery:
+    """What is asked about the chain."""
+
+    @strawberry.field(description="The best block known.")
+    async def tip(self, info: Info) -> Block:
+        """The tip."""
+        response = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())
+        return shown(Block, response.block)
+
+    @strawberry.field(description="A transaction that the mesh made; null when it is not one of ours.")
+    async def transaction(self, info: Info, txid: str) -> ChainTransaction | None:
+        """By its hash."""
+        return await info.context.loaders.transactions.load(txid)
+
+    @strawberry.field(description="The books, open to all: what the ledger owes and the coins that are held.")
+    async def books(self, info: Info) -> Books:
+        """Ledger against chain."""
+        services = info.context.services
+        totals = await services.ledger.GetTotals(ledger_service_pb2.GetTotalsRequest())
+        custody = await services.chain.GetCustody(chain_service_pb2.GetCustodyRequest())
+        return Books(totals=shown(LedgerTotals, totals), custody=shown(Custody, custody))

@@ -1,0 +1,177 @@
+"""Blocks, transactions, deposits, withdrawals, and what is written on chain."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import strawberry
+from satreel.chain.v1 import chain_pb2, chain_service_pb2
+from satreel.ledger.v1 import ledger_service_pb2
+from strawberry import relay
+
+from graphql_gateway.proto import proto_enum, proto_type
+from graphql_gateway.scalars import Long, Sats
+
+
+@proto_enum(chain_pb2.TransactionState, "TransactionState")
+class TransactionState(enum.IntEnum):
+    """Where a transaction stands."""
+
+    SIGNED = 1
+    SEEN = 2
+    MINED = 3
+    FINAL = 4
+    REJECTED = 5
+
+
+@proto_enum(chain_pb2.Purpose, "TransactionPurpose")
+class TransactionPurpose(enum.IntEnum):
+    """What a transaction is for."""
+
+    WITHDRAWAL = 1
+    INSCRIPTION = 2
+    TITLE_TRANSFER = 3
+    RESULT = 4
+    WALLET = 5
+
+
+@proto_enum(chain_pb2.DepositState, "DepositState")
+class DepositState(enum.IntEnum):
+    """Where a deposit stands."""
+
+    SEEN = 1
+    CREDITED = 2
+    REVERSED = 3
+
+
+@proto_enum(chain_pb2.WithdrawalState, "WithdrawalState")
+class WithdrawalState(enum.IntEnum):
+    """Where a withdrawal stands."""
+
+    QUEUED = 1
+    SENT = 2
+    CONFIRMED = 3
+    FAILED = 4
+
+
+@proto_type(chain_pb2.Block)
+class Block:
+    """A block of the winning chain."""
+
+    hash: str
+    height: Long
+    previous_hash: str
+    mined_at: datetime
+    seen_at: datetime
+
+
+@proto_type(chain_service_pb2.BlockEvent)
+class BlockEvent:
+    """The winning chain moved."""
+
+    at: datetime
+    orphaned: list[Block]
+    connected: list[Block]
+
+
+@proto_type(chain_pb2.ChainTransaction)
+class ChainTransaction:
+    """A transaction that the mesh made."""
+
+    txid: str
+    purpose: TransactionPurpose
+    state: TransactionState
+    fee_sats: Sats
+    size_bytes: Long
+    confirmations: Long
+    block_hash: str | None
+    created_at: datetime
+
+
+@proto_type(chain_pb2.ChainDeposit, name="Deposit")
+class Deposit(relay.Node):
+    """Coins that a user sent to an address of their own."""
+
+    id: relay.NodeID[str]
+    amount_sats: Sats
+    txid: str
+    vout: int
+    state: DepositState
+    confirmations: Long
+    block_hash: str | None
+    seen_at: datetime
+    address: str
+
+
+@proto_type(chain_pb2.Withdrawal)
+class Withdrawal(relay.Node):
+    """Coins that leave to a user's address."""
+
+    id: relay.NodeID[str]
+    address: str
+    amount_sats: Sats
+    fee_sats: Sats
+    state: WithdrawalState
+    txid: str | None
+    confirmations: Long
+    requested_at: datetime
+    failure: str | None
+
+
+@proto_type(chain_pb2.Inscription)
+class Inscription:
+    """A meme's title on chain: a 1Sat ordinal."""
+
+    origin: str | None
+    outpoint: str | None
+    address: str
+    state: TransactionState | None
+    confirmations: Long
+
+
+@proto_type(chain_pb2.ResultRecord)
+class ResultRecord:
+    """A round's result on chain."""
+
+    txid: str | None
+    state: TransactionState | None
+    confirmations: Long
+    payload_sha256: str
+    payload_json: str
+
+
+@proto_type(chain_service_pb2.GetCustodyResponse)
+class Custody:
+    """Coins held against what the ledger owes."""
+
+    coins_sats: Sats
+    uncredited_sats: Sats
+    in_flight_sats: Sats
+    unposted_cost_sats: Sats
+    owed_sats: Sats
+    difference_sats: Sats
+    coins: Long
+
+
+@proto_type(ledger_service_pb2.GetTotalsResponse)
+class LedgerTotals:
+    """Sums over the whole ledger."""
+
+    sum_sats: Sats
+    coins_owed_sats: Sats
+    users_sats: Sats
+    platform_sats: Sats
+    rounds_sats: Sats
+    debts_sats: Sats
+    journal_sequence: Long
+    journal_hash: str
+    postings: Long
+
+
+@strawberry.type(description="The books: what the ledger says and what is on chain.")
+class Books:
+    """Both sides of the accounts."""
+
+    totals: LedgerTotals = strawberry.field(description="Sums over the whole ledger.")
+    custody: Custody = strawberry.field(description="Coins held against what the ledger owes.")

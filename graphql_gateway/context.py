@@ -1,0 +1,164 @@
+"""What a resolver knows: who asks, the services, and loaders that gather reads of one request into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import strawberry
+from google.protobuf.message import Message
+from satreel.chain.v1 import chain_pb2, chain_service_pb2
+from satreel.content.v1 import content_pb2, content_service_pb2
+from satreel.identity.v1 import identity_pb2, identity_service_pb2
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
+from satreel.market.v1 import market_service_pb2
+from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
+from strawberry.dataloader import DataLoader
+
+from graphql_gateway.services import Services
+from mesh.errors import Unauthenticated
+
+BATCH_MAX = 1_000
+
+# Loads a message by its id, or None; resolvers return it as the GraphQL type that shows it.
+Load: TypeAlias = DataLoader[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The signed-in user and the tokens that prove it."""
+
+    user: identity_pb2.User
+    session_id: str
+    access_token: str
+    user_token: str
+
+    @property
+    def id(self) -> str:
+        """The user's id."""
+        return self.user.id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user holds the administrator role."""
+        return identity_pb2.ROLE_ADMIN in self.user.roles
+
+
+class Loaders:
+    """Reads of one request, gathered into one BatchGet call per kind. Never shared between requests."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @cached_property
+    def users(self) -> Load:
+        """Users by id."""
+
+        async def load(ids: list[str]) -> Iterable[identity_pb2.User]:
+            request = identity_service_pb2.BatchGetUsersRequest(user_ids=ids)
+            return (await self._services.identity.BatchGetUsers(request)).users
+
+        return _loader(load, lambda user: user.id)
+
+    @cached_property
+    def memes(self) -> Load:
+        """Memes by id."""
+
+        async def load(ids: list[str]) -> Iterable[content_pb2.Meme]:
+            request = content_service_pb2.BatchGetMemesRequest(meme_ids=ids)
+            return (await self._services.content.BatchGetMemes(request)).memes
+
+        return _loader(load, lambda meme: meme.id)
+
+    @cached_property
+    def titles(self) -> Load:
+        """Titles by meme id."""
+
+        async def load(ids: list[str]) -> Iterable[ledger_pb2.Title]:
+            request = ledger_service_pb2.BatchGetTitlesRequest(meme_ids=ids)
+            return (await self._services.ledger.BatchGetTitles(request)).titles
+
+        return _loader(load, lambda title: title.meme_id)
+
+    @cached_property
+    def quotes(self) -> Load:
+        """What the market knows, by meme id."""
+
+        async def load(ids: list[str]) -> Iterable[market_service_pb2.Quote]:
+            request = market_service_pb2.BatchGetQuotesRequest(meme_ids=ids)
+            return (await self._services.market.BatchGetQuotes(request)).quotes
+
+        return _loader(load, lambda quote: quote.meme_id)
+
+    @cached_property
+    def inscriptions(self) -> Load:
+        """Titles on chain, by meme id."""
+
+        async def load(ids: list[str]) -> Iterable[chain_pb2.Inscription]:
+            request = chain_service_pb2.BatchGetInscriptionsRequest(meme_ids=ids)
+            return (await self._services.chain.BatchGetInscriptions(request)).inscriptions
+
+        return _loader(load, lambda inscription: inscription.meme_id)
+
+    @cached_property
+    def records(self) -> Load:
+        """Results on chain, by round id."""
+
+        async def load(ids: list[str]) -> Iterable[chain_pb2.ResultRecord]:
+            request = chain_service_pb2.BatchGetResultRecordsRequest(round_ids=ids)
+            return (await self._services.chain.BatchGetResultRecords(request)).records
+
+        return _loader(load, lambda record: record.round_id)
+
+    @cached_property
+    def rounds(self) -> Load:
+        """Rounds by id."""
+
+        async def load(ids: list[str]) -> Iterable[rounds_pb2.Round]:
+            request = rounds_service_pb2.BatchGetRoundsRequest(round_ids=ids)
+            return (await self._services.rounds.BatchGetRounds(request)).rounds
+
+        return _loader(load, lambda played: played.id)
+
+    @cached_property
+    def transactions(self) -> Load:
+        """Transactions of ours by txid."""
+
+        async def load(ids: list[str]) -> Iterable[chain_pb2.ChainTransaction]:
+            request = chain_service_pb2.BatchGetTransactionsRequest(txids=ids)
+            return (await self._services.chain.BatchGetTransactions(request)).transactions
+
+        return _loader(load, lambda transaction: transaction.txid)
+
+
+def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable[[Any], str]) -> Load:
+    async def load_in_order(ids: list[str]) -> list[Message | None]:
+        found = {key(item): item for item in await load(ids)}
+        return [found.get(wanted) for wanted in ids]
+
+    return DataLoader(load_fn=load_in_order, max_batch_size=BATCH_MAX)
+
+
+@dataclass(slots=True)
+class Context:
+    """One request, or one event of a subscription."""
+
+    services: Services
+    viewer: Viewer | None
+    client_address: str
+    client: str = ""
+    loaders: Loaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaders = Loaders(self.services)
+
+    def require_viewer(self) -> Viewer:
+        """The signed-in user. Raises Unauthenticated."""
+        if self.viewer is None:
+            raise Unauthenticated("Log in first: send `Authorization: Bearer <access token>`.")
+        return self.viewer
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

@@ -1,0 +1,36 @@
+"""Ids in the schema: objects have Relay's global ids; arguments take those or the bare UUID."""
+
+from __future__ import annotations
+
+import re
+
+from strawberry import relay
+
+from mesh.errors import InvalidArgument
+from mesh.ids import uuid7
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class BadId(InvalidArgument):
+    """Not an id of the kind that is asked for."""
+
+    reason = "BAD_ID"
+
+
+def bare_id(type_name: str, value: str) -> str:
+    """The UUID behind a global id of `type_name`, or the UUID itself. Raises BadId."""
+    if _UUID.fullmatch(value):
+        return value
+    try:
+        found, bare = relay.from_base64(value)
+    except ValueError:
+        raise BadId(f"{value[:64]!r} is neither a {type_name} id nor a UUID", expected=type_name) from None
+    if found != type_name or not _UUID.fullmatch(bare):
+        raise BadId(f"this is the id of a {found[:32]}, not of a {type_name}", expected=type_name)
+    return bare
+
+
+def new_or_given(type_name: str, value: str | None) -> str:
+    """The id that the client made for what it creates, or a new one. Raises BadId."""
+    return bare_id(type_name, value) if value else uuid7()

@@ -1,0 +1,57 @@
+"""Queries on business metrics."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+from satreel.insight.v1 import insight_service_pb2
+
+from graphql_gateway.connections import Connection, Page, connect
+from graphql_gateway.context import Info
+from graphql_gateway.insight.types import Metric, Series, SourceEvent
+from graphql_gateway.proto import shown_all
+
+
+@strawberry.type
+class InsightQuery:
+    """What is asked about the business."""
+
+    @strawberry.field(description="All metrics that can be asked for.")
+    async def metrics(self, info: Info) -> list[Metric]:
+        """The catalogue."""
+        response = await info.context.services.insight.ListMetrics(insight_service_pb2.ListMetricsRequest())
+        return shown_all(Metric, response.metrics)
+
+    @strawberry.field(
+        description="Metrics over time: up to 100 of them, at most 1,500 steps each; `stepS` is a multiple of 10."
+    )
+    async def series(
+        self, info: Info, metrics: list[str], start: datetime, end: datetime, step_s: int = 60
+    ) -> list[Series]:
+        """Those that exist, in the order asked."""
+        request = insight_service_pb2.BatchGetSeriesRequest(
+            metrics=metrics, start=start, end=end, step_s=step_s
+        )
+        return shown_all(Series, (await info.context.services.insight.BatchGetSeries(request)).series)
+
+    @strawberry.field(description="The events behind a number, the oldest first. Administrators only.")
+    async def source_events(
+        self,
+        info: Info,
+        metric: str,
+        start: datetime,
+        end: datetime,
+        first: int | None = None,
+        after: str | None = None,
+    ) -> Connection[SourceEvent]:
+        """What a metric was counted from."""
+
+        async def fetch(size: int, token: str) -> Page:
+            request = insight_service_pb2.ListSourceEventsRequest(
+                metric=metric, start=start, end=end, page_size=size, page_token=token
+            )
+            response = await info.context.services.insight.ListSourceEvents(request)
+            return Page(response.events, response.next_page_token)
+
+        return await connect(fetch, first=first, after=after)

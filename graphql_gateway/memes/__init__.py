@@ -1,0 +1,1 @@
+"""Memes, their films and their way through the pipeline."""

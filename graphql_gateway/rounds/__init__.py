@@ -1,0 +1,1 @@
+"""Rounds, leaderboards and results."""

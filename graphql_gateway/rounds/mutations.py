@@ -1,0 +1,24 @@
+"""Commands on rounds."""
+
+from __future__ import annotations
+
+import strawberry
+from satreel.rounds.v1 import rounds_service_pb2
+
+from graphql_gateway.context import Info
+from graphql_gateway.ids import bare_id
+from graphql_gateway.proto import shown
+from graphql_gateway.rounds.types import Round
+
+
+@strawberry.type
+class RoundsMutation:
+    """What can be done to rounds."""
+
+    @strawberry.mutation(
+        description="Undoes a round that is not completed: viewers are paid back whole. Administrators only."
+    )
+    async def void_round(self, info: Info, round_id: strawberry.ID, reason: str) -> Round:
+        """May be repeated."""
+        request = rounds_service_pb2.VoidRoundRequest(round_id=bare_id("Round", round_id), reason=reason)
+        return shown(Round, (await info.context.services.rounds.VoidRound(request)).round)

@@ -1,0 +1,49 @@
+"""Queries on rounds."""
+
+from __future__ import annotations
+
+import strawberry
+from satreel.rounds.v1 import rounds_service_pb2
+
+from graphql_gateway.connections import Connection, Page, connect
+from graphql_gateway.context import Info
+from graphql_gateway.ids import bare_id
+from graphql_gateway.proto import shown
+from graphql_gateway.rounds.types import Round
+from mesh.errors import RemoteFailure
+
+
+@strawberry.type
+class RoundsQuery:
+    """What is asked about rounds."""
+
+    @strawberry.field(description="The round that is active or calculating, else the pending one.")
+    async def current_round(self, info: Info) -> Round | None:
+        """The current round; null when there is none."""
+        try:
+            response = await info.context.services.rounds.GetCurrentRound(
+                rounds_service_pb2.GetCurrentRoundRequest()
+            )
+        except RemoteFailure as failure:
+            if failure.reason == "NO_CURRENT_ROUND":
+                return None
+            raise
+        return shown(Round, response.round)
+
+    @strawberry.field(description="A round; null when there is none with this id.")
+    async def round(self, info: Info, id: strawberry.ID) -> Round | None:
+        """By global id or UUID."""
+        return await info.context.loaders.rounds.load(bare_id("Round", id))
+
+    @strawberry.field(description="Rounds, the newest first.")
+    async def rounds(
+        self, info: Info, first: int | None = None, after: str | None = None
+    ) -> Connection[Round]:
+        """All rounds ever."""
+
+        async def fetch(size: int, token: str) -> Page:
+            request = rounds_service_pb2.ListRoundsRequest(page_size=size, page_token=token)
+            response = await info.context.services.rounds.ListRounds(request)
+            return Page(response.rounds, response.next_page_token)
+
+        return await connect(fetch, first=first, after=after)

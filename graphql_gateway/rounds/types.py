@@ -1,0 +1,175 @@
+"""Rounds, leaderboards and results."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import strawberry
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
+from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
+from strawberry import relay
+
+from graphql_gateway.accounts.types import User
+from graphql_gateway.chain.types import ResultRecord
+from graphql_gateway.context import Info
+from graphql_gateway.memes.types import Meme
+from graphql_gateway.proto import proto_enum, proto_type, shown, shown_all
+from graphql_gateway.scalars import Long, Sats
+
+
+@proto_enum(rounds_pb2.RoundState, "RoundState")
+class RoundState(enum.IntEnum):
+    """States of a round."""
+
+    PENDING = 1
+    ACTIVE = 2
+    CALCULATING = 3
+    COMPLETED = 4
+    VOIDED = 5
+
+
+@proto_type(rounds_pb2.Anchor)
+class Anchor:
+    """A block that a round stands on."""
+
+    height: Long
+    hash: str
+    orphaned_hashes: list[str]
+
+
+@proto_type(ledger_pb2.Parameters, name="Rules")
+class Rules:
+    """Rates and curve, stamped on a round."""
+
+    version: int
+    platform_fee_bp: int
+    instant_bp: int
+    creator_bp: int
+    winner_bp: int
+    ranks_paid: int
+    payout_min_sats: Sats
+    second_price_sats: Sats
+    free_below_s: int
+    session_max_s: int
+    scored_seconds_max: int
+
+
+@proto_type(rounds_pb2.Standing)
+class Standing:
+    """A line of the leaderboard."""
+
+    rank: int
+    score: Long
+    scored_seconds: Long
+    paid_seconds: Long
+    viewers: Long
+    running_sessions: Long
+    takings_sats: Sats
+    payout_sats: Sats
+
+    @strawberry.field(description="The meme.")
+    async def meme(self: rounds_pb2.Standing, info: Info) -> Meme | None:
+        """The meme at this rank."""
+        return await info.context.loaders.memes.load(self.meme_id)
+
+    @strawberry.field(description="Its creator, who is paid from the pool.")
+    async def creator(self: rounds_pb2.Standing, info: Info) -> User | None:
+        """The meme's creator."""
+        return await info.context.loaders.users.load(self.creator_id)
+
+
+@proto_type(rounds_pb2.Leaderboard)
+class Leaderboard:
+    """Standings at one time."""
+
+    at: datetime
+    standings: list[Standing]
+    final: bool
+
+
+@proto_type(rounds_pb2.Entry)
+class Entry:
+    """A meme in a round."""
+
+    quality_ppm: Long
+    assigned_at: datetime
+
+    @strawberry.field(description="The meme.")
+    async def meme(self: rounds_pb2.Entry, info: Info) -> Meme | None:
+        """The meme that plays."""
+        return await info.context.loaders.memes.load(self.meme_id)
+
+
+@proto_type(rounds_pb2.Result)
+class Result:
+    """A finished round, enough to recompute every payout."""
+
+    standings: list[Standing]
+    fee_sats: Sats
+    creators_sats: Sats
+    owners_sats: Sats
+    pool_sats: Sats
+    carried_in_sats: Sats
+    carried_out_sats: Sats
+    txid: str | None
+    record_json: str | None
+
+
+@proto_type(rounds_pb2.Round)
+class Round(relay.Node):
+    """A round."""
+
+    id: relay.NodeID[str]
+    number: Long
+    state: RoundState
+    anchor: Anchor | None
+    starts_at: datetime | None
+    locks_at: datetime | None
+    ended_at: datetime | None
+    takings_sats: Sats
+    pool_sats: Sats
+    paid_seconds: Long
+    void_reason: str | None
+
+    @strawberry.field(description="Number of entries.")
+    def entry_count(self: rounds_pb2.Round) -> int:
+        """How many memes play."""
+        return self.entries
+
+    @strawberry.field(description="The memes that play, in the order assigned.")
+    async def entries(self: rounds_pb2.Round, info: Info) -> list[Entry]:
+        """All entries, at most 100."""
+        request = rounds_service_pb2.ListEntriesRequest(round_id=self.id)
+        response = await info.context.services.rounds.ListEntries(request)
+        return shown_all(Entry, response.entries)
+
+    @strawberry.field(description="Standings, live or final, the best first.")
+    async def leaderboard(self: rounds_pb2.Round, info: Info, limit: int = 20) -> Leaderboard:
+        """Up to 100 lines."""
+        request = rounds_service_pb2.GetLeaderboardRequest(round_id=self.id, limit=limit)
+        response = await info.context.services.rounds.GetLeaderboard(request)
+        return shown(Leaderboard, response.leaderboard)
+
+    @strawberry.field(description="What came of it; null until it is completed.")
+    async def result(self: rounds_pb2.Round, info: Info) -> Result | None:
+        """The result."""
+        if self.state != rounds_pb2.ROUND_STATE_COMPLETED:
+            return None
+        request = rounds_service_pb2.GetResultRequest(round_id=self.id)
+        return shown(Result, (await info.context.services.rounds.GetResult(request)).result)
+
+    @strawberry.field(description="Its result on chain; null until it is asked for.")
+    async def record(self: rounds_pb2.Round, info: Info) -> ResultRecord | None:
+        """The record."""
+        return await info.context.loaders.records.load(self.id)
+
+    @strawberry.field(description="The rules it is played by; null while it is pending.")
+    async def rules(self: rounds_pb2.Round, info: Info) -> Rules | None:
+        """Rates and curve."""
+        if not self.HasField("starts_at"):
+            return None
+        response = await info.context.services.ledger.GetRound(
+            ledger_service_pb2.GetRoundRequest(round_id=self.id)
+        )
+        return shown(Rules, response.round.parameters)
