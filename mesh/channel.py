@@ -1,9 +1,9 @@
-"""Channels to other services: health-checked round robin, retries of what may be repeated, deadlines, identity.
+"""Channels to other services: health-checked round robin, careful retries, deadlines, identity.
 
-Stubs work on them as on any gRPC channel, with these differences. A call ends with the current call's deadline, or
-earlier by the `timeout=` given or else the contract's (a stream has no time of its own unless given one). The user
-token and the trace are sent along. Failures arrive as `mesh.errors.RemoteFailure`. A stub whose answer is a single
-message gives a plain coroutine.
+Stubs work on them as on any gRPC channel, with these differences. A call ends with the current call's deadline,
+or earlier by the `timeout=` given or else the contract's (a stream has no time of its own unless given one).
+The user token and the trace are sent along. Failures arrive as `mesh.errors.RemoteFailure`. A stub whose answer
+is a single message gives a plain coroutine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from opentelemetry.trace import SpanKind, StatusCode
@@ -61,8 +61,8 @@ def target_of(addresses: str) -> str:
     raise ValueError(f"several addresses must be IPv4 ones: {addresses}")
 
 
-def service_config(service: str) -> dict[str, Any]:
-    """gRPC's service config, made from the contract."""
+def service_config(service: str, *, health_checked: bool = True) -> dict[str, Any]:
+    """gRPC's service config, made from the contract; behind a sidecar it is Envoy that checks health."""
     repeatable = [
         {"service": found.service, "method": found.name}
         for found in contracts.service_methods(service)
@@ -70,7 +70,7 @@ def service_config(service: str) -> dict[str, Any]:
     ]
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": service},
+        **({"healthCheckConfig": {"serviceName": service}} if health_checked else {}),
         "retryThrottling": _RETRY_BUDGET,
         "methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}] if repeatable else [],
     }
@@ -83,14 +83,16 @@ def connect(
     addresses: str,
     tls_dir: Path | None,
     service: str | None = None,
+    health_checked: bool = True,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> MeshChannel:
     """A channel on which `me` calls `peer`.
 
-    The stubs of the peer's gRPC service must be imported before (KeyError otherwise): retries are made from it.
+    The stubs of the peer's gRPC service must have been imported (KeyError otherwise): they tell what to retry.
     """
+    config = service_config(service or service_of(peer), health_checked=health_checked)
     options: list[tuple[str, Any]] = [
-        ("grpc.service_config", json.dumps(service_config(service or service_of(peer)))),
+        ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", message_bytes_max),
         ("grpc.keepalive_time_ms", 20_000),
@@ -180,7 +182,7 @@ class MeshChannel(grpc.aio.Channel):
         """Returns when a server is connected and serving."""
         await self._channel.channel_ready()
 
-    async def __aenter__(self) -> MeshChannel:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -253,7 +255,7 @@ def _measured(contract: MethodContract) -> Iterator[None]:
 
 
 def _time_given_s(timeout_s: float | None) -> float | None:
-    """The nearer of the given time and what is left of the current call's. Raises DeadlineExceeded at none."""
+    """The given time, or what is left of the current call's if less. Raises DeadlineExceeded at none."""
     left_s = deadlines.remaining_s()
     if left_s is not None and left_s <= 0:
         raise DeadlineExceeded

@@ -25,6 +25,7 @@ class MethodContract:
     repeatable: bool
     timeout_s: float
     streams: bool
+    answers_many: bool
 
     @property
     def path(self) -> str:
@@ -61,4 +62,5 @@ def _read(method: MethodDescriptor) -> MethodContract:
         repeatable=options.idempotency_level in _REPEATABLE,
         timeout_s=timeout_ms / 1000 if timeout_ms else TIMEOUT_S_DEFAULT,
         streams=method.client_streaming or method.server_streaming,
+        answers_many=method.server_streaming,
     )

@@ -1,4 +1,4 @@
-"""What a composition root stands on: logs, telemetry, channels, Redis, the server and supervised background work.
+"""What a composition root stands on: logs, telemetry, channels, Redis, the server, supervised background work.
 
 async def main(settings: LedgerSettings) -> None:
     async with Runtime(settings) as runtime:
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis.asyncio
 import uvloop
@@ -57,7 +57,7 @@ def run(settings_class: type[Settings], main: Callable[[Settings], Coroutine[Any
 class Runtime:
     """The running process of one service. Enter it, hand it what should run, then `serve`.
 
-    Resources are closed in reverse order of their opening, after the server has drained and background work ended.
+    Resources are closed in reverse order of opening, after the server has drained and background work ended.
     """
 
     def __init__(self, settings: MeshSettings, *, clock: Clock | None = None) -> None:
@@ -71,7 +71,7 @@ class Runtime:
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
-    async def __aenter__(self) -> Runtime:
+    async def __aenter__(self) -> Self:
         exporters = telemetry.start(
             service=self.settings.service,
             instance=f"{socket.gethostname()}/{self.settings.listen}",
@@ -82,8 +82,8 @@ class Runtime:
         self.server = MeshServer(self.settings, self.clock)
         return self
 
-    async def __aexit__(self, *reason: Any) -> None:
-        await self._resources.__aexit__(*reason)
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
 
     @property
     def health(self) -> Health:
@@ -92,7 +92,7 @@ class Runtime:
 
     @property
     def redis(self) -> redis.asyncio.Redis:
-        """The Redis client; it connects when used, and a Redis that is away fails only the calls that need it."""
+        """The Redis client: it connects when used; a Redis that is away fails only what needs it."""
         if self._redis is None:
             self._redis = redis.asyncio.Redis.from_url(
                 self.settings.redis_url,
@@ -116,6 +116,7 @@ class Runtime:
                 peer=peer,
                 addresses=self.settings.peers[peer],
                 tls_dir=None if self.settings.behind_sidecar else self.settings.tls_dir,
+                health_checked=not self.settings.behind_sidecar,
                 service=service,
                 message_bytes_max=self.settings.message_bytes_max,
             )
@@ -134,11 +135,11 @@ class Runtime:
     async def add(
         self, adder: Callable[[Servicer, Any], None], servicer: Servicer, *, serving: bool = True
     ) -> None:
-        """Adds a servicer with its generated `add_…_to_server`; a leader-only one starts with serving=False."""
+        """Adds a servicer with its generated `add_…_to_server`; a standby's starts with serving=False."""
         await self.server.add(adder, servicer, serving=serving)
 
     def background(self, work: Work, name: str) -> None:
-        """Runs `work()` from `serve` on (or at once, when serving). If it raises, the process stops with an error.
+        """Runs `work()` from `serve` on, or at once when serving already; if it raises, the process stops.
 
         It runs in a context of its own: no caller, no deadline, no trace of whoever started it.
         """
@@ -166,18 +167,20 @@ class Runtime:
         self._stopping.set()
 
     async def _serve(self) -> None:
-        await self.server.start()
+        if self.server.services:
+            await self.server.start()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 for name, work in self._work:
                     self.background(work, name)
                 await self._stopping.wait()
-                await self.server.stop()
+                if self.server.services:
+                    await self.server.stop()
                 for task in tuple(self._tasks):
                     task.cancel()
         finally:
-            # After a crash of background work there is no drain: callers go elsewhere, the launcher starts anew.
+            # After a crash of background work there is no drain: callers go elsewhere, the launcher restarts.
             self._group = None
             await self.server.abort()
 

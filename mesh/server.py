@@ -61,10 +61,11 @@ class MeshServer:
     def __init__(self, settings: MeshSettings, clock: Clock | None = None) -> None:
         self.health = Health()
         self.port = 0
+        self._streams = around.OpenStreams()
         self._settings = settings
-        self._services: list[str] = []
+        self.services: list[str] = []
         self._server = grpc.aio.server(
-            interceptors=[_pipeline(settings, clock or SystemClock())],
+            interceptors=[_pipeline(settings, clock or SystemClock(), self._streams)],
             options=[
                 ("grpc.max_receive_message_length", settings.message_bytes_max),
                 ("grpc.max_send_message_length", settings.message_bytes_max),
@@ -79,21 +80,21 @@ class MeshServer:
     async def add(
         self, adder: Callable[[Servicer, Any], None], servicer: Servicer, *, serving: bool = True
     ) -> None:
-        """Adds a servicer with its generated `add_…_to_server`; a leader-only one starts with serving=False."""
+        """Adds a servicer with its generated `add_…_to_server`; a standby's starts with serving=False."""
         registrar = _Registrar(self._server)
         adder(servicer, registrar)
         for name in registrar.names:
-            self._services.append(name)
+            self.services.append(name)
             await self.health.set(name, serving)
 
     async def start(self) -> int:
         """Listens; answers the port. Raises RuntimeError when the address is taken or may not be used."""
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
-        reflection.enable_server_reflection([*self._services, health.SERVICE_NAME], self._server)
-        _warm(self._services)
+        reflection.enable_server_reflection([*self.services, health.SERVICE_NAME], self._server)
+        _warm(self.services)
         self.port = self._listen(self._settings)
         await self._server.start()
-        log.info("listening", address=self._settings.listen, port=self.port, services=self._services)
+        log.info("listening", address=self._settings.listen, port=self.port, services=self.services)
         return self.port
 
     def _listen(self, settings: MeshSettings) -> int:
@@ -110,6 +111,7 @@ class MeshServer:
         """Drains: reports NOT_SERVING, lets callers turn away, then waits for running calls and stops."""
         await self.health.leave()
         await asyncio.sleep(self._settings.drain_s)
+        self._streams.end()
         await self._server.stop(self._settings.stop_grace_s)
 
     async def abort(self) -> None:
@@ -117,13 +119,15 @@ class MeshServer:
         await self._server.stop(None)
 
 
-def _pipeline(settings: MeshSettings, clock: Clock) -> Pipeline:
+def _pipeline(settings: MeshSettings, clock: Clock, streams: around.OpenStreams) -> Pipeline:
     bounds = around.Bounds(calls_max=settings.calls_max, streams_max=settings.streams_max)
     verifier = None
-    if settings.user_token_key is not None:
+    if settings.user_token_key is None:
+        log.warning("user tokens are not accepted: SATREEL_USER_TOKEN_KEY is not set")
+    else:
         verifier = UserTokenVerifier(settings.user_token_key.read_bytes(), clock)
     return Pipeline(
-        arounds=(around.measured, around.failures_rendered, bounds),
+        arounds=(around.measured, around.failures_rendered, bounds, streams),
         guards=(
             guards.CallerIdentified(_identity_source(settings), verifier),
             guards.deadline_entered,

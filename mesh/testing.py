@@ -1,11 +1,11 @@
-"""What tests of services need: a real server of theirs on loopback, with all interceptors, and channels to it.
+"""What tests of services need: a real server of theirs on loopback, all interceptors included, and channels.
 
     async with serving("ledger", add_LedgerServiceServicer_to_server, servicer) as server:
         stub = LedgerServiceStub(server.channel("market"))
         with server.user("0190…", roles={"admin"}):
             await stub.GetAccount(…)
 
-The caller's service is taken at its word here, as on every server without TLS; access is enforced all the same.
+The caller's service is taken at its word here, as on every server without TLS; access is enforced as ever.
 """
 
 from __future__ import annotations

@@ -1,18 +1,20 @@
-"""Parts that run around a whole call: telemetry, failures, overload."""
+"""Parts that run around a whole call: telemetry, failures, overload, the end of streams."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from opentelemetry.trace import SpanKind, StatusCode
 
 from mesh import logs, telemetry
-from mesh.errors import Code, Failure, Overloaded, RemoteFailure
+from mesh.errors import Code, Failure, Overloaded, RemoteFailure, Unavailable
 from mesh.interceptors.pipeline import IncomingCall
 from mesh.status import domain_of, to_status
 
@@ -20,6 +22,9 @@ log = logs.logger(__name__)
 
 _duration = telemetry.meter.create_histogram(
     "rpc.server.duration", unit="s", description="Time from the arrival of a call to its end."
+)
+_running = telemetry.meter.create_up_down_counter(
+    "rpc.server.running", description="Calls being worked on, by kind."
 )
 
 
@@ -92,8 +97,55 @@ class Bounds:
         streams = call.contract.streams
         if self._running[streams] >= self._limits[streams]:
             raise Overloaded
-        self._running[streams] += 1
+        self._count(streams, 1)
         try:
             yield
         finally:
-            self._running[streams] -= 1
+            self._count(streams, -1)
+
+    def _count(self, streams: bool, change: int) -> None:
+        self._running[streams] += change
+        _running.add(change, {"kind": "stream" if streams else "unary"})
+
+
+class Stopping(Unavailable):
+    """The server is stopping; another one will answer."""
+
+    reason = "STOPPING"
+
+
+class OpenStreams:
+    """Ends answering streams when the server stops: their callers would hold them for ever."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Task[Any]] = set()
+        self._cut: set[asyncio.Task[Any]] = set()
+        self._ended = False
+
+    @asynccontextmanager
+    async def __call__(self, call: IncomingCall) -> AsyncIterator[None]:
+        """Keeps the stream in reach of `end`. Raises Stopping once that was called."""
+        task = asyncio.current_task()
+        if task is None or not call.contract.answers_many:
+            yield
+            return
+        if self._ended:
+            raise Stopping
+        self._open.add(task)
+        try:
+            yield
+        except CancelledError:
+            if task not in self._cut:
+                raise
+            task.uncancel()
+            raise Stopping from None
+        finally:
+            self._open.discard(task)
+            self._cut.discard(task)
+
+    def end(self) -> None:
+        """Ends all streams, now and from now on."""
+        self._ended = True
+        self._cut = set(self._open)
+        for task in self._cut:
+            task.cancel()
