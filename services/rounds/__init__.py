@@ -1,0 +1,1 @@
+"""Rounds: which memes play when, how they rank, and what came of it."""
