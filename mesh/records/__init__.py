@@ -1,0 +1,70 @@
+"""Records: where services keep what must not be lost. The port, its failures, the adapter settings choose.
+
+SETS = (SetSpec("listings", indexes={"state": str}),)
+
+async with open_store(settings, SETS) as store:
+    generation = await store.create("listings", listing_id, {"state": "open", "price_sats": 5_000})
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from mesh.config import MeshSettings
+from mesh.records.errors import (
+    BadRecord,
+    Busy,
+    Exists,
+    InDoubt,
+    Missing,
+    Misuse,
+    Stale,
+    StoreUnavailable,
+    TooBig,
+)
+from mesh.records.port import (
+    KEYS_MAX,
+    PAGE_MAX,
+    RECORD_BYTES_MAX,
+    Bins,
+    Record,
+    SetSpec,
+    Store,
+    Value,
+    change,
+    query_all,
+    scan_all,
+)
+from mesh.records.sqlite import open_sqlite
+
+__all__ = [
+    "KEYS_MAX",
+    "PAGE_MAX",
+    "RECORD_BYTES_MAX",
+    "BadRecord",
+    "Bins",
+    "Busy",
+    "Exists",
+    "InDoubt",
+    "Missing",
+    "Misuse",
+    "Record",
+    "SetSpec",
+    "Stale",
+    "Store",
+    "StoreUnavailable",
+    "TooBig",
+    "Value",
+    "change",
+    "open_store",
+    "query_all",
+    "scan_all",
+]
+
+
+@asynccontextmanager
+async def open_store(settings: MeshSettings, sets: Iterable[SetSpec]) -> AsyncIterator[Store]:
+    """The service's store: Aerospike if `SATREEL_AEROSPIKE_HOSTS` is set, else SQLite in the data folder."""
+    async with open_sqlite(settings.records_path, sets) as store:
+        yield store
