@@ -1,7 +1,7 @@
 """Relay connections over the page tokens of the services.
 
-A cursor names a page token and how many items after it to skip, so every edge has one, and it stays good as long as
-the service's token does.
+A cursor names a page token and how many items after it to skip, so every edge has one, and it stays good as
+long as the service's token does.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether more follows.")
     has_previous_page: bool = strawberry.field(description="Whether this page was asked for by a cursor.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first edge.")
-    end_cursor: str | None = strawberry.field(
-        description="Cursor of the last edge: `after` for the next page."
-    )
+    end_cursor: str | None = strawberry.field(description="Cursor of the last edge: the next page's `after`.")
 
 
 @strawberry.type(description="An item and its place in the list.")
@@ -114,11 +112,10 @@ def encode_cursor(token: str, skip: int) -> str:
 def decode_cursor(cursor: str) -> tuple[str, int]:
     """Page token and items to skip. Raises BadCursor."""
     try:
-        skip_text, colon, token = (
-            base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(":")
-        )
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
         raise BadCursor from None
+    skip_text, colon, token = text.partition(":")
     if not colon or not skip_text.isdecimal() or int(skip_text) > _SERVICE_PAGE_MAX - PAGE_SIZE_MAX:
         raise BadCursor
     return token, int(skip_text)

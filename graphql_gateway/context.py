@@ -1,7 +1,8 @@
-"""What a resolver knows: who asks, the services, and loaders that gather reads of one request into batches."""
+"""What a resolver knows: who asks, the services, and loaders that gather the reads of a request into batches."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +14,12 @@ from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.content.v1 import content_pb2, content_service_pb2
 from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
-from satreel.market.v1 import market_service_pb2
+from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 from strawberry.dataloader import DataLoader
 
 from graphql_gateway.services import Services
-from mesh.errors import Unauthenticated
+from mesh.errors import RemoteFailure, Unauthenticated
 
 BATCH_MAX = 1_000
 
@@ -91,6 +92,34 @@ class Loaders:
             return (await self._services.market.BatchGetQuotes(request)).quotes
 
         return _loader(load, lambda quote: quote.meme_id)
+
+    @cached_property
+    def listings(self) -> Load:
+        """Listings by id."""
+
+        async def load(ids: list[str]) -> Iterable[market_pb2.Listing]:
+            request = market_service_pb2.BatchGetListingsRequest(listing_ids=ids)
+            return (await self._services.market.BatchGetListings(request)).listings
+
+        return _loader(load, lambda listing: listing.id)
+
+    @cached_property
+    def sales(self) -> Load:
+        """Sales by id."""
+
+        async def find(sale_id: str) -> market_pb2.Sale | None:
+            try:
+                request = market_service_pb2.GetSaleRequest(sale_id=sale_id)
+                return (await self._services.market.GetSale(request)).sale
+            except RemoteFailure as failure:
+                if failure.reason == "SALE_NOT_FOUND":
+                    return None
+                raise
+
+        async def load(ids: list[str]) -> Iterable[market_pb2.Sale]:
+            return [sale for sale in await asyncio.gather(*map(find, ids)) if sale]
+
+        return _loader(load, lambda sale: sale.id)
 
     @cached_property
     def inscriptions(self) -> Load:

@@ -1,8 +1,8 @@
 """Protobuf messages are the GraphQL objects.
 
 A GraphQL type declares which fields of a message are shown; `proto_type` takes their descriptions from the
-comments of the contract and fails at import when the contract has no such field. Resolvers return the messages
-themselves: `shown(Listing, message)` says so to the type checker, and `resolve_field` reads their fields.
+comments of the contract and fails at import when the contract has no such field. Resolvers return the
+messages themselves: `shown(Listing, message)` says so to the type checker, and `resolve_field` reads their fields.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def shown_all(as_type: type[T], messages: Iterable[Message]) -> list[T]:  # noqa
 
 
 def resolve_field(source: Any, name: str) -> Any:
-    """Strawberry's default resolver: a field of a message or any other object; unset is null where it may be."""
+    """Strawberry's default resolver: a field of a message or another object; unset is null where it may be."""
     value = getattr(source, name)
     if (type(source), name) not in _nullable:
         return value
@@ -51,12 +51,14 @@ def resolve_field(source: Any, name: str) -> Any:
     return value or None
 
 
-def proto_type(message: type[Message], *, name: str | None = None) -> Callable[[type[T]], type[T]]:
+def proto_type(
+    message: type[Message], *, name: str | None = None, loader: str = ""
+) -> Callable[[type[T]], type[T]]:
     """Makes a class the GraphQL type of a message.
 
-    Annotated fields without a resolver of their own are fields of the message. A field that may be null is null
-    when the message has no such submessage, an empty text, or an enum of 0. Raises TypeError at import when the
-    contract does not have a field.
+    Annotated fields without a resolver of their own are fields of the message. A field that may be null is
+    null when the message has no such submessage, an empty text, or an enum of 0. A Relay node names the loader
+    that finds it by its id. Raises TypeError at import when the contract does not have a field.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -72,7 +74,7 @@ def proto_type(message: type[Message], *, name: str | None = None) -> Callable[[
             if not (field_name == "id" and issubclass(cls, relay.Node)):
                 setattr(cls, field_name, strawberry.field(description=comment(field)))
         if issubclass(cls, relay.Node):
-            _make_node(cls, message)
+            _make_node(cls, message, loader)
         return strawberry.type(cls, name=name, description=comment(descriptor))
 
     return decorate
@@ -100,13 +102,19 @@ def _prefix(descriptor: EnumDescriptor) -> str:
     return descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _make_node(cls: type, message: type[Message]) -> None:
+def _make_node(cls: type, message: type[Message], loader: str) -> None:
     def is_type_of(cls: type, value: object, _info: object) -> bool:
         return isinstance(value, message | cls)
 
     def resolve_id(_cls: type, root: Any, *, info: object) -> str:  # noqa: ARG001 - Relay's hook passes it
         return str(root.id)
 
+    def resolve_nodes(_cls: type, *, info: Any, node_ids: Iterable[str], required: bool = False) -> Any:  # noqa: ARG001
+        # Relay's hook: `required` does not matter, a missing node is null.
+        load = getattr(info.context.loaders, loader).load
+        return [load(node_id) for node_id in node_ids]
+
+    cls.resolve_nodes = classmethod(resolve_nodes)  # type: ignore[attr-defined] # Relay's hook in Strawberry
     cls.is_type_of = classmethod(is_type_of)  # type: ignore[attr-defined] # Strawberry looks for it
     cls.resolve_id = classmethod(resolve_id)  # type: ignore[attr-defined] # Relay's hook in Strawberry
 

@@ -43,6 +43,13 @@ def _parse_time(value: object) -> datetime:
     return parsed
 
 
+def timestamp(at: datetime) -> Timestamp:
+    """The time as the contracts say it."""
+    converted = Timestamp()
+    converted.FromDatetime(at)
+    return converted
+
+
 SCALARS: dict[Any, Any] = {
     Sats: strawberry.scalar(
         name="Sats",

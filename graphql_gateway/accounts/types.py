@@ -64,7 +64,7 @@ class Title:
         return await info.context.loaders.memes.load(self.meme_id)
 
 
-@proto_type(identity_pb2.User)
+@proto_type(identity_pb2.User, loader="users")
 class User(relay.Node):
     """A person, known by a wallet."""
 
@@ -147,10 +147,10 @@ class Posting:
 
 
 @proto_type(ledger_pb2.Session, name="Viewing")
-class Viewing(relay.Node):
+class Viewing:
     """A paid viewing."""
 
-    id: relay.NodeID[str]
+    id: strawberry.ID
     budget_sats: Sats
     seconds: Long
     burned_sats: Sats

@@ -8,7 +8,6 @@ from datetime import datetime
 import strawberry
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
-from strawberry import relay
 
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
@@ -90,10 +89,10 @@ class ChainTransaction:
 
 
 @proto_type(chain_pb2.ChainDeposit, name="Deposit")
-class Deposit(relay.Node):
+class Deposit:
     """Coins that a user sent to an address of their own."""
 
-    id: relay.NodeID[str]
+    id: strawberry.ID
     amount_sats: Sats
     txid: str
     vout: int
@@ -105,10 +104,10 @@ class Deposit(relay.Node):
 
 
 @proto_type(chain_pb2.Withdrawal)
-class Withdrawal(relay.Node):
+class Withdrawal:
     """Coins that leave to a user's address."""
 
-    id: relay.NodeID[str]
+    id: strawberry.ID
     address: str
     amount_sats: Sats
     fee_sats: Sats

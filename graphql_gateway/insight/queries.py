@@ -11,6 +11,7 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
 from graphql_gateway.proto import shown_all
+from graphql_gateway.scalars import timestamp
 
 
 @strawberry.type
@@ -31,7 +32,7 @@ class InsightQuery:
     ) -> list[Series]:
         """Those that exist, in the order asked."""
         request = insight_service_pb2.BatchGetSeriesRequest(
-            metrics=metrics, start=start, end=end, step_s=step_s
+            metrics=metrics, start=timestamp(start), end=timestamp(end), step_s=step_s
         )
         return shown_all(Series, (await info.context.services.insight.BatchGetSeries(request)).series)
 
@@ -49,7 +50,7 @@ class InsightQuery:
 
         async def fetch(size: int, token: str) -> Page:
             request = insight_service_pb2.ListSourceEventsRequest(
-                metric=metric, start=start, end=end, page_size=size, page_token=token
+                metric=metric, start=timestamp(start), end=timestamp(end), page_size=size, page_token=token
             )
             response = await info.context.services.insight.ListSourceEvents(request)
             return Page(response.events, response.next_page_token)

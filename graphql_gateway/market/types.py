@@ -25,7 +25,7 @@ class ListingState(enum.IntEnum):
     SETTLING = 4
 
 
-@proto_type(market_pb2.Listing)
+@proto_type(market_pb2.Listing, loader="listings")
 class Listing(relay.Node):
     """A title offered at a fixed price."""
 
@@ -46,7 +46,7 @@ class Listing(relay.Node):
         return await info.context.loaders.users.load(self.seller_id)
 
 
-@proto_type(market_pb2.Sale)
+@proto_type(market_pb2.Sale, loader="sales")
 class Sale(relay.Node):
     """A title sold."""
 

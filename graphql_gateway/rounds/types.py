@@ -116,7 +116,7 @@ class Result:
     record_json: str | None
 
 
-@proto_type(rounds_pb2.Round)
+@proto_type(rounds_pb2.Round, loader="rounds")
 class Round(relay.Node):
     """A round."""
 

@@ -1,0 +1,47 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+
+from mesh.config import Address, MeshSettings
+
+
+class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
+    """What the gateway needs to know beside what every service does."""
+
+    service: ClassVar[str] = "gateway"
+
+    listen: Address = Field(
+        "127.0.0.1:7100", description="Address of the gateway's own health service, HOST:PORT."
+    )
+    http_listen: Address = Field(
+        "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
+    )
+    graphiql: bool = Field(False, description="Serve the GraphiQL page at /graphql to browsers.")
+    introspection: bool = Field(True, description="Answer introspection queries.")
+    request_bytes_max: int = Field(
+        10_500_000, gt=0, description="Largest request; the contract's bound is 10 MB."
+    )
+    connection_init_timeout_s: float = Field(
+        5.0, gt=0, le=60, description="Time a WebSocket has to send connection_init."
+    )
+    subscriptions_per_socket_max: int = Field(100, gt=0, description="Operations that run on one WebSocket.")
+    viewer_cache_s: float = Field(
+        3.0,
+        ge=0,
+        le=5,
+        description="How long a checked access token is trusted; a revoked one is out within it.",
+    )
+    allowed_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins of browsers beside our own, JSON list, for CORS and WebSockets.",
+    )
+    ticket_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key of film tickets, the same in all gateways; empty: a random one for this process.",
+    )
+    tokens_max: int = Field(2_000, gt=0, description="Most tokens in a GraphQL document.")
+    depth_max: int = Field(12, gt=0, description="Deepest nesting of a query.")

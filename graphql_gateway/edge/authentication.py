@@ -1,0 +1,85 @@
+"""Who a client is: access tokens are checked with identity, and trusted for seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from satreel.identity.v1 import identity_pb2, identity_service_pb2
+from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+from graphql_gateway.context import Viewer
+from mesh import caller
+from mesh.caller import Caller
+from mesh.clock import Clock
+from mesh.errors import Unauthenticated
+
+CACHED_MAX = 50_000
+BEARER = "bearer "
+
+_ROLE_NAMES = {identity_pb2.ROLE_ADMIN: caller.ADMIN}
+
+
+class BadToken(Unauthenticated):
+    """The access token is not of a form that we give out."""
+
+    reason = "SESSION_INVALID"
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    viewer: Viewer
+    until_s: float
+
+
+class Authenticator:
+    """Turns access tokens into viewers, and lets calls to other services carry the viewer."""
+
+    def __init__(self, identity: IdentityServiceStub, clock: Clock, cache_s: float) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._cache_s = cache_s
+        self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
+
+    async def viewer_of(self, access_token: str) -> Viewer:
+        """The user behind a token. Raises BadToken, or RemoteFailure SESSION_INVALID."""
+        key = hashlib.sha256(access_token.encode()).digest()
+        known = self._checked.get(key)
+        if known is not None and known.until_s > self._clock.monotonic_s():
+            return known.viewer
+        request = identity_service_pb2.AuthenticateRequest(access_token=access_token)
+        response = await self._identity.Authenticate(request)
+        viewer = Viewer(
+            user=response.user,
+            session_id=response.session_id,
+            access_token=access_token,
+            user_token=response.user_token,
+        )
+        self._remember(key, viewer)
+        return viewer
+
+    def _remember(self, key: bytes, viewer: Viewer) -> None:
+        self._checked[key] = _Checked(viewer, self._clock.monotonic_s() + self._cache_s)
+        self._checked.move_to_end(key)
+        while len(self._checked) > CACHED_MAX:
+            self._checked.popitem(last=False)
+
+
+def bearer_token(header: str) -> str | None:
+    """The token of an Authorization header; None when there is none. Raises BadToken on any other scheme."""
+    if not header:
+        return None
+    if not header.lower().startswith(BEARER):
+        raise BadToken("The Authorization header must be `Bearer <access token>`.")
+    return header[len(BEARER) :].strip()
+
+
+def act_for(viewer: Viewer | None) -> None:
+    """Makes the calls of this task carry the viewer from here on."""
+    if viewer is None:
+        caller.enter(Caller(service="gateway"))
+        return
+    roles = frozenset(_ROLE_NAMES[role] for role in viewer.user.roles if role in _ROLE_NAMES)
+    who = Caller(service="gateway", user_id=viewer.id, roles=roles, session_id=viewer.session_id)
+    caller.enter(who, viewer.user_token)
