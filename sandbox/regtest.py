@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sandbox.process import SandboxError
+from sandbox.process import SandboxFailure
 from sandbox.rpc import NodeRpc, coins_text, sats_of
 
 COINBASE_MATURITY_BLOCKS = 100
@@ -14,7 +14,7 @@ FAUCET_ROUNDS_MAX = 10
 MINING_TIMEOUT_S = 120.0
 
 
-class FaucetEmpty(SandboxError):
+class FaucetEmpty(SandboxFailure):
     """The chain gives no more coins: in regtest the subsidy halves every 150 blocks."""
 
 
@@ -104,7 +104,7 @@ class Regtest:
                 }:
                     if paid == address:
                         return Coin(txid, vout, sats_of(value), script)
-        raise SandboxError(f"{txid} pays nothing to {address}")
+        raise SandboxFailure(f"{txid} pays nothing to {address}")
 
 
 def _items(value: object) -> list[object]:

@@ -15,11 +15,11 @@ CONNECTIONS_MAX = 8
 SATS_PER_COIN = 100_000_000
 
 
-class RpcError(Exception):
+class RpcFailure(Exception):  # noqa: N818 - an answer, as much as a result is
     """A call to the node did not give a result."""
 
 
-class NodeRefused(RpcError):
+class NodeRefused(RpcFailure):
     """The node says no. `code` is its JSON-RPC error code, `reason` its text."""
 
     def __init__(self, method: str, code: int, reason: str) -> None:
@@ -28,7 +28,7 @@ class NodeRefused(RpcError):
         self.reason = reason
 
 
-class NodeUnreachable(RpcError):
+class NodeUnreachable(RpcFailure):
     """No answer that can be read: whether the call had its effect is unknown."""
 
 
@@ -36,7 +36,7 @@ class NodeTimedOut(NodeUnreachable):
     """No answer within the deadline."""
 
 
-class NodeLockedOut(RpcError):
+class NodeLockedOut(RpcFailure):
     """Wrong user or password."""
 
 

@@ -9,7 +9,7 @@ from pydantic_settings import CliApp
 
 from sandbox.aitubo.config import AituboSettings
 from sandbox.aitubo.server import running_aitubo
-from sandbox.process import SandboxError, stop_signal
+from sandbox.process import SandboxFailure, stop_signal
 
 
 async def serve(settings: AituboSettings) -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     """Read the settings from arguments and environment, and serve."""
     try:
         asyncio.run(serve(CliApp.run(AituboSettings)))
-    except (SandboxError, ValidationError) as error:
+    except (SandboxFailure, ValidationError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
 
-class PictureUnreadable(Exception):
+class PictureUnreadable(Exception):  # noqa: N818 - becomes a state of the job
     """The picture does not decode, or is too large to try."""
 
 

@@ -36,7 +36,7 @@ class Status(IntEnum):
         return self in (Status.DONE, Status.FAILED)
 
 
-class JobsFull(Exception):
+class JobsFull(Exception):  # noqa: N818 - a state of the house, named as such
     """Too many jobs wait or are unfinished."""
 
 

@@ -17,7 +17,7 @@ PICTURES_MAX = 4
 TEXT_CHARS_MAX = 4_000
 
 
-class BadOrder(Exception):
+class BadOrder(Exception):  # noqa: N818 - said to the client, as AITubo says it
     """The body is no order; the text says which field is wrong."""
 
 

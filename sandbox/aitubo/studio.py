@@ -19,7 +19,7 @@ CHUNK_BYTES = 65_536
 PICTURE_URL_SCHEMES = ("http://", "https://")
 
 
-class JobProblem(Exception):
+class JobProblem(Exception):  # noqa: N818 - becomes the job's state, not a crash
     """Why a job failed, in words for the client."""
 
 
