@@ -1,9 +1,9 @@
 """Channels to other services: health-checked round robin, careful retries, deadlines, identity.
 
-Stubs work on them as on any gRPC channel, with these differences. A call ends with the current call's deadline,
-or earlier by the `timeout=` given or else the contract's (a stream has no time of its own unless given one).
-The user token and the trace are sent along. Failures arrive as `mesh.errors.RemoteFailure`. A stub whose answer
-is a single message gives a plain coroutine.
+Stubs work on them as on any gRPC channel, but: a call ends with the current call's deadline, or earlier by
+the `timeout=` given or else the contract's (a stream has no time of its own unless given one); the user token
+and the trace are sent along; failures arrive as `mesh.errors.RemoteFailure`; a stub whose answer is a single
+message gives a plain coroutine.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def connect(
 ) -> MeshChannel:
     """A channel on which `me` calls `peer`.
 
-    The stubs of the peer's gRPC service must have been imported (KeyError otherwise): they tell what to retry.
+    The peer's stubs must have been imported (KeyError otherwise): their contract tells what to retry.
     """
     config = service_config(service or service_of(peer), health_checked=health_checked)
     options: list[tuple[str, Any]] = [

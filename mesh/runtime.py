@@ -1,4 +1,4 @@
-"""What a composition root stands on: logs, telemetry, channels, Redis, the server, supervised background work.
+"""What a composition root stands on: logs, telemetry, channels, Redis, server, supervised background work.
 
 async def main(settings: LedgerSettings) -> None:
     async with Runtime(settings) as runtime:

@@ -1,0 +1,1 @@
+"""The services: each owns its records and its rules; they talk only through their contracts."""
