@@ -18,6 +18,9 @@ from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 from strawberry.dataloader import DataLoader
 
+from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
+from graphql_gateway.edge.tickets import Tickets
+from graphql_gateway.live import Live
 from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure, Unauthenticated
 
@@ -25,26 +28,6 @@ BATCH_MAX = 1_000
 
 # Loads a message by its id, or None; resolvers return it as the GraphQL type that shows it.
 Load: TypeAlias = DataLoader[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """The signed-in user and the tokens that prove it."""
-
-    user: identity_pb2.User
-    session_id: str
-    access_token: str
-    user_token: str
-
-    @property
-    def id(self) -> str:
-        """The user's id."""
-        return self.user.id
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the user holds the administrator role."""
-        return identity_pb2.ROLE_ADMIN in self.user.roles
 
 
 class Loaders:
@@ -172,12 +155,17 @@ def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable
 
 @dataclass(slots=True)
 class Context:
-    """One request, or one event of a subscription."""
+    """One request, or one WebSocket whose operations each renew it per event."""
 
     services: Services
-    viewer: Viewer | None
+    live: Live
+    authenticator: Authenticator
+    tickets: Tickets
     client_address: str
-    client: str = ""
+    client: str
+    viewer: Viewer | None = None
+    # What a WebSocket's connection_init brought; Strawberry sets it.
+    connection_params: dict[str, Any] | None = None
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,6 +176,16 @@ class Context:
         if self.viewer is None:
             raise Unauthenticated("Log in first: send `Authorization: Bearer <access token>`.")
         return self.viewer
+
+    async def sign_in(self, access_token: str | None) -> None:
+        """Makes this context, and the calls of this task, the token's user's. Raises SESSION_INVALID failures."""
+        self.viewer = await self.authenticator.viewer_of(access_token) if access_token else None
+        act_for(self.viewer)
+
+    async def renew(self) -> None:
+        """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
+        self.loaders = Loaders(self.services)
+        await self.sign_in(self.viewer.access_token if self.viewer else None)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -33,8 +33,9 @@ def extensions_of(failure: Failure) -> dict[str, Any]:
         told["service"] = failure.domain.removeprefix("satreel.")
     if failure.metadata:
         told["metadata"] = dict(failure.metadata)
-    if getattr(failure, "violations", None):
-        told["violations"] = [dict(violation) for violation in failure.violations]  # type: ignore[attr-defined]
+    violations = getattr(failure, "violations", ())
+    if violations:
+        told["violations"] = [{"field": one.field, "rule": one.description} for one in violations]
     return told
 
 

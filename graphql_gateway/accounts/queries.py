@@ -13,7 +13,19 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown, shown_all
+from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure
+
+
+async def find_balance(services: Services, account_id: str) -> ledger_pb2.Account:
+    """A user's account; all zero before the first deposit."""
+    try:
+        request = ledger_service_pb2.GetAccountRequest(account_id=account_id)
+        return (await services.ledger.GetAccount(request)).account
+    except RemoteFailure as failure:
+        if failure.reason == "ACCOUNT_NOT_FOUND":
+            return ledger_pb2.Account(id=account_id, asset="sat")
+        raise
 
 
 @strawberry.type(description="Where the viewer pays in.")
@@ -38,14 +50,7 @@ class Me:
     @strawberry.field(description="What the viewer has in satoshis.")
     async def balance(self, info: Info) -> Account:
         """The spendable account; all zero before the first deposit."""
-        account_id = f"user:{self.user_message.id}"
-        try:
-            request = ledger_service_pb2.GetAccountRequest(account_id=account_id)
-            return shown(Account, (await info.context.services.ledger.GetAccount(request)).account)
-        except RemoteFailure as failure:
-            if failure.reason == "ACCOUNT_NOT_FOUND":
-                return shown(Account, ledger_pb2.Account(id=account_id, asset="sat"))
-            raise
+        return shown(Account, await find_balance(info.context.services, f"user:{self.user_message.id}"))
 
     @strawberry.field(description="Where the viewer pays in; always the same address.")
     async def deposit_address(self, info: Info) -> DepositAddress:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
-from graphql_gateway.context import Viewer
 from mesh import caller
 from mesh.caller import Caller
 from mesh.clock import Clock
@@ -19,6 +18,26 @@ CACHED_MAX = 50_000
 BEARER = "bearer "
 
 _ROLE_NAMES = {identity_pb2.ROLE_ADMIN: caller.ADMIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The signed-in user and the tokens that prove it."""
+
+    user: identity_pb2.User
+    session_id: str
+    access_token: str
+    user_token: str
+
+    @property
+    def id(self) -> str:
+        """The user's id."""
+        return self.user.id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user holds the administrator role."""
+        return identity_pb2.ROLE_ADMIN in self.user.roles
 
 
 class BadToken(Unauthenticated):

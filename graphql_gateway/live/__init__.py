@@ -1,1 +1,78 @@
 """What changes: one watch stream per service and process, shared by all subscribers; and the viewing meter."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from satreel.chain.v1 import chain_service_pb2
+from satreel.content.v1 import content_service_pb2
+from satreel.ledger.v1 import ledger_service_pb2
+from satreel.market.v1 import market_service_pb2
+from satreel.rounds.v1 import rounds_service_pb2
+
+from graphql_gateway.live.meter import Meter
+from graphql_gateway.live.watch import Watch
+from graphql_gateway.services import Services
+from mesh.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All that runs beside the requests."""
+
+    rounds: Watch[rounds_service_pb2.WatchRoundsResponse]
+    ledger: Watch[ledger_service_pb2.WatchLedgerResponse]
+    market: Watch[market_service_pb2.WatchMarketResponse]
+    content: Watch[content_service_pb2.WatchContentResponse]
+    blocks: Watch[chain_service_pb2.WatchBlocksResponse]
+    meter: Meter
+
+    @classmethod
+    def over(cls, services: Services, clock: Clock) -> Live:
+        """Follows the services' news."""
+        return cls(
+            rounds=Watch(
+                "rounds",
+                lambda cursor: services.rounds.WatchRounds(
+                    rounds_service_pb2.WatchRoundsRequest(cursor=cursor)
+                ),
+                clock,
+            ),
+            ledger=Watch(
+                "ledger",
+                lambda cursor: services.ledger.WatchLedger(
+                    ledger_service_pb2.WatchLedgerRequest(cursor=cursor)
+                ),
+                clock,
+            ),
+            market=Watch(
+                "market",
+                lambda cursor: services.market.WatchMarket(
+                    market_service_pb2.WatchMarketRequest(cursor=cursor)
+                ),
+                clock,
+            ),
+            content=Watch(
+                "content",
+                lambda cursor: services.content.WatchContent(
+                    content_service_pb2.WatchContentRequest(cursor=cursor)
+                ),
+                clock,
+            ),
+            blocks=Watch(
+                "blocks",
+                lambda cursor: services.chain.WatchBlocks(
+                    chain_service_pb2.WatchBlocksRequest(cursor=cursor)
+                ),
+                clock,
+            ),
+            meter=Meter(services.ledger, clock),
+        )
+
+    async def run(self) -> None:
+        """Keeps all streams. Never returns."""
+        async with asyncio.TaskGroup() as group:
+            for watch in (self.rounds, self.ledger, self.market, self.content, self.blocks):
+                group.create_task(watch.run(), name=f"watch {watch.name}")
+            group.create_task(self.meter.run(), name="meter")

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -25,7 +26,6 @@ log = logs.logger(__name__)
 
 SESSIONS_MAX = 50_000
 REPORT_EVERY_S = 1.0
-RECEIPT_WAIT_S = 5.0
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 3.0
 
@@ -39,7 +39,10 @@ class MeterFull(Exhausted):
 @dataclass(slots=True)
 class _Running:
     started_s: float
-    receipts: asyncio.Queue[ledger_service_pb2.MeterReceipt] = field(default_factory=asyncio.Queue)
+    # Only the newest receipt matters: each tells the whole.
+    receipts: asyncio.Queue[ledger_service_pb2.MeterReceipt] = field(
+        default_factory=partial(asyncio.Queue, 1)
+    )
 
 
 class Meter:
@@ -99,5 +102,8 @@ class Meter:
     def _hand_out(self, response: ledger_service_pb2.MeterResponse) -> None:
         for receipt in response.receipts:
             running = self._running.get(receipt.session_id)
-            if running is not None:
-                running.receipts.put_nowait(receipt)
+            if running is None:
+                continue
+            if running.receipts.full():
+                running.receipts.get_nowait()
+            running.receipts.put_nowait(receipt)

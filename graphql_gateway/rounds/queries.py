@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import strawberry
-from satreel.rounds.v1 import rounds_service_pb2
+from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
 from graphql_gateway.rounds.types import Round
+from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure
+
+
+async def find_current_round(services: Services) -> rounds_pb2.Round | None:
+    """The round that is active or calculating, else the pending one; None when there is none."""
+    try:
+        response = await services.rounds.GetCurrentRound(rounds_service_pb2.GetCurrentRoundRequest())
+    except RemoteFailure as failure:
+        if failure.reason == "NO_CURRENT_ROUND":
+            return None
+        raise
+    return response.round
 
 
 @strawberry.type
@@ -20,15 +32,8 @@ class RoundsQuery:
     @strawberry.field(description="The round that is active or calculating, else the pending one.")
     async def current_round(self, info: Info) -> Round | None:
         """The current round; null when there is none."""
-        try:
-            response = await info.context.services.rounds.GetCurrentRound(
-                rounds_service_pb2.GetCurrentRoundRequest()
-            )
-        except RemoteFailure as failure:
-            if failure.reason == "NO_CURRENT_ROUND":
-                return None
-            raise
-        return shown(Round, response.round)
+        current = await find_current_round(info.context.services)
+        return None if current is None else shown(Round, current)
 
     @strawberry.field(description="A round; null when there is none with this id.")
     async def round(self, info: Info, id: strawberry.ID) -> Round | None:

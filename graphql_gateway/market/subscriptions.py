@@ -1,0 +1,55 @@
+"""What changes on the market."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import strawberry
+from satreel.market.v1 import market_service_pb2
+
+from graphql_gateway.context import Info
+from graphql_gateway.ids import bare_id
+from graphql_gateway.market.types import Listing, Sale
+from graphql_gateway.proto import shown
+
+
+@strawberry.type(description="Something happened on the market: a listing changed, or a title was sold.")
+class MarketActivity:
+    """One event of the market."""
+
+    at: datetime = strawberry.field(description="When.")
+    listing: Listing | None = strawberry.field(description="The listing as it is now, when it was one.")
+    sale: Sale | None = strawberry.field(description="The sale, when it was one.")
+
+
+@strawberry.type
+class MarketSubscription:
+    """The live market."""
+
+    @strawberry.subscription(
+        description="Listings made, sold and taken back, and sales; of one meme, or of all."
+    )
+    async def market_activity(
+        self, info: Info, meme_id: strawberry.ID | None = None
+    ) -> AsyncIterator[MarketActivity]:
+        """Ends never; starts with the next event."""
+        meme = bare_id("Meme", meme_id) if meme_id else None
+        with info.context.live.market.subscribe() as news:
+            async for one in news:
+                if one.WhichOneof("news") == "event" and meme in {None, _meme_of(one.event)}:
+                    await info.context.renew()
+                    yield _activity(one.event)
+
+
+def _meme_of(event: market_service_pb2.MarketEvent) -> str:
+    return event.sale.meme_id if event.WhichOneof("subject") == "sale" else event.listing.meme_id
+
+
+def _activity(event: market_service_pb2.MarketEvent) -> MarketActivity:
+    sold = event.WhichOneof("subject") == "sale"
+    return MarketActivity(
+        at=event.at,  # type: ignore[arg-type] # the scalar shows a Timestamp
+        listing=None if sold else shown(Listing, event.listing),
+        sale=shown(Sale, event.sale) if sold else None,
+    )

@@ -1,0 +1,43 @@
+"""What changes in the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import strawberry
+
+from graphql_gateway.context import Info
+from graphql_gateway.ids import bare_id
+from graphql_gateway.memes.types import Meme, Stage
+from graphql_gateway.proto import shown
+
+
+@strawberry.type(description="A meme moved on in the pipeline.")
+class PipelineProgress:
+    """One event of the pipeline."""
+
+    at: datetime = strawberry.field(description="When.")
+    meme: Meme = strawberry.field(description="As it is now.")
+    stage: Stage = strawberry.field(description="What happened, and how far the meme is.")
+
+
+@strawberry.type
+class MemesSubscription:
+    """The live pipeline."""
+
+    @strawberry.subscription(description="Memes that move on in the pipeline; one meme, or all.")
+    async def pipeline_progress(
+        self, info: Info, meme_id: strawberry.ID | None = None
+    ) -> AsyncIterator[PipelineProgress]:
+        """Ends never; starts with the next event."""
+        meme = bare_id("Meme", meme_id) if meme_id else None
+        with info.context.live.content.subscribe() as news:
+            async for one in news:
+                if one.WhichOneof("news") == "event" and meme in {None, one.event.meme.id}:
+                    await info.context.renew()
+                    yield PipelineProgress(
+                        at=one.event.at,
+                        meme=shown(Meme, one.event.meme),
+                        stage=shown(Stage, one.event.stage),
+                    )

@@ -1,0 +1,65 @@
+"""What changes about rounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import strawberry
+from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
+
+from graphql_gateway.context import Info
+from graphql_gateway.proto import shown
+from graphql_gateway.rounds.queries import find_current_round
+from graphql_gateway.rounds.types import Leaderboard, Round
+from graphql_gateway.services import Services
+
+_STANDINGS_MAX = 100
+
+
+@strawberry.type
+class RoundsSubscription:
+    """Live rounds."""
+
+    @strawberry.subscription(
+        description="The current round now, and again whenever a round changes its state, anchor or entries."
+    )
+    async def round_updated(self, info: Info) -> AsyncIterator[Round]:
+        """Ends never."""
+        with info.context.live.rounds.subscribe() as news:
+            current = await find_current_round(info.context.services)
+            if current is not None:
+                yield shown(Round, current)
+            async for one in news:
+                changed = _changed(one)
+                if changed.HasField("round"):
+                    await info.context.renew()
+                    yield shown(Round, changed.round)
+
+    @strawberry.subscription(
+        description="Standings of the current round now, and at most once a second when they move."
+    )
+    async def leaderboard_updated(self, info: Info) -> AsyncIterator[Leaderboard]:
+        """Ends never."""
+        with info.context.live.rounds.subscribe() as news:
+            current = await _find_leaderboard(info.context.services)
+            if current is not None:
+                yield shown(Leaderboard, current)
+            async for one in news:
+                changed = _changed(one)
+                if changed.HasField("leaderboard"):
+                    await info.context.renew()
+                    yield shown(Leaderboard, changed.leaderboard)
+
+
+def _changed(
+    news: rounds_service_pb2.WatchRoundsResponse,
+) -> rounds_service_pb2.RoundsSnapshot | rounds_service_pb2.RoundsEvent:
+    return news.snapshot if news.WhichOneof("news") == "snapshot" else news.event
+
+
+async def _find_leaderboard(services: Services) -> rounds_pb2.Leaderboard | None:
+    current = await find_current_round(services)
+    if current is None:
+        return None
+    request = rounds_service_pb2.GetLeaderboardRequest(round_id=current.id, limit=_STANDINGS_MAX)
+    return (await services.rounds.GetLeaderboard(request)).leaderboard
