@@ -1,1 +1,1 @@
-"""Use cases of rounds: the driver of the current round, assignment, the live leaderboard, what can be read."""
+"""Use cases of rounds: driving the current round, assignment, the live leaderboard, reading, undoing."""

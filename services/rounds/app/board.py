@@ -1,14 +1,14 @@
-"""The live leaderboard: the ledger's tallies of the current round, kept in memory, told at most once a second."""
+"""The live leaderboard: the ledger's tallies of the current round, in memory, told at most once a second."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mesh.clock import Clock
 from services.rounds.app.ports import Leaderboard, News, RoundView
 from services.rounds.domain.ranking import standings
-from services.rounds.domain.values import ENDED, InstantNs, MemeId, MemeTally, Round, RoundId, Totals, totals
+from services.rounds.domain.values import InstantNs, MemeId, MemeTally, Round, RoundId, State, Totals, totals
 
 
 class Board:
@@ -58,7 +58,7 @@ class Board:
 
 
 def _counts(round_: Round) -> bool:
-    return not (round_.state in ENDED and round_.void_reason)
+    return round_.state is not State.VOIDED
 
 
 class Announcer:
@@ -70,11 +70,11 @@ class Announcer:
         self._clock = clock
         self._interval_s = interval_s
 
-    async def run(self, current: _Current) -> None:
+    async def run(self, current: Callable[[], Round | None]) -> None:
         """Runs until cancelled."""
         while True:
             await self._board.moved()
-            round_ = current.current
+            round_ = current()
             if round_ is not None and round_.anchor is not None:
                 self._news.standings_moved(self._board.leaderboard(round_))
                 self._news.round_changed(self._board.view(round_))

@@ -1,4 +1,4 @@
-"""What a round earned its creators: what is offered to the chain service to be paid out when the round ends."""
+"""What a round earned its creators: what the chain service is offered to pay out when the round ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def earnings(round_: Round) -> tuple[Earning, ...]:
     for payout in round_.distribution.payouts if round_.distribution else ():
         sums[payout.user_id] += payout.amount_sats
     return tuple(
-        Earning(_withdrawal_id(round_, user), user, Sats(amount)) for user, amount in sums.items() if amount > 0
+        Earning(_withdrawal_id(round_, user), user, Sats(amount))
+        for user, amount in sums.items()
+        if amount > 0
     )
 
 

@@ -1,8 +1,8 @@
 """The round's life: one transition table, and pure functions over it.
 
-`step(round, event, now)` says what an event makes of a round; `intents(round)` says what is to be done in the
-world as long as the round looks like this. Both depend on the persisted round alone, so starting after a crash
-is the same as going on: read the round, carry out its intents. Every effect is an idempotent command.
+`step(round, event, now)` says what an event makes of a round; `intents(round)` says what is to be done in
+the world as long as the round looks like this. Both depend on the persisted round alone, so a start after a
+crash is going on: read the round, carry out its intents. Every effect is an idempotent command.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def intents(round_: Round) -> tuple[Intent, ...]:
 
 
 def _money_intent(round_: Round) -> tuple[Intent, ...]:
-    # The order of the end of a round. One that is to be voided is opened first if it was not: only then can no
-    # late command open it in the ledger behind our back.
+    # A round that is to be voided is opened first if it was not: only then can no late command open it in the
+    # ledger behind our back.
     if not round_.ledger_open:
         return (Intent.OPEN_LEDGER,)
     if round_.void_reason:
@@ -194,7 +194,7 @@ def _locked(round_: Round, event: events.LedgerLocked, _now: InstantNs) -> Round
 
 
 def _pool_paid(round_: Round, event: events.PoolPaid, _now: InstantNs) -> Round:
-    # The record is fixed here: the chain service is asked to write the same, whatever the chain does meanwhile.
+    # The record is fixed here: the chain service is asked for the same, whatever the chain does meanwhile.
     if round_.state is not State.CALCULATING or round_.tally is None or round_.distribution is not None:
         return round_
     record_json = result_record(round_, round_.tally, event.distribution)
