@@ -58,7 +58,9 @@ class NodeRpc:
     def __init__(self, url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         parts = urlsplit(url)
         self._address = f"{parts.scheme}://{parts.hostname}:{parts.port}/"
-        self._auth = aiohttp.BasicAuth(unquote(parts.username or ""), unquote(parts.password or ""))
+        self._authorization = aiohttp.encode_basic_auth(
+            unquote(parts.username or ""), unquote(parts.password or "")
+        )
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._calls = 0
@@ -122,9 +124,8 @@ class NodeRpc:
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:  # made on first use, because a session belongs to the running loop
             self._session = aiohttp.ClientSession(
-                auth=self._auth,
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", "Authorization": self._authorization},
             )
         return self._session
 
