@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mesh import logs, tls
 from mesh.clock import Clock, SystemClock
-from mesh.config import MeshSettings
+from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
 from mesh.interceptors.pipeline import Pipeline
 from mesh.tokens import UserTokenVerifier
@@ -92,7 +92,11 @@ class MeshServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         reflection.enable_server_reflection([*self.services, health.SERVICE_NAME], self._server)
         _warm(self.services)
-        self.port = self._listen(self._settings)
+        try:
+            self.port = self._listen(self._settings)
+        except RuntimeError as problem:
+            listen = variable_name(type(self._settings), "listen")
+            raise RuntimeError(f"cannot listen on {self._settings.listen} ({listen}): {problem}") from problem
         await self._server.start()
         log.info("listening", address=self._settings.listen, port=self.port, services=self.services)
         return self.port
@@ -102,9 +106,7 @@ class MeshServer:
             credentials = tls.server_credentials(settings.tls_dir, settings.service)
             return self._server.add_secure_port(settings.listen, credentials)
         if not settings.listen.startswith(LOOPBACK):
-            raise RuntimeError(
-                f"without TLS only loopback is served, not {settings.listen}: set SATREEL_TLS_DIR"
-            )
+            raise RuntimeError("without TLS only loopback is served: set SATREEL_TLS_DIR")
         return self._server.add_insecure_port(settings.listen)
 
     async def stop(self) -> None:

@@ -14,12 +14,11 @@ VIOLATIONS_MAX = 20
 
 def validated(message: Message) -> None:
     """Raises InvalidArgument with the fields that break a rule."""
-    violations = protovalidate.collect_violations(message)
-    if violations:
-        raise InvalidArgument(
-            "; ".join(_read(violation).description for violation in violations[:3]),
-            violations=[_read(violation) for violation in violations[:VIOLATIONS_MAX]],
-        )
+    found = protovalidate.collect_violations(message)
+    if found:
+        violations = [_read(violation) for violation in found[:VIOLATIONS_MAX]]
+        told = "; ".join(f"{field}: {description}" for field, description in violations[:3])
+        raise InvalidArgument(told, violations=violations)
 
 
 def warm(request_types: list[Descriptor]) -> None:
@@ -29,10 +28,10 @@ def warm(request_types: list[Descriptor]) -> None:
 
 
 def _read(violation: protovalidate.Violation) -> FieldViolation:
-    path = (
-        ".".join(str(element.field_name) for element in violation.proto.field.elements)
-        if violation.proto.field
-        else ""
-    )
     rule = violation.proto
-    return FieldViolation(path, f"{path}: {rule.message or rule.rule_id}")
+    steps = rule.field.elements if rule.field else ()
+    path = ".".join(
+        f"{step.field_name}[{step.subscript.value}]" if step.subscript else f"{step.field_name}"
+        for step in steps
+    )
+    return FieldViolation(path, rule.message or rule.rule_id or "breaks a rule")
