@@ -69,18 +69,18 @@ class AccountsSubscription:
         info.context.require_viewer()
         meme = bare_id("Meme", meme_id)
         session_id = bare_id("Viewing", id) if id else uuid7()
-        with info.context.live.meter.metered(session_id) as receipts:
-            request = ledger_service_pb2.OpenSessionRequest(
-                session_id=session_id, meme_id=meme, budget_sats=budget
-            )
-            session = (await info.context.services.ledger.OpenSession(request)).session
-            try:
+        request = ledger_service_pb2.OpenSessionRequest(
+            session_id=session_id, meme_id=meme, budget_sats=budget
+        )
+        session = (await info.context.services.ledger.OpenSession(request)).session
+        try:
+            with info.context.live.meter.metered(session_id) as receipts:
                 yield _event(info.context, session)
                 while not session.stop_reason:
                     session = await _next(info.context, session, receipts)
                     yield _event(info.context, session)
-            finally:
-                await asyncio.shield(_close(info.context, session))
+        finally:
+            await asyncio.shield(_close(info.context, session))
 
 
 async def _next(
@@ -89,9 +89,11 @@ async def _next(
     try:
         receipt = await asyncio.wait_for(receipts.get(), RECEIPT_WAIT_S)
     except TimeoutError:
+        receipt = None
+    await context.renew()
+    if receipt is None or receipt.reason:
         request = ledger_service_pb2.GetSessionRequest(session_id=session.id)
         return (await context.services.ledger.GetSession(request)).session
-    await context.renew()
     later = ledger_pb2.Session()
     later.CopyFrom(session)
     later.seconds, later.burned_sats = receipt.seconds, receipt.burned_sats

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from mesh import logs
 from mesh.clock import Clock
@@ -20,16 +21,8 @@ RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
 
 
-class News(Protocol):
-    """A response of any Watch call."""
-
-    @property
-    def cursor(self) -> str: ...  # noqa: D102 - where to resume
-
-    def WhichOneof(self, name: str) -> str | None: ...  # noqa: D102, N802 - protobuf's own
-
-
-N = TypeVar("N", bound=News)
+# A response of any Watch call: a cursor and one of heartbeat, snapshot and event.
+N = TypeVar("N", bound=Message)
 
 
 class FellBehind(Exhausted):

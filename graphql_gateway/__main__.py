@@ -1,0 +1,40 @@
+"""Starts the gateway. Reads as a recipe."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from graphql_gateway import app
+from graphql_gateway.config import GatewaySettings
+from graphql_gateway.edge.authentication import Authenticator
+from graphql_gateway.edge.tickets import Tickets
+from graphql_gateway.edge.view import Parts
+from graphql_gateway.live import Live
+from graphql_gateway.services import Services
+from mesh.runtime import Runtime, run
+
+SHUTDOWN_S = 5.0
+
+
+async def main(settings: GatewaySettings) -> None:
+    """Serves until told to stop."""
+    async with Runtime(settings) as runtime:
+        services = Services.over(runtime.channel)
+        live = Live.over(services, runtime.clock)
+        parts = Parts(
+            services=services,
+            live=live,
+            authenticator=Authenticator(services.identity, runtime.clock, settings.viewer_cache_s),
+            tickets=Tickets(settings.ticket_key),
+        )
+        runner = web.AppRunner(app.build(settings, parts), auto_decompress=False, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        runtime.on_close(runner.cleanup)
+        host, _, port = settings.http_listen.rpartition(":")
+        await web.TCPSite(runner, host, int(port)).start()
+        runtime.background(live.run, "live")
+        await runtime.serve()
+
+
+if __name__ == "__main__":
+    run(GatewaySettings, main)
