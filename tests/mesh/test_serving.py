@@ -31,7 +31,7 @@ async def test_calls_go_to_the_leader_and_follow_it(house: House) -> None:
     for leader, other, name in ((0, 1, "a"), (1, 0, "b")):
         await servers[other].health.set(SERVICE, False)
         await servers[leader].health.set(SERVICE, True)
-        # A call sent before the news arrives may still reach the one before: its fencing token stops it there.
+        # A call sent before the news arrives may reach the one before; its fencing token stops it there.
         await asyncio.sleep(0.1)
         assert {(await stub.Command(NAME)).text for _ in range(20)} == {name}
 
