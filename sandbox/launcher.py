@@ -1,0 +1,294 @@
+"""The launcher: starts the outside world and every service as a process of its own, watches them, and stops them.
+
+Services speak mTLS with certificates of a local authority made under the data folder. What dies is started again;
+what keeps dying ends the run with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh import tls
+from mesh.channel import service_of
+from sandbox.node import NodePorts, start_node
+from sandbox.process import LOOPBACK, Child, SandboxFailure, StartFailed, require_free_port, start_child
+from sandbox.regtest import Regtest
+from sandbox.rpc import NodeRpc
+from sandbox.settings import SERVICES, SandboxSettings
+from sandbox.valkey import start_valkey
+
+READY_TIMEOUT_S = 60.0
+POLL_S = 0.1
+STOP_TERM_WAIT_S = 15.0
+RESTARTS_MAX = 5
+RESTARTS_WINDOW_S = 60.0
+RESTART_PAUSE_S = 0.5
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Part:
+    """A process of the mesh: how it is started, and the running one."""
+
+    name: str
+    argv: list[str]
+    env: dict[str, str]
+    child: Child | None = None
+    wanted: bool = True
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX + 1))
+
+
+class House:
+    """The running mesh. Made by `running`."""
+
+    def __init__(self, settings: SandboxSettings, progress: Progress) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.parts: dict[str, Part] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.node_url = ""
+        self.zmq_endpoint = ""
+        self.rpc: NodeRpc
+        self.chain: Regtest
+        self._data = settings.data_dir.resolve()
+        self._stack = AsyncExitStack()
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return f"http://{LOOPBACK}:{self.settings.http_port}"
+
+    def log_path(self, name: str) -> Path:
+        """Where a part writes its log."""
+        return self._data / "logs" / f"{name}.log"
+
+    async def start(self, *, admin_addresses: list[str]) -> None:
+        """Starts everything and waits until it serves. Raises SandboxFailure, naming what is missing."""
+        self._require_ports()
+        environment = await self._outside_world()
+        environment |= self._certificates()
+        for name in SERVICES:
+            own = self._own_environment(name, admin_addresses)
+            await self._start_part(name, [sys.executable, "-m", f"services.{name}"], environment | own)
+        own = self._own_environment("gateway", admin_addresses)
+        await self._start_part("gateway", [sys.executable, "-m", "graphql_gateway"], environment | own)
+        await asyncio.gather(*(self.until_serving(name) for name in SERVICES), self._until_http())
+
+    async def stop(self) -> None:
+        """Stops the gateway first, then the services, then the outside world; kills what does not listen."""
+        for part in self.parts.values():
+            part.wanted = False
+        for name in ("gateway", *reversed(SERVICES), "aitubo"):
+            part = self.parts.get(name)
+            if part is not None and part.child is not None:
+                await part.child.stop(STOP_TERM_WAIT_S)
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would; the launcher starts it again by itself."""
+        child = self.parts[name].child
+        if child is None or child.exit_code is not None:
+            raise SandboxFailure(f"{name} is not running")
+        child.process.kill()
+        await child.process.wait()
+
+    def _require_ports(self) -> None:
+        for name in ("gateway", *SERVICES, "content-media"):
+            require_free_port(
+                self.settings.port(name), part=f"The {name} service", setting="SATREEL_SANDBOX_FIRST_PORT"
+            )
+        require_free_port(self.settings.http_port, part="The gateway", setting="SATREEL_SANDBOX_HTTP_PORT")
+
+    async def _outside_world(self) -> dict[str, str]:
+        redis_url = self.settings.redis_url or await self._own_valkey()
+        await self._find_node()
+        key = self.settings.aitubo_key.get_secret_value() or secrets.token_hex(16)
+        aitubo_url = self.settings.aitubo_url or await self._own_aitubo(key)
+        peers = {name: f"{LOOPBACK}:{self.settings.port(name)}" for name in SERVICES}
+        return {
+            **_inherited(),
+            "SATREEL_REDIS_URL": redis_url,
+            "SATREEL_NODE_URL": self.node_url,
+            "SATREEL_NODE_ZMQ": self.zmq_endpoint,
+            "SATREEL_AITUBO_URL": aitubo_url,
+            "SATREEL_AITUBO_KEY": key,
+            "SATREEL_PEERS": json.dumps(peers),
+            "SATREEL_DATA_DIR": str(self._data),
+            "SATREEL_DRAIN_S": "0.2",
+        }
+
+    async def _own_valkey(self) -> str:
+        valkey = await start_valkey(self._data / "valkey", self.settings.port("valkey"))
+        self._stack.push_async_callback(valkey.stop)
+        self.progress(f"Valkey ready after {valkey.started_in_s:.1f} s")
+        return valkey.url
+
+    async def _find_node(self) -> None:
+        if self.settings.node_url.get_secret_value():
+            self.node_url = self.settings.node_url.get_secret_value()
+        else:
+            ports = NodePorts(rpc=self.settings.port("node-rpc"), zmq=self.settings.port("node-zmq"))
+            node = await start_node(self._data / "node", ports, progress=self.progress)
+            self._stack.push_async_callback(node.stop)
+            self.node_url, self.zmq_endpoint = node.url, node.zmq_endpoint
+        self.rpc = await self._stack.enter_async_context(NodeRpc(self.node_url))
+        self.chain = Regtest(self.rpc)
+
+    async def _own_aitubo(self, key: str) -> str:
+        port = self.settings.port("aitubo")
+        require_free_port(port, part="The AITubo stand-in", setting="SATREEL_SANDBOX_FIRST_PORT")
+        await self._start_part(
+            "aitubo",
+            [sys.executable, "-m", "sandbox.aitubo"],
+            {
+                **_inherited(),
+                "SATREEL_SANDBOX_AITUBO_KEY": key,
+                "SATREEL_SANDBOX_AITUBO_PORT": str(port),
+                "SATREEL_SANDBOX_AITUBO_DATA_DIR": str(self._data / "aitubo"),
+                "SATREEL_SANDBOX_AITUBO_FILM_SECONDS": str(self.settings.film_s),
+            },
+        )
+        return f"http://{LOOPBACK}:{port}"
+
+    def _certificates(self) -> dict[str, str]:
+        folder = self._data / "tls"
+        authority = tls.Authority.open(folder)
+        for name in ("gateway", "launcher", *SERVICES):
+            authority.issue(name)
+        _, public_key = tls.make_user_token_keys(folder)
+        return {"SATREEL_TLS_DIR": str(folder), "SATREEL_USER_TOKEN_KEY": str(public_key)}
+
+    def _own_environment(self, name: str, admin_addresses: list[str]) -> dict[str, str]:
+        settings = self.settings
+        own = {f"SATREEL_{name.upper()}_LISTEN": f"{LOOPBACK}:{settings.port(name)}"}
+        match name:
+            case "identity":
+                own["SATREEL_IDENTITY_ADMIN_ADDRESSES"] = json.dumps(admin_addresses)
+                own["SATREEL_IDENTITY_NETWORK"] = "regtest"
+            case "rounds":
+                own["SATREEL_ROUNDS_LENGTH_S"] = str(settings.round_s)
+                own["SATREEL_ROUNDS_GRACE_S"] = str(settings.grace_s)
+            case "content":
+                own["SATREEL_CONTENT_MEDIA_LISTEN"] = f"{LOOPBACK}:{settings.port('content-media')}"
+            case "chain":
+                own["SATREEL_CHAIN_NETWORK"] = "regtest"
+            case "gateway":
+                own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
+                own["SATREEL_GATEWAY_GRAPHIQL"] = "true"
+        return own
+
+    async def _start_part(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+        part = self.parts[name] = Part(name, argv, env)
+        await self._spawn(part)
+        watcher = asyncio.create_task(self._watch(part), name=f"watch {name}")
+        self._watchers.add(watcher)
+
+    async def _spawn(self, part: Part) -> None:
+        part.starts.append(time.monotonic())
+        part.child = await start_child(part.name, part.argv, log_path=self.log_path(part.name), env=part.env)
+
+    async def _watch(self, part: Part) -> None:
+        while part.child is not None:
+            code = await part.child.process.wait()
+            if not part.wanted:
+                return
+            if _dies_often(part.starts):
+                self._fail(part, code)
+                return
+            self.progress(f"{part.name} ended with code {code}; starting it again")
+            await asyncio.sleep(RESTART_PAUSE_S)
+            await self._spawn(part)
+
+    def _fail(self, part: Part, code: int) -> None:
+        tail = part.child.log_tail() if part.child else ""
+        problem = StartFailed(
+            f"{part.name} ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:.0f} s, the last time with code "
+            f"{code}. Its log is {self.log_path(part.name)}:\n{tail}"
+        )
+        if not self.failed.done():
+            self.failed.set_exception(problem)
+
+    async def until_serving(self, name: str) -> None:
+        """Returns when the service reports SERVING, which a leader does once it leads. Raises StartFailed."""
+        credentials = tls.channel_credentials(self._data / "tls", "launcher")
+        options = [("grpc.ssl_target_name_override", tls.host_name(name))]
+        address = f"{LOOPBACK}:{self.settings.port(name)}"
+        request = health_pb2.HealthCheckRequest(service=service_of(name))
+        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+
+            async def serving() -> bool:
+                try:
+                    answer = await stub.Check(request, timeout=2.0)
+                except grpc.aio.AioRpcError:
+                    return False
+                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+            await self._until(serving, name)
+
+    async def _until_http(self) -> None:
+        async def listening() -> bool:
+            try:
+                _, writer = await asyncio.open_connection(LOOPBACK, self.settings.http_port)
+            except OSError:
+                return False
+            writer.close()
+            return True
+
+        await self._until(listening, "gateway")
+
+    async def _until(self, ready: Callable[[], Awaitable[bool]], name: str) -> None:
+        begun = time.monotonic()
+        while time.monotonic() - begun < READY_TIMEOUT_S:
+            if self.failed.done():
+                self.failed.result()
+            if await ready():
+                return
+            await asyncio.sleep(POLL_S)
+        child = self.parts[name].child
+        tail = child.log_tail() if child else ""
+        raise StartFailed(f"{name} does not serve after {READY_TIMEOUT_S:.0f} s:\n{tail}")
+
+
+@asynccontextmanager
+async def running(
+    settings: SandboxSettings, *, admin_addresses: list[str], progress: Progress
+) -> AsyncIterator[House]:
+    """The whole mesh for the length of a `with` block. Raises SandboxFailure when it cannot be started."""
+    house = House(settings, progress)
+    try:
+        await house.start(admin_addresses=admin_addresses)
+        yield house
+    finally:
+        await house.stop()
+        if house.failed.done():
+            house.failed.exception()
+
+
+def _dies_often(starts: deque[float]) -> bool:
+    return len(starts) > RESTARTS_MAX and time.monotonic() - starts[0] < RESTARTS_WINDOW_S
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment without the sandbox's own settings; numeric libraries keep to one thread."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_SANDBOX_")}
+    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

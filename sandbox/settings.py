@@ -1,0 +1,100 @@
+"""Settings of the sandbox: what the launcher starts, where it listens, and what it leaves to you."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sandbox.process import PortTaken, free_port, require_free_port
+
+SERVICES = ("identity", "ledger", "chain", "content", "rounds", "market", "insight")
+
+
+class SandboxSettings(BaseSettings):
+    """The whole mesh on one machine. Each setting is also SATREEL_SANDBOX_<NAME>, unless it says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SATREEL_SANDBOX_", populate_by_name=True, cli_kebab_case=True
+    )
+
+    data_dir: Path = Field(
+        Path(".satreel/data"),
+        validation_alias=AliasChoices("data_dir", "SATREEL_DATA_DIR"),
+        description="folder of everything the run keeps (SATREEL_DATA_DIR)",
+    )
+    http_port: int = Field(8080, ge=1, le=65535, description="port of the gateway: GraphQL, media, GraphiQL")
+    first_port: int = Field(
+        7100, ge=1024, le=65000, description="first of 40 ports in a row for services and the outside world"
+    )
+    round_s: float = Field(30.0, gt=0, le=3600, description="length of a round, in seconds")
+    grace_s: float = Field(3.0, ge=0, le=300, description="time for late reports after a round, in seconds")
+    block_interval_s: float = Field(8.0, gt=0, le=3600, description="mean time between blocks, in seconds")
+    film_s: float = Field(2.0, gt=0, le=60, description="length of a film, in seconds")
+    redis_url: str = Field(
+        "",
+        validation_alias=AliasChoices("redis_url", "SATREEL_REDIS_URL"),
+        description="a Redis or Valkey server of your own; empty: one is started (SATREEL_REDIS_URL)",
+    )
+    node_url: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("node_url", "SATREEL_NODE_URL"),
+        description="JSON-RPC of a BSV regtest node of your own; empty: one is started (SATREEL_NODE_URL)",
+    )
+    aitubo_url: str = Field(
+        "",
+        validation_alias=AliasChoices("aitubo_url", "SATREEL_AITUBO_URL"),
+        description="AITubo's address; empty: a stand-in that renders is started (SATREEL_AITUBO_URL)",
+    )
+    aitubo_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("aitubo_key", "SATREEL_AITUBO_KEY"),
+        description="key for AITubo (SATREEL_AITUBO_KEY)",
+    )
+
+    def port(self, part: str) -> int:
+        """The port of a part of the mesh."""
+        return self.first_port + _PARTS.index(part)
+
+
+# Their place is their port's distance from the first.
+_PARTS = (
+    "gateway",
+    "identity",
+    "content",
+    "rounds",
+    "ledger",
+    "market",
+    "chain",
+    "insight",
+    "content-media",
+    "valkey",
+    "node-rpc",
+    "node-zmq",
+    "aitubo",
+    "miner",
+)
+
+
+def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
+    """Settings for a mesh of its own, on ports that are free now: for tests and the demo."""
+    return SandboxSettings.model_validate(
+        {"data_dir": data_dir, "first_port": _free_block(), "http_port": free_port(), **overrides}
+    )
+
+
+def _free_block() -> int:
+    """A first port of a row that is free at this moment."""
+    for first in range(20_000, 32_000, 40):
+        if all(_is_free(first + place) for place in range(len(_PARTS))):
+            return first
+    raise RuntimeError("no 14 ports in a row are free between 20000 and 32000")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        require_free_port(port, part="", setting="")
+    except PortTaken:
+        return False
+    return True
