@@ -189,7 +189,7 @@ def _forged(house: House, flaw: str) -> str:
     if flaw == "key":
         return jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA")
     if flaw == "none":
-        return jwt.encode(claims, None, algorithm="none")
+        return jwt.encode(claims, "", algorithm="none")
     if flaw == "symmetric":
         return jwt.encode(claims, "k" * 32, algorithm="HS256")
     if flaw == "garbage":

@@ -14,8 +14,8 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 
@@ -133,37 +133,33 @@ async def test_help_is_printed() -> None:
     assert echo.process.returncode == 0
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2_grpc.MetricsServiceServicer):
+class Collector:
     """An OTLP collector that keeps what it gets."""
 
     def __init__(self) -> None:
-        self.spans: list[tuple[str, Span]] = []
+        self.spans: list[Span] = []
         self.metrics: set[str] = set()
 
     async def start(self) -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server()
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
-        both = grpc.method_handlers_generic_handler(
-            "opentelemetry.proto.collector.metrics.v1.MetricsService",
-            {
-                "Export": grpc.unary_unary_rpc_method_handler(
-                    self._metrics,
-                    request_deserializer=metrics_service_pb2.ExportMetricsServiceRequest.FromString,
-                    response_serializer=metrics_service_pb2.ExportMetricsServiceResponse.SerializeToString,
-                )
-            },
-        )
-        server.add_generic_rpc_handlers((both,))
+        for service, pb, kind, handle in (
+            ("trace", trace_service_pb2, "Trace", self._traces),
+            ("metrics", metrics_service_pb2, "Metrics", self._metrics),
+        ):
+            export = grpc.unary_unary_rpc_method_handler(
+                handle,
+                request_deserializer=getattr(pb, f"Export{kind}ServiceRequest").FromString,
+                response_serializer=getattr(pb, f"Export{kind}ServiceResponse").SerializeToString,
+            )
+            name = f"opentelemetry.proto.collector.{service}.v1.{kind}Service"
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": export}),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port
 
-    async def Export(self, request: Any, context: Any) -> Any:
+    async def _traces(self, request: Any, context: Any) -> Any:
         for resource in request.resource_spans:
-            instance = next(
-                pair.value.string_value for pair in resource.resource.attributes if pair.key == "service.name"
-            )
-            self.spans += [(instance, span) for scope in resource.scope_spans for span in scope.spans]
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
         return trace_service_pb2.ExportTraceServiceResponse()
 
     async def _metrics(self, request: Any, context: Any) -> Any:
@@ -187,8 +183,8 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
                 assert await process.ended() == 0
     await server.stop(None)
     kinds = {Span.SPAN_KIND_SERVER: "server", Span.SPAN_KIND_CLIENT: "client"}
-    assert sorted(kinds[span.kind] for _, span in collector.spans) == ["client", "server", "server"]
-    assert len({span.trace_id for _, span in collector.spans}) == 1
+    assert sorted(kinds[span.kind] for span in collector.spans) == ["client", "server", "server"]
+    assert len({span.trace_id for span in collector.spans}) == 1
     assert {"rpc.server.duration", "rpc.client.duration"} <= collector.metrics
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 
 from mesh import tls
@@ -103,14 +103,22 @@ async def test_health_and_reflection_need_no_permission(house: House, server: Me
     credentials = tls.channel_credentials(house.tls_dir, "stranger")
     options = [("grpc.ssl_target_name_override", "echo.satreel")]
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, options) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        reply = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            health_pb2.HealthCheckRequest.SerializeToString,
+            health_pb2.HealthCheckResponse.FromString,
+        )
+        reply = await check(health_pb2.HealthCheckRequest(service=SERVICE))
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        reflect = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         names = [
             service.name
-            async for response in stub.ServerReflectionInfo(iter([ask]))
+            async for response in reflect(iter([ask]))
             for service in response.list_services_response.service
         ]
     assert SERVICE in names
