@@ -1,0 +1,1 @@
+"""The ledger's rules: a deterministic state machine without clock, randomness or I/O."""

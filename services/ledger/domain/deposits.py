@@ -1,0 +1,118 @@
+"""Deposits: coins seen on chain become satoshis here, and go back when the chain undoes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.ledger.domain.books import (
+    CHAIN_COINS,
+    FOR_CHAIN,
+    INT64_MAX,
+    INT64_MIN,
+    Books,
+    derived_id,
+)
+from services.ledger.domain.commands import Deposit, ReverseDeposit
+from services.ledger.domain.reasons import Reason, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """What a reversal did, in satoshis."""
+
+    command: ReverseDeposit
+    taken_sats: int
+    debt_sats: int
+
+
+class _Credited:
+    """A deposit id's history: its body by block, and whether the last still stands."""
+
+    __slots__ = ("bodies", "stands")
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, Deposit] = {}
+        self.stands = False
+
+
+class Deposits:
+    """All deposits. An output is never credited twice at the same time, whatever ids are used for it."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self.by_id: dict[str, _Credited] = {}
+        self.standing_outpoints: dict[tuple[str, int], str] = {}
+        self.reversals: dict[str, Reversal] = {}
+
+    def credit(self, deposits: tuple[Deposit, ...]) -> None:
+        """Credits those that are new; raises before the first if one cannot be."""
+        fresh: dict[str, Deposit] = {}
+        outpoints: dict[tuple[str, int], str] = {}
+        totals: dict[str, int] = {}
+        for deposit in deposits:
+            if fresh.get(deposit.id) == deposit or not self._is_new(deposit):
+                continue
+            outpoint = (deposit.txid, deposit.vout)
+            if deposit.id in fresh or outpoint in outpoints or outpoint in self.standing_outpoints:
+                raise Refused(Reason.ID_REUSED, "the output was credited before", deposit_id=deposit.id)
+            fresh[deposit.id], outpoints[outpoint] = deposit, deposit.id
+            totals[deposit.account] = totals.get(deposit.account, 0) + deposit.amount_sats
+        self._check(totals)
+        for deposit in fresh.values():
+            self._credit(deposit)
+
+    def reverse(self, command: ReverseDeposit) -> Reversal:
+        """Takes a standing deposit back; what was spent becomes the account's debt."""
+        known = self.reversals.get(command.id)
+        if known is not None:
+            if known.command != command:
+                raise Refused(Reason.ID_REUSED, "the reversal was made with another body")
+            return known
+        credited = self.by_id.get(command.deposit_id)
+        if credited is None or not credited.stands:
+            raise Refused(Reason.DEPOSIT_NOT_FOUND, "no such deposit stands", deposit_id=command.deposit_id)
+        deposit = next(reversed(credited.bodies.values()))
+        account, coins = self._books.number(deposit.account), self._books.number(CHAIN_COINS)
+        memo = f"reversal:{deposit.id}"
+        debt = self._books.take(derived_id(command.id), account, coins, deposit.amount_sats, memo)
+        credited.stands = False
+        del self.standing_outpoints[deposit.txid, deposit.vout]
+        reversal = self.reversals[command.id] = Reversal(command, deposit.amount_sats - debt, debt)
+        return reversal
+
+    def _is_new(self, deposit: Deposit) -> bool:
+        """Whether it is to be credited; False for a repeat. Raises ID_REUSED.
+
+        An output that was reversed may be credited again from another block, under the same id.
+        """
+        credited = self.by_id.get(deposit.id)
+        if credited is None:
+            return True
+        body = credited.bodies.get(deposit.block_hash)
+        if body == deposit:
+            return False
+        if body is not None or credited.stands:
+            raise Refused(Reason.ID_REUSED, "the deposit was made with another body", deposit_id=deposit.id)
+        return True
+
+    def _check(self, totals: dict[str, int]) -> None:
+        books, sum_sats = self._books, 0
+        for name, total in totals.items():
+            account = books.number(name)
+            if not books.traits[account] & FOR_CHAIN or name == CHAIN_COINS:
+                raise Refused(Reason.ACCOUNT_FORBIDDEN, "deposits go to users and the float", account=name)
+            sum_sats += total
+            if books.balance[account] + total > INT64_MAX:
+                raise Refused(Reason.OVERFLOW, "the balance would leave int64", account=name)
+        if books.balance[books.number(CHAIN_COINS)] - sum_sats < INT64_MIN:
+            raise Refused(Reason.OVERFLOW, "the coins would leave int64", account=CHAIN_COINS)
+
+    def _credit(self, deposit: Deposit) -> None:
+        books, memo = self._books, f"deposit:{deposit.txid}:{deposit.vout}"
+        transfer_id = derived_id(f"deposit:{deposit.id}:{deposit.block_hash}")
+        coins, account = books.number(CHAIN_COINS), books.number(deposit.account)
+        books.post(transfer_id, coins, account, deposit.amount_sats, memo)
+        credited = self.by_id.setdefault(deposit.id, _Credited())
+        credited.bodies[deposit.block_hash] = deposit
+        credited.stands = True
+        self.standing_outpoints[deposit.txid, deposit.vout] = deposit.id

@@ -1,0 +1,173 @@
+"""The state machine: the only way to change the ledger; same commands and times, same ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from services.ledger.domain import commands as c
+from services.ledger.domain.books import Books
+from services.ledger.domain.deposits import Deposits, Reversal
+from services.ledger.domain.meter import Meter, Receipt, SessionView, StopReason, view_session
+from services.ledger.domain.reasons import Refused
+from services.ledger.domain.rounds import Rounds, RoundState, require
+from services.ledger.domain.titles import Title, Titles
+from services.ledger.domain.transfers import NS_PER_S, Result, Transfers
+from services.ledger.domain.views import (
+    Changes,
+    RoundView,
+    Tally,
+    tally_of,
+    touched_users,
+    view_posting,
+    view_round,
+)
+
+Answer = None | Title | Reversal | RoundView | SessionView | list[Result] | list[Receipt]
+
+
+class Machine:
+    """The whole ledger in memory. `advance` moves time, `apply` a command; nothing else changes it."""
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self.titles = Titles(self.books)
+        self.rounds = Rounds(self.books, self.titles)
+        self.meter = Meter(self.books, self.rounds)
+        self.transfers = Transfers(self.books, self.titles, self._title_moved)
+        self.deposits = Deposits(self.books)
+        self.now_ns = 0
+        self._first_posting = 0
+        self._tally_second = 0
+        self._trail = hashlib.sha256()
+        # Each takes the command it stands under; no type says that of a dictionary.
+        self._apply_to: dict[type, Callable[[Any], Answer]] = {
+            c.Lead: self._lead,
+            c.CreateTransfers: self._create_transfers,
+            c.IssueTitle: self._issue_title,
+            c.CreditDeposits: self._credit_deposits,
+            c.ReverseDeposit: self._reverse_deposit,
+            c.OpenRound: self._open_round,
+            c.LockRound: self._lock_round,
+            c.DistributePool: self._distribute_pool,
+            c.VoidRound: self._void_round,
+            c.OpenSession: self._open_session,
+            c.CloseSession: self._close_session,
+            c.ReportSeconds: self._report_seconds,
+        }
+
+    def advance(self, at_ns: int) -> None:
+        """Lets time pass: holds expire, silent sessions end. Time never goes back."""
+        self.now_ns = self.books.now_ns = max(self.now_ns, at_ns)
+        self.transfers.expire()
+        self.meter.close_silent()
+
+    def apply(self, command: c.Command) -> Answer:
+        """Carries out a command at the time of the last `advance`. Raises Refused; then nothing changed."""
+        try:
+            answer = self._apply_to[type(command)](command)
+        except Refused as refusal:
+            self._trail.update(refusal.number.to_bytes(1))
+            raise
+        if isinstance(answer, list):
+            self._trail.update(bytes([result.reason for result in answer]))
+        else:
+            self._trail.update(b"\0")
+        return answer
+
+    def next_due_ns(self) -> int | None:
+        """When something happens by the passing of time alone; None: never."""
+        due = [heap[0][0] for heap in (self.transfers.expiries, self.meter.silences) if heap]
+        if self.meter.dirty:
+            due.append((self._tally_second + 1) * NS_PER_S)
+        return min(due, default=None)
+
+    def result_hash(self) -> bytes:
+        """Hash over all answers so far and the number of postings: differs when a replay differs."""
+        trail = self._trail.copy()
+        trail.update(len(self.books.postings).to_bytes(8))
+        return trail.digest()
+
+    def take_changes(self) -> Changes:
+        """What changed since the last call. Tallies come at most once a second."""
+        books, first = self.books, self._first_posting
+        dirty, second = self.meter.dirty, self.now_ns // NS_PER_S
+        tallies: tuple[Tally, ...] = ()
+        if dirty and second > self._tally_second:
+            tallies = tuple(tally_of(dirty[meme_id]) for meme_id in sorted(dirty))
+            self._tally_second = second
+        of = self.rounds.latest()
+        changes = Changes(
+            at_ns=self.now_ns,
+            postings=tuple(view_posting(books, number) for number in range(first, len(books.postings))),
+            accounts=touched_users(books, first),
+            tallies=tallies,
+            round_id=of.id if of is not None and tallies else "",
+            titles=tuple(self.titles.changed.values()),
+            sessions=tuple(view_session(session) for session in self.meter.changed.values()),
+        )
+        self._first_posting = len(books.postings)
+        books.touched.clear()
+        self.titles.changed.clear()
+        self.meter.changed.clear()
+        if tallies:
+            dirty.clear()
+        return changes
+
+    def _title_moved(self, meme_id: str, owner_id: str) -> None:
+        self.titles.moved(meme_id, owner_id)
+        self.rounds.owner_changed(meme_id)
+
+    def _lead(self, command: c.Lead) -> None:
+        self.meter.silence_ns = command.session_silence_s * NS_PER_S
+
+    def _create_transfers(self, command: c.CreateTransfers) -> list[Result]:
+        return self.transfers.create(command.caller, command.transfers)
+
+    def _issue_title(self, command: c.IssueTitle) -> Title:
+        return self.titles.issue(command.meme_id, command.creator_id)
+
+    def _credit_deposits(self, command: c.CreditDeposits) -> None:
+        self.deposits.credit(command.deposits)
+
+    def _reverse_deposit(self, command: c.ReverseDeposit) -> Reversal:
+        return self.deposits.reverse(command)
+
+    def _open_round(self, command: c.OpenRound) -> RoundView:
+        return view_round(self.rounds.open(command))
+
+    def _lock_round(self, command: c.LockRound) -> RoundView:
+        locked = self.rounds.get(command.round_id)
+        require(locked, RoundState.OPEN, RoundState.LOCKED, RoundState.DISTRIBUTED)
+        if locked.state is RoundState.OPEN:
+            self.meter.end_all(locked, StopReason.ROUND_LOCKED)
+            self.rounds.lock(locked)
+        return view_round(locked)
+
+    def _distribute_pool(self, command: c.DistributePool) -> RoundView:
+        paid = self.rounds.get(command.round_id)
+        self.rounds.distribute(paid, command.ranking)
+        return view_round(paid)
+
+    def _void_round(self, command: c.VoidRound) -> RoundView:
+        voided = self.rounds.get(command.round_id)
+        require(voided, RoundState.OPEN, RoundState.LOCKED, RoundState.VOIDED)
+        if voided.state is not RoundState.VOIDED:
+            self.meter.end_all(voided, StopReason.ROUND_VOIDED)
+            sessions = [self.meter.by_id[session_id] for session_id in voided.session_ids]
+            viewings = [
+                (session.command.session_id, session.account, session.book.takings_account, session.burned)
+                for session in sessions
+            ]
+            self.rounds.void(voided, viewings)
+        return view_round(voided)
+
+    def _open_session(self, command: c.OpenSession) -> SessionView:
+        return view_session(self.meter.open(command))
+
+    def _close_session(self, command: c.CloseSession) -> SessionView:
+        return view_session(self.meter.close(command.session_id, command.viewer_id))
+
+    def _report_seconds(self, command: c.ReportSeconds) -> list[Receipt]:
+        return self.meter.report(command.sessions)

@@ -1,0 +1,309 @@
+"""The meter: what viewers burn, second by second.
+
+Second i of a session (from 0) lies at opened_at + i seconds and is a full second when it has ended. Reports
+tell the seconds of a session all told, so a repeated or reordered report changes nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from services.ledger.domain.books import Books, derived_id, user_account
+from services.ledger.domain.commands import OpenSession, SecondsLike
+from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
+
+NS_PER_S = 1_000_000_000
+
+
+class StopReason(IntEnum):
+    """See satreel.ledger.v1.StopReason."""
+
+    RUNNING = 0
+    CLOSED = 1
+    BUDGET_SPENT = 2
+    TIME_LIMIT = 3
+    ROUND_LOCKED = 4
+    ROUND_VOIDED = 5
+    SILENCE = 6
+
+
+class Session:
+    """A paid viewing while the ledger works on it."""
+
+    __slots__ = (
+        "account", "book", "burned", "closed_ns", "command", "heard_ns", "limit_s", "limit_stop", "opened_ns",
+        "paid_seconds", "round", "seconds", "stop",
+    )  # fmt: skip
+
+    def __init__(
+        self, command: OpenSession, in_round: Round, book: MemeBook, account: int, at_ns: int
+    ) -> None:
+        self.command = command
+        self.round = in_round
+        self.book = book
+        self.account = account
+        self.opened_ns = self.heard_ns = at_ns
+        self.closed_ns = 0
+        self.seconds = self.paid_seconds = self.burned = 0
+        self.stop = StopReason.RUNNING
+        rates = in_round.rates
+        # The first of the limits that the session will reach, to the second.
+        self.limit_s, self.limit_stop = min(
+            (command.budget_sats // rates.second_price_sats, StopReason.BUDGET_SPENT),
+            (rates.session_max_s, StopReason.TIME_LIMIT),
+            ((in_round.command.locks_ns - at_ns) // NS_PER_S, StopReason.ROUND_LOCKED),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session as it stood at some moment."""
+
+    id: str
+    viewer_id: str
+    meme_id: str
+    round_id: str
+    budget_sats: int
+    seconds: int
+    burned_sats: int
+    stop: StopReason
+    opened_ns: int
+    closed_ns: int
+
+
+class Receipt(NamedTuple):
+    """What became of one line of a report."""
+
+    session_id: str
+    seconds: int
+    burned_sats: int
+    stop: StopReason
+    reason: Reason
+
+
+def view_session(session: Session) -> SessionView:
+    """A copy that later seconds do not change."""
+    return SessionView(
+        id=session.command.session_id,
+        viewer_id=session.command.viewer_id,
+        meme_id=session.command.meme_id,
+        round_id=session.round.id,
+        budget_sats=session.command.budget_sats,
+        seconds=session.seconds,
+        burned_sats=session.burned,
+        stop=session.stop,
+        opened_ns=session.opened_ns,
+        closed_ns=session.closed_ns,
+    )
+
+
+class Meter:
+    """All sessions. Settings that rule it come from the leader's Lead command."""
+
+    def __init__(self, books: Books, rounds: Rounds) -> None:
+        self._books = books
+        self._rounds = rounds
+        self.silence_ns = 10 * NS_PER_S
+        self.by_id: dict[str, Session] = {}
+        self.by_viewer: dict[str, list[str]] = {}
+        self.running: dict[tuple[str, str], Session] = {}
+        # (time, session): when to look whether it fell silent.
+        self.silences: list[tuple[int, str]] = []
+        # Since the last commit: sessions opened or ended. Since the last tally event: memes with new seconds.
+        self.changed: dict[str, Session] = {}
+        self.dirty: dict[str, MemeBook] = {}
+
+    def open(self, command: OpenSession) -> Session:
+        """Holds the budget and starts to meter. A repeat answers the session as it stands."""
+        known = self.by_id.get(command.session_id)
+        if known is not None:
+            if known.command != command:
+                raise Refused(Reason.ID_REUSED, "the session was opened with another body")
+            return known
+        in_round, book = self._entry(command.meme_id)
+        if (command.viewer_id, command.meme_id) in self.running:
+            raise Refused(Reason.SESSION_OVERLAP, "the viewer already pays for a running stream of this meme")
+        account = self._hold(command)
+        session = Session(command, in_round, book, account, self._books.now_ns)
+        self.by_id[command.session_id] = self.changed[command.session_id] = session
+        self.by_viewer.setdefault(command.viewer_id, []).append(command.session_id)
+        self.running[command.viewer_id, command.meme_id] = session
+        in_round.session_ids.append(command.session_id)
+        book.running += 1
+        self.dirty[command.meme_id] = book
+        heapq.heappush(self.silences, (self._books.now_ns + self.silence_ns, command.session_id))
+        return session
+
+    def close(self, session_id: str, viewer_id: str) -> Session:
+        """Ends a session of this viewer. One that has ended is answered as it stands."""
+        session = self.get(session_id)
+        if session.command.viewer_id != viewer_id:
+            raise Refused(Reason.SESSION_NOT_FOUND, "no session has this id", session_id=session_id)
+        self.end(session, StopReason.CLOSED)
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """The session. Raises SESSION_NOT_FOUND."""
+        session = self.by_id.get(session_id)
+        if session is None:
+            raise Refused(Reason.SESSION_NOT_FOUND, "no session has this id", session_id=session_id)
+        return session
+
+    def report(self, lines: Sequence[SecondsLike]) -> list[Receipt]:
+        """Counts new seconds, pays for them, and shares what they brought."""
+        receipts = []
+        books: dict[int, Session] = {}
+        for line in lines:
+            session_id = line.session_id
+            session = self.by_id.get(session_id)
+            if session is None:
+                receipts.append(Receipt(session_id, 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
+                continue
+            burned = session.burned
+            reason = self._count(session, line.seconds)
+            if session.burned != burned:
+                books[session.book.takings_account] = session
+            receipts.append(Receipt(session_id, session.seconds, session.burned, session.stop, reason))
+        for session in books.values():
+            self._rounds.accrue(session.book, session.round.rates)
+        return receipts
+
+    def end(self, session: Session, stop: StopReason) -> None:
+        """Ends a running session: releases what is left of its hold and puts what it burned on record."""
+        if session.stop is not StopReason.RUNNING:
+            return
+        session.stop, session.closed_ns = stop, self._books.now_ns
+        command, books = session.command, self._books
+        del self.running[command.viewer_id, command.meme_id]
+        session.book.running -= 1
+        self.dirty[command.meme_id] = session.book
+        self.changed[command.session_id] = session
+        books.held[session.account] -= command.budget_sats - session.burned
+        books.touched.add(session.account)
+        if session.burned:
+            memo = f"view:{command.session_id}"
+            takings = session.book.takings_account
+            books.record(derived_id(memo), session.account, takings, session.burned, memo)
+        if session.account in books.debt:
+            books.settle_debt(session.account)
+
+    def end_all(self, of: Round, stop: StopReason) -> None:
+        """Ends the round's running sessions."""
+        for session in [session for session in self.running.values() if session.round is of]:
+            self.end(session, stop)
+
+    def close_silent(self) -> None:
+        """Ends sessions that nobody reported for the stated silence."""
+        while self.silences and self.silences[0][0] <= self._books.now_ns:
+            _, session_id = heapq.heappop(self.silences)
+            session = self.by_id[session_id]
+            if session.stop is not StopReason.RUNNING:
+                continue
+            due_ns = session.heard_ns + self.silence_ns
+            if due_ns <= self._books.now_ns:
+                self.end(session, StopReason.SILENCE)
+            else:
+                heapq.heappush(self.silences, (due_ns, session_id))
+
+    def _entry(self, meme_id: str) -> tuple[Round, MemeBook]:
+        current = self._rounds.current
+        if (
+            current is None
+            or current.state is not RoundState.OPEN
+            or not current.command.starts_ns <= self._books.now_ns < current.command.locks_ns
+        ):
+            raise Refused(Reason.ROUND_NOT_ACTIVE, "no round is open for viewing")
+        book = current.memes.get(meme_id)
+        if book is None:
+            raise Refused(Reason.NOT_AN_ENTRY, "the meme does not play in this round", meme_id=meme_id)
+        return current, book
+
+    def _hold(self, command: OpenSession) -> int:
+        books, name = self._books, user_account(command.viewer_id)
+        account = books.number(name)
+        if account in books.debt:
+            raise Refused(Reason.ACCOUNT_IN_DEBT, "the viewer owes the ledger", debt_sats=books.debt[account])
+        available = books.available(account)
+        if available < command.budget_sats:
+            raise Refused(
+                Reason.INSUFFICIENT_FUNDS,
+                "the budget is more than the viewer can spend",
+                account=name,
+                available=available,
+                needed=command.budget_sats,
+            )
+        books.held[account] += command.budget_sats
+        books.touched.add(account)
+        return account
+
+    def _count(self, session: Session, seconds: int) -> Reason:
+        if session.stop is not StopReason.RUNNING:
+            if seconds <= session.seconds or (
+                session.seconds == session.limit_s and session.stop is session.limit_stop
+            ):
+                return Reason.OK
+            return Reason.GRACE_OVER if session.stop is StopReason.ROUND_LOCKED else Reason.SESSION_CLOSED
+        if seconds * NS_PER_S > self._books.now_ns - session.opened_ns:
+            return Reason.SECOND_OUT_OF_RANGE
+        session.heard_ns = self._books.now_ns
+        counted = min(seconds, session.limit_s)
+        if counted > session.seconds:
+            session.seconds = counted
+            if counted >= session.round.rates.free_below_s:
+                self._burn(session, counted)
+        if seconds >= session.limit_s:
+            self.end(session, session.limit_stop)
+        return Reason.OK
+
+    def _burn(self, session: Session, seconds: int) -> None:
+        """Moves what the new paid seconds cost from the viewer's hold to the meme's takings."""
+        book, books, price = session.book, self._books, session.round.rates.second_price_sats
+        first, session.paid_seconds = session.paid_seconds, seconds
+        sats = (seconds - first) * price
+        session.burned += sats
+        books.held[session.account] -= sats
+        books.balance[session.account] -= sats
+        books.balance[book.takings_account] += sats
+        books.touched.add(session.account)
+        self.dirty[session.command.meme_id] = book
+        book.takings += sats
+        book.paid_seconds += seconds - first
+        if first == 0 and (book.first_view_ns == 0 or session.opened_ns < book.first_view_ns):
+            book.first_view_ns = session.opened_ns
+        since_ns, owner_id = book.tenures[-1]
+        if since_ns <= session.opened_ns + first * NS_PER_S:
+            self._attribute(session, owner_id, seconds - first)
+        else:
+            for owner_id, count in _by_tenure(book.tenures, session.opened_ns, first, seconds):
+                self._attribute(session, owner_id, count)
+
+    def _attribute(self, session: Session, owner_id: str, seconds: int) -> None:
+        """Counts seconds for whoever owned the meme in them, and for its score."""
+        book, rates, viewer_id = session.book, session.round.rates, session.command.viewer_id
+        book.owners[owner_id].takings += seconds * rates.second_price_sats
+        if viewer_id in (owner_id, book.entry.creator_id):
+            return
+        before = book.viewers.get(viewer_id, 0)
+        after = min(before + seconds, rates.scored_seconds_max)
+        if after > before:
+            book.viewers[viewer_id] = after
+            book.scored_seconds += after - before
+
+
+def _by_tenure(tenures: list[tuple[int, str]], opened_ns: int, first: int, end: int) -> list[tuple[str, int]]:
+    """How many of the seconds first..end-1, which lie at opened + i, belong to each tenure."""
+    parts = []
+    for place, (_, owner_id) in enumerate(tenures):
+        last = end
+        if place + 1 < len(tenures):
+            # Seconds that begin before the next tenure: the count of i with opened + i < next.
+            last = min(end, max(first, -((opened_ns - tenures[place + 1][0]) // NS_PER_S)))
+        if last > first:
+            parts.append((owner_id, last - first))
+            first = last
+    return parts

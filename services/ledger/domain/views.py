@@ -1,0 +1,198 @@
+"""What is shown of the ledger: copies that later commands do not change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.ledger.domain.books import CHAIN_COINS, DEBTS, SAT, USER, Books, Posting
+from services.ledger.domain.meter import SessionView
+from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState
+from services.ledger.domain.shares import Parameters
+from services.ledger.domain.titles import Title
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account as it stood."""
+
+    name: str
+    asset: str
+    balance: int
+    held: int
+    debt: int
+
+
+@dataclass(frozen=True, slots=True)
+class PostingView:
+    """A posting with its number (from 1) and the names of its accounts."""
+
+    sequence: int
+    posting: Posting
+    debit: str
+    credit: str
+    asset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one meme took and earned in a round; satoshis unless named otherwise."""
+
+    meme_id: str
+    paid_seconds: int
+    takings: int
+    fee: int
+    creator: int
+    owner: int
+    pool: int
+    scored_seconds: int
+    viewers: int
+    first_view_ns: int
+    running_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """A round as it stood."""
+
+    id: str
+    state: RoundState
+    parameters: Parameters
+    starts_ns: int
+    locks_ns: int
+    tallies: tuple[Tally, ...]
+    carried_in: int
+    pool: int
+    payouts: tuple[Payout, ...]
+    carried_out: int
+    refunded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all satoshi accounts."""
+
+    sum: int
+    coins_owed: int
+    users: int
+    platform: int
+    rounds: int
+    debts: int
+    postings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one journal record changed, for those who watch."""
+
+    at_ns: int
+    postings: tuple[PostingView, ...]
+    accounts: tuple[AccountView, ...]
+    tallies: tuple[Tally, ...]
+    round_id: str
+    titles: tuple[Title, ...]
+    sessions: tuple[SessionView, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.postings or self.accounts or self.tallies or self.titles or self.sessions)
+
+
+def view_account(books: Books, number: int) -> AccountView:
+    """The account of this number."""
+    return AccountView(
+        books.names[number],
+        books.assets[number],
+        books.balance[number],
+        books.held[number],
+        books.debt.get(number, 0),
+    )
+
+
+def find_account(books: Books, name: str, asset: str = SAT) -> int:
+    """The number of an account that was ever used. Raises ACCOUNT_NOT_FOUND."""
+    number = books.numbers.get((name, asset))
+    if number is None or not (books.history[number] or books.balance[number] or books.held[number]):
+        raise Refused(Reason.ACCOUNT_NOT_FOUND, "the account has never been used", account=name)
+    return number
+
+
+def view_posting(books: Books, number: int) -> PostingView:
+    """The posting at this place in the books."""
+    posting = books.postings[number]
+    names = books.names
+    return PostingView(
+        number + 1, posting, names[posting.debit], names[posting.credit], books.assets[posting.debit]
+    )
+
+
+def tally_of(book: MemeBook) -> Tally:
+    """What the meme took and earned so far."""
+    owner = sum(share.paid for share in book.owners.values())
+    return Tally(
+        meme_id=book.entry.meme_id,
+        paid_seconds=book.paid_seconds,
+        takings=book.takings,
+        fee=book.fee.paid,
+        creator=book.creator.paid,
+        owner=owner,
+        pool=book.takings - book.fee.paid - book.creator.paid - owner,
+        scored_seconds=book.scored_seconds,
+        viewers=len(book.viewers),
+        first_view_ns=book.first_view_ns,
+        running_sessions=book.running,
+    )
+
+
+def view_round(viewed: Round) -> RoundView:
+    """The round with all its tallies. An open one's pool is what was carried in and what the memes left."""
+    tallies = tuple(tally_of(book) for book in viewed.memes.values())
+    pool = viewed.pool_sats
+    if viewed.state is RoundState.OPEN:
+        pool = viewed.carried_in_sats + sum(tally.pool for tally in tallies)
+    return RoundView(
+        id=viewed.id,
+        state=viewed.state,
+        parameters=viewed.rates,
+        starts_ns=viewed.command.starts_ns,
+        locks_ns=viewed.command.locks_ns,
+        tallies=tallies,
+        carried_in=viewed.carried_in_sats,
+        pool=pool,
+        payouts=viewed.payouts,
+        carried_out=viewed.carried_out_sats,
+        refunded=viewed.refunded_sats,
+    )
+
+
+def totals_of(books: Books) -> Totals:
+    """Adds everything up."""
+    by_prefix = {"user": 0, "platform": 0, "takings": 0, "pool": 0, "chain": 0, DEBTS: 0}
+    total = 0
+    for name, asset, balance in zip(books.names, books.assets, books.balance, strict=True):
+        if asset == SAT:
+            total += balance
+            prefix = name.partition(":")[0]
+            by_prefix[prefix] = by_prefix.get(prefix, 0) + balance
+    return Totals(
+        sum=total,
+        coins_owed=-by_prefix[CHAIN_COINS.partition(":")[0]],
+        users=by_prefix["user"],
+        platform=by_prefix["platform"],
+        rounds=by_prefix["takings"] + by_prefix["pool"],
+        debts=-by_prefix[DEBTS],
+        postings=len(books.postings),
+    )
+
+
+def touched_users(books: Books, first_posting: int) -> tuple[AccountView, ...]:
+    """Users' accounts that changed since this posting, by number."""
+    touched = set(books.touched)
+    for posting in books.postings[first_posting:]:
+        touched.add(posting.debit)
+        touched.add(posting.credit)
+    traits, assets = books.traits, books.assets
+    return tuple(
+        view_account(books, number)
+        for number in sorted(touched)
+        if traits[number] & USER and assets[number] == SAT
+    )
