@@ -1,0 +1,1 @@
+"""Identity: who somebody is. Users, wallet log-in, sessions, roles."""

@@ -1,0 +1,1 @@
+"""Identity's ports over the record store, Redis, bsv-sdk and the mesh."""

@@ -1,0 +1,1 @@
+"""What identity does, and what it needs for it (`ports`)."""

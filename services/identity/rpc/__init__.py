@@ -1,0 +1,1 @@
+"""Identity's contract over its use cases."""

@@ -1,0 +1,1 @@
+"""Market: titles offered and sold at fixed prices."""

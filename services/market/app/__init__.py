@@ -1,0 +1,1 @@
+"""What the market does, and what it needs for it (`ports`)."""

@@ -1,0 +1,1 @@
+"""The market's contract over its use cases."""

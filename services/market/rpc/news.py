@@ -1,0 +1,57 @@
+"""News of the market: published as the contract's events, and served to those who watch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from satreel.market.v1 import market_service_pb2
+from satreel.mesh.v1 import access_pb2
+
+from mesh.clock import Clock
+from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from services.market.domain.listings import Listing
+from services.market.domain.sales import Sale
+from services.market.rpc import convert
+
+FEED = "market"
+
+_Event = market_service_pb2.MarketEvent
+
+
+class FeedNews:
+    """`News` over a feed of the mesh."""
+
+    def __init__(self, feed: Feed, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._new_id = new_id
+
+    def listing(self, listing: Listing) -> None:
+        """A listing was made, sold or cancelled."""
+        self._publish(_Event(listing=convert.listing(listing)))
+
+    def sale(self, sale: Sale) -> None:
+        """A title was sold."""
+        self._publish(_Event(sale=convert.sale(sale)))
+
+    def _publish(self, event: market_service_pb2.MarketEvent) -> None:
+        event.id = self._new_id()
+        event.at.CopyFrom(convert.timestamp(self._clock.now_ns()))
+        self._feed.publish(event.SerializeToString())
+
+
+async def follow(feed: Feed, cursor: str) -> AsyncIterator[market_service_pb2.WatchMarketResponse]:
+    """What a watcher is sent."""
+    response = market_service_pb2.WatchMarketResponse
+    async for update in watch(feed, cursor, snapshot=_snapshot):
+        match update:
+            case Snapshot():
+                yield response(cursor=update.cursor, snapshot=update.state)
+            case Event():
+                yield response(cursor=update.cursor, event=_Event.FromString(update.payload))
+            case Heartbeat():
+                yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
+
+
+async def _snapshot() -> market_service_pb2.MarketSnapshot:
+    return market_service_pb2.MarketSnapshot()
