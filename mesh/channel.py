@@ -12,13 +12,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from mesh import caller, contracts, deadlines, telemetry, tls
 from mesh.config import MESSAGE_BYTES_MAX
@@ -232,13 +233,7 @@ class ResponseStream:
 def _measured(contract: MethodContract) -> Iterator[None]:
     began, code = time.perf_counter(), "OK"
     attributes = {"rpc.service": contract.service, "rpc.method": contract.name}
-    with telemetry.tracer.start_as_current_span(
-        contract.path,
-        kind=SpanKind.CLIENT,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
+    with _span(contract, attributes) as span:
         try:
             yield
         except RemoteFailure as failure:
@@ -252,6 +247,20 @@ def _measured(contract: MethodContract) -> Iterator[None]:
             if code in OUTCOME_UNKNOWN:
                 span.set_status(StatusCode.ERROR)
             _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": code})
+
+
+def _span(contract: MethodContract, attributes: dict[str, str]) -> AbstractContextManager[Span]:
+    current = trace.get_current_span()
+    if current.get_span_context().is_valid and not current.is_recording():
+        # Nobody will look at this trace: its ids go along, but a span of its own would be wasted.
+        return nullcontext(current)
+    return telemetry.tracer.start_as_current_span(
+        contract.path,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
 
 
 def _time_given_s(timeout_s: float | None) -> float | None:

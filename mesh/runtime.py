@@ -12,6 +12,7 @@ if __name__ == "__main__":
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -46,6 +47,8 @@ def run(settings_class: type[Settings], main: Callable[[Settings], Coroutine[Any
     Exits with 0 after SIGTERM or SIGINT, 1 after a crash (which it logs), 2 on wrong settings.
     """
     settings = config.load(settings_class)
+    # gRPC's own log lines are not ours to parse; what matters of them reaches us as failures.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logs.configure(service=settings.service, level=settings.log_level, as_json=settings.log_format == "json")
     try:
         uvloop.run(main(settings))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -39,11 +43,11 @@ class Telemetry:
 
 def start(*, service: str, instance: str, endpoint: str, trace_ratio: float) -> Telemetry:
     """Sets telemetry up for this process; with an empty endpoint nothing is sampled or exported."""
-    resource = Resource.create(
+    identity = Resource.create(
         {"service.name": service, "service.namespace": "satreel", "service.instance.id": instance}
     )
     sampler = ParentBased(TraceIdRatioBased(trace_ratio)) if endpoint else ALWAYS_OFF
-    traces = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
+    traces = TracerProvider(resource=identity, sampler=sampler, shutdown_on_exit=False)
     measures = None
     if endpoint:
         insecure = not endpoint.startswith("https://")
@@ -51,7 +55,28 @@ def start(*, service: str, instance: str, endpoint: str, trace_ratio: float) -> 
         reader = PeriodicExportingMetricReader(
             OTLPMetricExporter(endpoint=endpoint, insecure=insecure), export_interval_millis=_EXPORT_EVERY_MS
         )
-        measures = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+        measures = MeterProvider(metric_readers=[reader], resource=identity, shutdown_on_exit=False)
         metrics.set_meter_provider(measures)
+        _observe_process()
     trace.set_tracer_provider(traces)
     return Telemetry(traces, measures)
+
+
+def _observe_process() -> None:
+    meter.create_observable_counter("process.cpu.time", [_cpu_time], unit="s", description="CPU time used.")
+    meter.create_observable_gauge(
+        "process.memory.usage", [_memory], unit="By", description="Memory held: resident, or its peak so far."
+    )
+
+
+def _cpu_time(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return [metrics.Observation(used.ru_utime + used.ru_stime)]
+
+
+def _memory(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        return [metrics.Observation(int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))]
+    # Elsewhere than on Linux only the peak is told: in bytes on macOS.
+    return [metrics.Observation(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)]

@@ -185,7 +185,8 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
     kinds = {Span.SPAN_KIND_SERVER: "server", Span.SPAN_KIND_CLIENT: "client"}
     assert sorted(kinds[span.kind] for span in collector.spans) == ["client", "server", "server"]
     assert len({span.trace_id for span in collector.spans}) == 1
-    assert {"rpc.server.duration", "rpc.client.duration"} <= collector.metrics
+    wanted = {"rpc.server.duration", "rpc.client.duration", "rpc.server.running", "process.memory.usage"}
+    assert wanted <= collector.metrics
 
 
 async def test_a_runtime_closes_what_it_opened_in_reverse() -> None:
