@@ -91,6 +91,11 @@ class Driver:
         await self._inbox.put(message)
         return await message.done
 
+    async def started(self) -> None:
+        """Waits until there is a current round."""
+        while self._stored is None:
+            await self._changed.wait()
+
     async def changed(self) -> None:
         """Waits for the next step of the current round."""
         await self._changed.wait()
@@ -101,6 +106,7 @@ class Driver:
             self._stored = await self._newest()
             self._board.follow(self._round.id)
             self._announce()
+            self._wake()
             while True:
                 await self._advance()
                 message = await self._next_message()
@@ -108,7 +114,7 @@ class Driver:
                     await self._handle(message)
         finally:
             self._stored = None
-            self._changed.set()
+            self._wake()
             while not self._inbox.empty():
                 _settle(self._inbox.get_nowait(), NotLeader())
 
@@ -172,11 +178,14 @@ class Driver:
     def _after_step(self, before: Round, after: Round) -> None:
         if before.state is not after.state:
             log.info("round moved", round_id=after.id, number=after.number, state=after.state)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._wake()
         # Watchers hear of an open round once the ledger meters it, so that nobody comes too early.
         if after.state is not State.ACTIVE or after.ledger_open:
             self._announce()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _announce(self) -> None:
         round_ = self._round

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh import deadlines
 from services.rounds.app.assignment import Assignment
-from services.rounds.app.ports import Chain, Ledger
+from services.rounds.app.ports import Chain, Ledger, RoundRefused
 from services.rounds.domain import events, machine
 from services.rounds.domain.earnings import earnings
 from services.rounds.domain.events import Event
@@ -41,7 +41,10 @@ class Effects:
             return await do(round_)
 
     async def _open(self, round_: Round) -> Event:
-        return events.LedgerOpened(await self._ledger.open_round(round_))
+        try:
+            return events.LedgerOpened(await self._ledger.open_round(round_))
+        except RoundRefused as refused:
+            return events.LedgerRefused(str(refused))
 
     async def _lock(self, round_: Round) -> Event:
         return events.LedgerLocked(await self._ledger.lock_round(round_.id))

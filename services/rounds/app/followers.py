@@ -30,7 +30,7 @@ CONTENT = "content"
 
 
 class Followers:
-    """The streams of chain, content and ledger. A cursor is written when what came before it has its effect."""
+    """The streams of chain, content and ledger. A cursor is written once what came before it has effect."""
 
     def __init__(
         self,

@@ -104,11 +104,15 @@ class LedgerNews:
     whole: bool
 
 
+class RoundRefused(Exception):  # noqa: N818 - an answer
+    """The ledger will never open this round."""
+
+
 class Ledger(Protocol):
     """Money and metering of a round."""
 
     async def open_round(self, round_: Round) -> Sats:
-        """Returns what was carried in."""
+        """Returns what was carried in. Raises RoundRefused."""
         ...
 
     async def lock_round(self, round_id: RoundId) -> tuple[MemeTally, ...]:

@@ -42,6 +42,13 @@ class LedgerOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerRefused:
+    """The ledger will never open the round, and says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EntriesRetired:
     """The entries can be in no other round."""
 
@@ -102,6 +109,7 @@ Event = (
     | AnchorChecked
     | Tick
     | LedgerOpened
+    | LedgerRefused
     | EntriesRetired
     | LedgerLocked
     | PoolPaid

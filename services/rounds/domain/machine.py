@@ -62,6 +62,8 @@ TRANSITIONS = (
     Transition(State.PENDING, events.VoidAsked, State.VOIDED, "nobody has paid yet"),
     Transition(State.ACTIVE, events.TakingsReturned, State.VOIDED, "an administrator asked"),
     Transition(State.CALCULATING, events.TakingsReturned, State.VOIDED, "asked before the pool was paid"),
+    Transition(State.ACTIVE, events.LedgerRefused, State.VOIDED, "it was never open"),
+    Transition(State.CALCULATING, events.LedgerRefused, State.VOIDED, "it was never open"),
 )
 _ALLOWED = frozenset((found.source, found.event, found.target) for found in TRANSITIONS)
 
@@ -185,6 +187,14 @@ def _ledger_opened(round_: Round, event: events.LedgerOpened, _now: InstantNs) -
     return replace(round_, ledger_open=True, carried_in_sats=event.carried_in_sats)
 
 
+def _ledger_refused(round_: Round, event: events.LedgerRefused, now_ns: InstantNs) -> Round:
+    # Nobody could pay in a round that the ledger never opened; left alone it would stand in the way for ever.
+    if round_.ledger_open or round_.state in ENDED:
+        return round_
+    reason = round_.void_reason or f"the ledger refused it: {event.reason}"
+    return replace(round_, state=State.VOIDED, void_reason=reason, ended_at_ns=_end(now_ns))
+
+
 def _retired(round_: Round, _event: events.EntriesRetired, _now: InstantNs) -> Round:
     return replace(round_, entries_retired=True)
 
@@ -249,6 +259,7 @@ _HANDLERS: Mapping[type[Event], Callable[[Round, Any, InstantNs], Round]] = {
     events.AnchorChecked: _anchor_checked,
     events.Tick: _tick,
     events.LedgerOpened: _ledger_opened,
+    events.LedgerRefused: _ledger_refused,
     events.EntriesRetired: _retired,
     events.LedgerLocked: _locked,
     events.PoolPaid: _pool_paid,

@@ -1,0 +1,1 @@
+"""Rounds' hold on the world: records, and the services it calls."""

@@ -1,0 +1,1 @@
+"""Rounds' contract over its use cases."""
