@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sandbox.options import read_settings
 from sandbox.process import LOOPBACK, SandboxFailure, require_free_port, stop_signal
 from sandbox.regtest import BLOCKS_PER_CALL_MAX, Regtest
-from sandbox.rpc import NodeRpc, NodeUnreachable
+from sandbox.rpc import NodeRpc, RpcFailure
 
 BODY_BYTES_MAX = 1024
 SHUTDOWN_S = 1.0
@@ -70,12 +71,12 @@ class Miner:
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
-        """Mine until cancelled. A node that is away is waited for."""
+        """Mine until cancelled. A node that is away, or still starting, is waited for."""
         while True:
             await asyncio.sleep(self.next_pause_s())
             try:
                 await self.mine()
-            except NodeUnreachable as problem:
+            except RpcFailure as problem:
                 self._report(f"no block: {problem}")
 
     async def mine(self, blocks: int = 1) -> list[str]:
@@ -98,7 +99,7 @@ class Miner:
             raise web.HTTPBadRequest(text=str(error)) from error
         try:
             return web.json_response({"hashes": await self.mine(asked.blocks)})
-        except NodeUnreachable as error:
+        except RpcFailure as error:
             raise web.HTTPBadGateway(text=str(error)) from error
 
 
@@ -145,8 +146,8 @@ async def serve(settings: MinerSettings) -> None:
 def main() -> None:
     """Read the settings from arguments and environment, and mine."""
     try:
-        asyncio.run(serve(CliApp.run(MinerSettings)))
-    except (SandboxFailure, ValidationError) as error:
+        asyncio.run(serve(read_settings(MinerSettings)))
+    except SandboxFailure as error:
         raise SystemExit(str(error)) from error
 
 

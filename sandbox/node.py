@@ -124,8 +124,8 @@ async def start_node(
     `progress` gets one readable line for each stage. Raises PortTaken, UnsupportedPlatform or StartFailed.
     """
     begun = time.monotonic()
-    require_free_port(ports.rpc, part="The BSV node (RPC)", setting="SATREEL_SANDBOX_NODE_RPC_PORT")
-    require_free_port(ports.zmq, part="The BSV node (ZMQ)", setting="SATREEL_SANDBOX_NODE_ZMQ_PORT")
+    require_free_port(ports.rpc, part="The BSV node (RPC)", setting="SATREEL_SANDBOX_FIRST_PORT")
+    require_free_port(ports.zmq, part="The BSV node (ZMQ)", setting="SATREEL_SANDBOX_FIRST_PORT")
     programs = await asyncio.to_thread(node_binaries, bin_dir) if binaries is None else binaries
     config, password = _prepare(data_dir, ports)
     child = await start_child(

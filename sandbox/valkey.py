@@ -48,7 +48,7 @@ async def start_valkey(
     Raises PortTaken, UnsupportedPlatform or StartFailed.
     """
     begun = time.monotonic()
-    require_free_port(port, part="Valkey", setting="SATREEL_SANDBOX_VALKEY_PORT")
+    require_free_port(port, part="Valkey", setting="SATREEL_SANDBOX_FIRST_PORT")
     child = await start_child(
         "valkey",
         [

@@ -1,7 +1,7 @@
 """A real BSV node for tests: one process for the whole run, one client for each test.
 
-Use by importing the fixtures into a conftest.py: `from tests.fixtures_node import bsv_node, node_rpc, regtest`.
-The chain is shared, so a test must not count on a height, and mines what it needs itself.
+In a conftest.py: `from tests.fixtures_node import bsv_node, node_rpc, regtest`.
+The chain is shared: a test must not count on a height, and mines what it needs itself.
 """
 
 from __future__ import annotations

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp
-
 from sandbox.aitubo.config import AituboSettings
 from sandbox.aitubo.server import running_aitubo
+from sandbox.options import read_settings
 from sandbox.process import SandboxFailure, stop_signal
 
 
@@ -22,8 +20,8 @@ async def serve(settings: AituboSettings) -> None:
 def main() -> None:
     """Read the settings from arguments and environment, and serve."""
     try:
-        asyncio.run(serve(CliApp.run(AituboSettings)))
-    except (SandboxFailure, ValidationError) as error:
+        asyncio.run(serve(read_settings(AituboSettings)))
+    except SandboxFailure as error:
         raise SystemExit(str(error)) from error
 
 

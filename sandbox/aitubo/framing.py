@@ -16,6 +16,7 @@ PICTURE_PIXELS_MAX = 50_000_000
 DEPTH_WIDTH = 240
 DEPTH_HEIGHT = 135
 BACKDROP_DIM = 0.55
+CARD_PART = 0.88  # of the frame: what is left is room to move in
 ASPECT_TOLERANCE = 0.02
 
 Pixels = NDArray[np.uint8]
@@ -52,7 +53,7 @@ def compose(picture: Pixels) -> Scene:
     backdrop = _centre_crop(cover)
     if abs(width / height * HEIGHT / WIDTH - 1) <= ASPECT_TOLERANCE:
         return Scene(backdrop, _depth(backdrop))
-    card = _fitted(picture, min(WIDTH * 0.94 / width, HEIGHT * 0.94 / height))
+    card = _fitted(picture, min(WIDTH * CARD_PART / width, HEIGHT * CARD_PART / height))
     top, left = (HEIGHT - card.shape[0]) // 2, (WIDTH - card.shape[1]) // 2
     small = cv2.resize(backdrop, (WIDTH // 8, HEIGHT // 8), interpolation=cv2.INTER_AREA)
     blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), 6), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)

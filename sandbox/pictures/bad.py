@@ -64,8 +64,8 @@ def decompression_bomb() -> BadPicture:
 
 
 def lying_header() -> BadPicture:
-    """The header says 1920 by 1080, the data holds two hundred times as many rows."""
-    return BadPicture("lying.png", "more data than the header says", _zeros_png(1920, 1080, 1080 * 200))
+    """The header says 1920 by 1080, the data holds forty times as many rows."""
+    return BadPicture("lying.png", "more data than the header says", _zeros_png(1920, 1080, 1080 * 40))
 
 
 def tall_header() -> BadPicture:

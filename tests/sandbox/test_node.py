@@ -121,7 +121,7 @@ async def test_a_taken_port_is_named_and_nothing_starts(tmp_path: Path) -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"port {port}\b.*SATREEL_SANDBOX_NODE_ZMQ_PORT"):
+        with pytest.raises(PortTaken, match=rf"port {port}\b.*SATREEL_SANDBOX_FIRST_PORT"):
             await start_node(tmp_path / "node", NodePorts(rpc=free_port(), zmq=port))
     assert not (tmp_path / "node").exists()
 

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from redis.asyncio import Redis
 
-from sandbox import binaries
 from sandbox.binaries import UnsupportedPlatform, node_binaries, valkey_binary
 from sandbox.process import PortTaken, free_port, start_child
 from sandbox.valkey import running_valkey
@@ -36,6 +36,19 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.02)
+
 
 def is_gone(pid: int) -> bool:
     try:
@@ -45,11 +58,10 @@ def is_gone(pid: int) -> bool:
 
 
 async def test_valkey_answers_and_ends(tmp_path: Path) -> None:
-    async with running_valkey(tmp_path, free_port()) as valkey:
-        async with Redis.from_url(valkey.url) as client:
-            await client.set("key", "value")
-            assert await client.get("key") == b"value"
-            assert (await client.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
+    async with running_valkey(tmp_path, free_port()) as valkey, Redis.from_url(valkey.url) as client:
+        await client.set("key", "value")
+        assert await client.get("key") == b"value"
+        assert (await client.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
     assert valkey.child.exit_code == 0
     assert is_gone(valkey.child.pid)
 
@@ -59,7 +71,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"Valkey needs port {port}\b.*SATREEL_SANDBOX_VALKEY_PORT"):
+        with pytest.raises(PortTaken, match=rf"Valkey needs port {port}\b.*SATREEL_SANDBOX_FIRST_PORT"):
             async with running_valkey(tmp_path, port):
                 pass
 
@@ -75,18 +87,12 @@ async def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     assert not any(is_gone(pid) for pid in children)
     os.kill(parent.pid, signal.SIGKILL)
     await parent.wait()
-    async with asyncio.timeout(15):
-        while not all(is_gone(pid) for pid in children):
-            await asyncio.sleep(0.05)
+    await until(lambda: all(is_gone(pid) for pid in children))
 
 
 async def test_a_deaf_child_is_killed(tmp_path: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-    log = tmp_path / "deaf.log"
-    child = await start_child("deaf", [sys.executable, "-c", deaf], log_path=log)
-    async with asyncio.timeout(10):
-        while child.log_tail() != "up":
-            await asyncio.sleep(0.02)
+    child = await start_child("deaf", [sys.executable, "-c", DEAF], log_path=tmp_path / "deaf.log")
+    await until(lambda: child.log_tail() == "up")
     await child.stop(term_wait_s=0.2)
     assert child.exit_code == -signal.SIGKILL
 
@@ -102,7 +108,7 @@ def test_binaries_are_there_and_checked() -> None:
 def test_other_platforms_are_told_which_setting_helps(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(binaries.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(UnsupportedPlatform, match="SATREEL_NODE_URL"):
         node_binaries(tmp_path)
     with pytest.raises(UnsupportedPlatform, match="SATREEL_REDIS_URL"):
