@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from mesh import logs
 from mesh.clock import Clock
 from mesh.errors import Failure
+from mesh.following import Backoff
 from mesh.records.errors import Busy, Exists, InDoubt, Stale, StoreUnavailable
 from services.rounds.app.board import Board
 from services.rounds.app.effects import Effects
 from services.rounds.app.ports import News, Rounds, Stored
-from services.rounds.app.retry import Backoff
 from services.rounds.domain import events, machine
 from services.rounds.domain.events import Event
 from services.rounds.domain.failures import NotLeader, RoundImbalanceError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from mesh.clock import Clock
+from mesh.following import follow
 from mesh.records.errors import Stale
 from services.rounds.app.assignment import Assignment
 from services.rounds.app.driver import Driver
-from services.rounds.app.following import follow
 from services.rounds.app.ports import (
     BlockNews,
     Chain,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -131,7 +131,7 @@ class Ledger(Protocol):
         """What was taken so far; None for a round it does not know."""
         ...
 
-    def watch(self, cursor: str) -> AsyncIterator[LedgerNews]:
+    def watch(self, cursor: str) -> AsyncGenerator[LedgerNews, None]:
         """Tallies from the cursor on."""
         ...
 
@@ -165,7 +165,7 @@ class Content(Protocol):
         """How memes are now; those unknown are left out."""
         ...
 
-    def watch(self, cursor: str) -> AsyncIterator[ContentNews]:
+    def watch(self, cursor: str) -> AsyncGenerator[ContentNews, None]:
         """Memes from the cursor on."""
         ...
 
@@ -207,11 +207,11 @@ class Chain(Protocol):
         """The block of the winning chain."""
         ...
 
-    def watch_blocks(self, cursor: str) -> AsyncIterator[BlockNews]:
+    def watch_blocks(self, cursor: str) -> AsyncGenerator[BlockNews, None]:
         """Blocks from the cursor on."""
         ...
 
-    def watch_records(self, cursor: str) -> AsyncIterator[RecordNews]:
+    def watch_records(self, cursor: str) -> AsyncGenerator[RecordNews, None]:
         """Records from the cursor on."""
         ...
 
