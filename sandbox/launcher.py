@@ -1,7 +1,7 @@
-"""The launcher: starts the outside world and every service as a process of its own, watches them, and stops them.
+"""The launcher: starts the outside world and every service as a process of its own, watches and stops them.
 
-Services speak mTLS with certificates of a local authority made under the data folder. What dies is started again;
-what keeps dying ends the run with the reason.
+Services speak mTLS with certificates of a local authority made under the data folder. What dies is started
+again; what keeps dying ends the run with the reason.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from sandbox.valkey import start_valkey
 
 READY_TIMEOUT_S = 60.0
 POLL_S = 0.1
+PROBE_TIMEOUT_S = 2.0
 STOP_TERM_WAIT_S = 15.0
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_S = 60.0
@@ -95,9 +96,9 @@ class House:
         for part in self.parts.values():
             part.wanted = False
         for name in ("gateway", *reversed(SERVICES), "aitubo"):
-            part = self.parts.get(name)
-            if part is not None and part.child is not None:
-                await part.child.stop(STOP_TERM_WAIT_S)
+            child = self.parts[name].child if name in self.parts else None
+            if child is not None:
+                await child.stop(STOP_TERM_WAIT_S)
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -228,17 +229,17 @@ class House:
             self.failed.set_exception(problem)
 
     async def until_serving(self, name: str) -> None:
-        """Returns when the service reports SERVING, which a leader does once it leads. Raises StartFailed."""
+        """Returns when the service reports SERVING (a leader: once it leads). Raises StartFailed."""
         credentials = tls.channel_credentials(self._data / "tls", "launcher")
         options = [("grpc.ssl_target_name_override", tls.host_name(name))]
         address = f"{LOOPBACK}:{self.settings.port(name)}"
         request = health_pb2.HealthCheckRequest(service=service_of(name))
         async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # its stubs lack it
 
             async def serving() -> bool:
                 try:
-                    answer = await stub.Check(request, timeout=2.0)
+                    answer = await check(request, timeout=PROBE_TIMEOUT_S)
                 except grpc.aio.AioRpcError:
                     return False
                 return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

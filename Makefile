@@ -1,0 +1,54 @@
+# Satreel. `make help` lists what there is; `make run` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PACKAGES := mesh services graphql_gateway sandbox tools tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup proto lock run demo test check format clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) proto ## virtual environment, pinned dependencies, node binary, generated code
+	@$(BIN)/python -m sandbox.binaries
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing pinned dependencies"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+proto: $(STAMP) ## generate gen/ from protos/
+	@$(BIN)/python tools/protogen.py
+
+lock: ## pin all dependencies with hashes into requirements.txt (needs uv)
+	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-emit-index-url \
+		--no-annotate --no-header --quiet --output-file requirements.txt
+
+run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
+	@$(BIN)/python -m sandbox run
+
+demo: setup ## one round in a mesh of its own, then a report; fails if a check does
+	@$(BIN)/python -m sandbox demo
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest -q
+
+check: setup ## formatting, lint, types, imports, contracts, schema
+	@$(BIN)/ruff format --check --quiet $(PACKAGES)
+	@$(BIN)/ruff check --quiet $(PACKAGES)
+	@$(BIN)/mypy --no-error-summary $(PACKAGES)
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/buf_lint.py
+	@$(BIN)/python -m graphql_gateway.schema --check
+
+format: setup ## format and mend what can be mended
+	@$(BIN)/ruff format --quiet $(PACKAGES)
+	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
+
+clean: ## remove generated code, caches and local data (keeps .venv)
+	rm -rf gen .satreel .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

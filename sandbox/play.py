@@ -1,0 +1,153 @@
+"""Endless rounds with the demo people, each with new memes, and a short report after each.
+
+python -m sandbox run
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+from sandbox.client import GraphqlError
+from sandbox.demo import BOOKS, DEPOSIT_SATS, ROUND, ROUND_UPDATED, Town
+from sandbox.launcher import House
+from sandbox.miner import Miner
+from sandbox.people import NotInTime, Person
+from sandbox.report import Report
+
+FLOAT_LOW_SATS = 50_000
+BALANCE_LOW_SATS = 5_000
+STOCK_OF_MEMES = 2
+UPLOAD_PAUSE_S = 2.0
+RETRY_PAUSE_S = 2.0
+TRADE_CHANCE = 0.3
+
+OPERATOR_FLOAT = """{ books { totals { platformSats } } }"""
+UNPLAYED = "{ currentRound { state entryCount } }"
+
+
+async def play(house: House, report: Report, *, seed: str) -> None:
+    """Plays until cancelled: blocks come, memes are uploaded, rounds open, people watch."""
+    town = Town.of(house, report, seed=seed)
+    miner = Miner(
+        house.chain, interval_s=house.settings.block_interval_s, report=lambda line: report.step(line)
+    )
+    try:
+        await town.log_in()
+        await town.fund_float()
+        for viewer in town.viewers:
+            await viewer.deposit(DEPOSIT_SATS, house.chain)
+        report.step(f"{len(town.viewers)} viewers sent {DEPOSIT_SATS} sat each")
+        await house.chain.mine()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(miner.run(), name="miner")
+            group.create_task(_again(report, "uploads", lambda: _upload_for_ever(town)), name="uploads")
+            group.create_task(_again(report, "rounds", lambda: _watch_for_ever(town)), name="rounds")
+            group.create_task(_fail_with(house), name="house")
+    finally:
+        await town.close()
+
+
+async def _fail_with(house: House) -> None:
+    await asyncio.shield(house.failed)
+
+
+async def _again(report: Report, what: str, work: Any) -> None:
+    """Goes on after a hiccup, such as a service that is being started again."""
+    while True:
+        try:
+            await work()
+        except (GraphqlError, NotInTime, OSError) as problem:
+            report.step(f"{what}: {problem}; trying again")
+        await asyncio.sleep(RETRY_PAUSE_S)
+
+
+async def _upload_for_ever(town: Town) -> None:
+    """Keeps a few fresh memes waiting for the next round."""
+    await town.admin.log_in()
+    fresh = random.SystemRandom().randrange(1 << 30)
+    for number in itertools.count(fresh):
+        current = (await town.admin.client.ask(UNPLAYED))["currentRound"]
+        if current is not None and current["state"] == "PENDING" and current["entryCount"] > STOCK_OF_MEMES:
+            await asyncio.sleep(UPLOAD_PAUSE_S)
+            continue
+        creator = town.creators[number % len(town.creators)]
+        meme_id = await town.admin.upload(number, f"Meme {number % 10_000}", creator=creator)
+
+        async def done(meme_id: str = meme_id) -> str | None:
+            state: str = (await town.admin.meme(meme_id))["state"]
+            return state if state in {"PUBLISHED", "REJECTED"} else None
+
+        state = await town.until(f"meme {meme_id}", done)
+        town.report.step(f"meme by {creator.name} is {state}")
+
+
+async def _watch_for_ever(town: Town) -> None:
+    """Everybody watches every round that opens; each that ends is reported."""
+    for viewer in town.viewers:
+        await viewer.log_in()
+    async for event in town.viewers[0].client.follow(ROUND_UPDATED):
+        played = event["roundUpdated"]
+        if played["state"] == "ACTIVE":
+            town.report.title(
+                f"Round {played['number']} opened at block {played['anchor']['height']} "
+                f"with {played['entryCount']} memes"
+            )
+            await _watch_round(town, played["id"])
+        elif played["state"] == "COMPLETED":
+            await _report_round(town, played["id"])
+
+
+ENTRIES = "query($id: ID!) { round(id: $id) { entries { meme { id } } } }"
+
+
+async def _watch_round(town: Town, round_id: str) -> None:
+    entries = (await town.admin.client.ask(ENTRIES, id=round_id))["round"]["entries"]
+    chance = random.SystemRandom()
+    async with asyncio.TaskGroup() as group:
+        for viewer in town.viewers:
+            for entry in entries:
+                length_s = chance.uniform(2.0, town.house.settings.round_s * 1.2)
+                group.create_task(_watch_one(town, viewer, entry["meme"]["id"], length_s))
+    await _top_up(town)
+
+
+async def _watch_one(town: Town, viewer: Person, meme_id: str, length_s: float) -> None:
+    try:
+        await viewer.watch(meme_id, int(length_s) + 1, at_most_s=length_s)
+    except GraphqlError as problem:
+        town.report.step(f"{viewer.name} cannot watch: {problem}")
+
+
+async def _top_up(town: Town) -> None:
+    for viewer in town.viewers:
+        if await viewer.balance_sats() < BALANCE_LOW_SATS:
+            await viewer.deposit(DEPOSIT_SATS, town.house.chain)
+    totals = (await town.admin.client.ask(OPERATOR_FLOAT))["books"]["totals"]
+    if totals["platformSats"] < FLOAT_LOW_SATS:
+        await town.fund_float()
+
+
+async def _report_round(town: Town, round_id: str) -> None:
+    played = (await town.admin.client.ask(ROUND, id=round_id))["round"]
+    books = (await town.admin.client.ask(BOOKS))["books"]
+    result = played["result"]
+    town.report.title(f"Round {played['number']} is completed: {played['paidSeconds']} s watched")
+    for line in result["standings"][:3]:
+        town.report.step(
+            f"rank {line['rank']}: {line['meme']['name']} by {line['creator']['displayName']}, "
+            f"{line['takingsSats']} sat taken, {line['payoutSats']} sat from the pool"
+        )
+    town.report.step(
+        f"takings {played['takingsSats']} = fee {result['feeSats']} + creators {result['creatorsSats']} + owners "
+        f"{result['ownersSats']} + pool {result['poolSats'] - result['carriedInSats']} sat; "
+        f"carried over {result['carriedOutSats']} sat"
+    )
+    txid = (played["record"] or {}).get("txid") or "on its way"
+    town.report.step(f"result on chain: {txid}")
+    town.report.step(
+        f"books: accounts sum to {books['totals']['sumSats']}, coins against debts differ by "
+        f"{books['custody']['differenceSats']} sat"
+    )
