@@ -1,4 +1,4 @@
-"""A GraphQL client as a front end is one: queries and uploads over HTTP, live news over graphql-transport-ws."""
+"""A GraphQL client as a front end is one: queries and uploads over HTTP, news over graphql-transport-ws."""
 
 from __future__ import annotations
 

@@ -222,8 +222,8 @@ class House:
     def _fail(self, part: Part, code: int) -> None:
         tail = part.child.log_tail() if part.child else ""
         problem = StartFailed(
-            f"{part.name} ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:.0f} s, the last time with code "
-            f"{code}. Its log is {self.log_path(part.name)}:\n{tail}"
+            f"{part.name} ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:.0f} s, the last time with "
+            f"code {code}. Its log is {self.log_path(part.name)}:\n{tail}"
         )
         if not self.failed.done():
             self.failed.set_exception(problem)

@@ -32,7 +32,7 @@ async def play(house: House, report: Report, *, seed: str) -> None:
     """Plays until cancelled: blocks come, memes are uploaded, rounds open, people watch."""
     town = Town.of(house, report, seed=seed)
     miner = Miner(
-        house.chain, interval_s=house.settings.block_interval_s, report=lambda line: report.step(line)
+        house.chain, interval_s=house.settings.block_interval_s, report=report.step
     )
     try:
         await town.log_in()

@@ -13,7 +13,7 @@ SERVICES = ("identity", "ledger", "chain", "content", "rounds", "market", "insig
 
 
 class SandboxSettings(BaseSettings):
-    """The whole mesh on one machine. Each setting is also SATREEL_SANDBOX_<NAME>, unless it says otherwise."""
+    """The whole mesh on one machine. Each setting is also SATREEL_SANDBOX_<NAME> unless it says another."""
 
     model_config = SettingsConfigDict(
         env_prefix="SATREEL_SANDBOX_", populate_by_name=True, cli_kebab_case=True

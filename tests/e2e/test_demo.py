@@ -1,0 +1,28 @@
+"""The demo round over real processes, a real node and a real Valkey: every claim of its report must hold."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from sandbox import demo
+from sandbox.launcher import running
+from sandbox.people import Person
+from sandbox.report import Report
+from sandbox.settings import elsewhere
+
+CHECKS = 20
+
+
+@pytest.mark.timeout(300)
+async def test_the_demo_round_holds_every_claim(tmp_path: Path) -> None:
+    report, seed = Report(colours=False), secrets.token_hex(8)
+    settings = elsewhere(tmp_path, round_s=20.0, grace_s=2.0, film_s=1.0)
+    admin = Person.of("Admin", "", seed=seed)
+    await admin.client.close()
+    async with running(settings, admin_addresses=[admin.wallet.address], progress=report.step) as house:
+        await demo.play(house, report, seed=seed)
+    assert report.failed == []
+    assert len(report.passed) >= CHECKS
