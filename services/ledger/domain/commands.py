@@ -116,11 +116,9 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """A leader begins. Its record fences the leader before it; its settings become part of the state."""
+class Reign:
+    """A leader begins; its settings become part of the state. Not a command: nobody asks for it."""
 
-    leader_id: str
-    fencing_token: int
     session_silence_s: int
 
 
@@ -237,8 +235,7 @@ class ReportSeconds:
 
 
 Command = (
-    Lead
-    | CreateTransfers
+    CreateTransfers
     | IssueTitle
     | CreditDeposits
     | ReverseDeposit

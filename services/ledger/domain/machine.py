@@ -43,7 +43,6 @@ class Machine:
         self._trail = hashlib.sha256()
         # Each takes the command it stands under; no type says that of a dictionary.
         self._apply_to: dict[type, Callable[[Any], Answer]] = {
-            c.Lead: self._lead,
             c.CreateTransfers: self._create_transfers,
             c.IssueTitle: self._issue_title,
             c.CreditDeposits: self._credit_deposits,
@@ -57,9 +56,14 @@ class Machine:
             c.ReportSeconds: self._report_seconds,
         }
 
-    def advance(self, at_ns: int) -> None:
-        """Lets time pass: holds expire, silent sessions end. Time never goes back."""
+    def advance(self, at_ns: int, reign: c.Reign | None = None) -> None:
+        """Lets time pass: holds expire, silent sessions end. Time never goes back.
+
+        With a new leader silence is counted afresh: nobody could report while there was none.
+        """
         self.now_ns = self.books.now_ns = max(self.now_ns, at_ns)
+        if reign is not None:
+            self.meter.begin(reign)
         self.transfers.expire()
         self.meter.close_silent()
 
@@ -107,20 +111,21 @@ class Machine:
             titles=tuple(self.titles.changed.values()),
             sessions=tuple(view_session(session) for session in self.meter.changed.values()),
         )
-        self._first_posting = len(books.postings)
-        books.touched.clear()
-        self.titles.changed.clear()
-        self.meter.changed.clear()
         if tallies:
             dirty.clear()
+        self.forget_changes()
         return changes
+
+    def forget_changes(self) -> None:
+        """As if what changed had been told."""
+        self._first_posting = len(self.books.postings)
+        self.books.touched.clear()
+        self.titles.changed.clear()
+        self.meter.changed.clear()
 
     def _title_moved(self, meme_id: str, owner_id: str) -> None:
         self.titles.moved(meme_id, owner_id)
         self.rounds.owner_changed(meme_id)
-
-    def _lead(self, command: c.Lead) -> None:
-        self.meter.silence_ns = command.session_silence_s * NS_PER_S
 
     def _create_transfers(self, command: c.CreateTransfers) -> list[Result]:
         return self.transfers.create(command.caller, command.transfers)

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from services.ledger.domain.books import Books, derived_id, user_account
-from services.ledger.domain.commands import OpenSession, SecondsLike
+from services.ledger.domain.commands import OpenSession, Reign, SecondsLike
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
 
@@ -103,12 +103,13 @@ def view_session(session: Session) -> SessionView:
 
 
 class Meter:
-    """All sessions. Settings that rule it come from the leader's Lead command."""
+    """All sessions."""
 
     def __init__(self, books: Books, rounds: Rounds) -> None:
         self._books = books
         self._rounds = rounds
         self.silence_ns = 10 * NS_PER_S
+        self._reign_ns = 0
         self.by_id: dict[str, Session] = {}
         self.by_viewer: dict[str, list[str]] = {}
         self.running: dict[tuple[str, str], Session] = {}
@@ -117,6 +118,11 @@ class Meter:
         # Since the last commit: sessions opened or ended. Since the last tally event: memes with new seconds.
         self.changed: dict[str, Session] = {}
         self.dirty: dict[str, MemeBook] = {}
+
+    def begin(self, reign: Reign) -> None:
+        """Takes the settings of a new leader."""
+        self.silence_ns = reign.session_silence_s * NS_PER_S
+        self._reign_ns = self._books.now_ns
 
     def open(self, command: OpenSession) -> Session:
         """Holds the budget and starts to meter. A repeat answers the session as it stands."""
@@ -204,7 +210,7 @@ class Meter:
             session = self.by_id[session_id]
             if session.stop is not StopReason.RUNNING:
                 continue
-            due_ns = session.heard_ns + self.silence_ns
+            due_ns = max(session.heard_ns, self._reign_ns) + self.silence_ns
             if due_ns <= self._books.now_ns:
                 self.end(session, StopReason.SILENCE)
             else:

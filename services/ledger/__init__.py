@@ -1,0 +1,1 @@
+"""The ledger: satoshis and ownership titles."""

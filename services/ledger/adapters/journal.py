@@ -1,0 +1,106 @@
+"""The journal in the record store: create-only numbered records, each naming the hash of the one before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+
+from satreel.ledger.v1 import journal_pb2
+
+from mesh.clock import Clock
+from mesh.records import Busy, Exists, InDoubt, SetSpec, Store, StoreUnavailable
+from services.ledger.app.journal import Draft, Entry, Fenced, Head, JournalBroken, Unresolved
+from services.ledger.domain.commands import Command, Reign
+
+SET = "journal"
+SETS = (SetSpec(SET),)
+
+# How long a record is tried before its leader gives up and reads the journal again, and the pauses between.
+APPEND_WITHIN_S = 10.0
+PAUSE_S_MIN = 0.005
+PAUSE_S_MAX = 0.5
+# Records read in one go: bounds memory, for a record may have almost 1 MiB.
+READ_MAX = 32
+
+
+class StoreJournal:
+    """A `Journal` over a record store."""
+
+    def __init__(self, store: Store, clock: Clock, read_command: Callable[[bytes], Command]) -> None:
+        self._store = store
+        self._clock = clock
+        self._read_command = read_command
+
+    async def append(self, draft: Draft, behind: Head) -> Head:
+        """Creates the record behind the head; in doubt, tries again and compares what is there."""
+        data = _encode(draft, behind)
+        head = Head(behind.sequence + 1, hashlib.sha256(data).digest())
+        give_up_s, pause_s = self._clock.monotonic_s() + APPEND_WITHIN_S, PAUSE_S_MIN
+        while True:
+            try:
+                await self._store.create(SET, _key(head.sequence), {"data": data, "hash": head.hash})
+            except Exists:
+                if await self._holds(head):
+                    return head
+            except (Busy, StoreUnavailable, InDoubt) as problem:
+                if self._clock.monotonic_s() >= give_up_s:
+                    raise Unresolved(f"record {head.sequence}: {problem.reason}") from problem
+            else:
+                return head
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    async def read(self, behind: Head) -> AsyncIterator[Entry]:
+        """The records behind the head. Raises JournalBroken on a gap or a changed record."""
+        head = behind
+        while True:
+            numbers = range(head.sequence + 1, head.sequence + 1 + READ_MAX)
+            found = await self._store.get_many(SET, [_key(number) for number in numbers])
+            for number in numbers:
+                record = found.get(_key(number))
+                if record is None:
+                    if any(_key(later) in found for later in range(number + 1, numbers.stop)):
+                        raise JournalBroken(f"record {number} is missing")
+                    return
+                entry = self._decode(record.blob("data"), record.blob("hash"), head)
+                yield entry
+                head = entry.head
+
+    async def _holds(self, head: Head) -> bool:
+        """Whether the record that exists is ours. Raises Fenced when it is another's."""
+        try:
+            record = await self._store.get(SET, _key(head.sequence))
+        except (Busy, StoreUnavailable):
+            return False
+        if record is not None and record.blob("hash") != head.hash:
+            raise Fenced(f"record {head.sequence} was written by another leader")
+        return record is not None
+
+    def _decode(self, data: bytes, stored_hash: bytes, behind: Head) -> Entry:
+        head = Head(behind.sequence + 1, hashlib.sha256(data).digest())
+        if head.hash != stored_hash:
+            raise JournalBroken(f"record {head.sequence} was changed")
+        record = journal_pb2.JournalRecord.FromString(data)
+        if record.sequence != head.sequence or record.previous_hash != behind.hash:
+            raise JournalBroken(f"record {head.sequence} does not follow the record before it")
+        reign = Reign(record.reign.session_silence_s) if record.HasField("reign") else None
+        commands = tuple(self._read_command(wire) for wire in record.commands)
+        return Entry(head, record.at_ns, reign, commands, record.result_hash)
+
+
+def _key(sequence: int) -> str:
+    return f"{sequence:016d}"
+
+
+def _encode(draft: Draft, behind: Head) -> bytes:
+    reign = draft.reign
+    return journal_pb2.JournalRecord(
+        sequence=behind.sequence + 1,
+        previous_hash=behind.hash,
+        at_ns=draft.at_ns,
+        leader_id=draft.author.leader_id,
+        fencing_token=draft.author.fencing_token,
+        reign=None if reign is None else journal_pb2.JournalReign(session_silence_s=reign.session_silence_s),
+        commands=draft.commands,
+        result_hash=draft.result_hash,
+    ).SerializeToString()

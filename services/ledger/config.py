@@ -1,0 +1,23 @@
+"""Settings of the ledger."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from mesh.config import Address, MeshSettings
+
+
+class LedgerSettings(MeshSettings, env_prefix="SATREEL_LEDGER_"):
+    """What the ledger needs to know. Rates and shares are no settings: they come with each round."""
+
+    service: ClassVar[str] = "ledger"
+
+    listen: Address = Field("127.0.0.1:7104", description="Address the gRPC server listens on, HOST:PORT.")
+    queue_max: int = Field(
+        10_000, gt=0, le=100_000, description="Commands that may wait; more are refused with QUEUE_FULL."
+    )
+    session_silence_s: int = Field(
+        10, gt=0, le=600, description="A session that no gateway reports for so long is closed."
+    )

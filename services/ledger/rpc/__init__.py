@@ -1,0 +1,1 @@
+"""The ledger's contract: servicer, domain → proto, and who may ask what."""

@@ -1,0 +1,185 @@
+"""Domain → proto."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from satreel.ledger.v1 import ledger_pb2 as pb
+from satreel.ledger.v1 import ledger_service_pb2 as calls
+
+from services.ledger.app.journal import Head
+from services.ledger.domain.meter import Receipt, SessionView
+from services.ledger.domain.rounds import Payout
+from services.ledger.domain.shares import Parameters
+from services.ledger.domain.titles import Title
+from services.ledger.domain.transfers import Result
+from services.ledger.domain.views import AccountView, Changes, PostingView, RoundView, Tally, Totals
+
+NS_PER_S = 1_000_000_000
+
+
+def timestamp(at_ns: int) -> Timestamp | None:
+    """A moment; 0 stands for none."""
+    return Timestamp(seconds=at_ns // NS_PER_S, nanos=at_ns % NS_PER_S) if at_ns else None
+
+
+def account(view: AccountView) -> pb.Account:
+    """An account."""
+    return pb.Account(
+        id=view.name,
+        asset=view.asset,
+        balance=view.balance,
+        held=view.held,
+        available=view.balance - view.held,
+        debt_sats=view.debt,
+    )
+
+
+def posting(view: PostingView) -> pb.Posting:
+    """A posting."""
+    return pb.Posting(
+        sequence=view.sequence,
+        transfer_id=view.posting.transfer_id,
+        debit_account=view.debit,
+        credit_account=view.credit,
+        asset=view.asset,
+        amount=view.posting.amount,
+        memo=view.posting.memo,
+        posted_at=timestamp(view.posting.at_ns),
+    )
+
+
+def title(view: Title) -> pb.Title:
+    """A title."""
+    return pb.Title(
+        meme_id=view.meme_id,
+        owner_id=view.owner_id,
+        creator_id=view.creator_id,
+        since=timestamp(view.since_ns),
+    )
+
+
+def session(view: SessionView) -> pb.Session:
+    """A session."""
+    return pb.Session(
+        id=view.id,
+        viewer_id=view.viewer_id,
+        meme_id=view.meme_id,
+        round_id=view.round_id,
+        budget_sats=view.budget_sats,
+        seconds=view.seconds,
+        burned_sats=view.burned_sats,
+        stop_reason=pb.StopReason.ValueType(view.stop),
+        opened_at=timestamp(view.opened_ns),
+        closed_at=timestamp(view.closed_ns),
+    )
+
+
+def tally(view: Tally) -> pb.MemeTally:
+    """A meme's tally."""
+    return pb.MemeTally(
+        meme_id=view.meme_id,
+        paid_seconds=view.paid_seconds,
+        takings_sats=view.takings,
+        fee_sats=view.fee,
+        creator_sats=view.creator,
+        owner_sats=view.owner,
+        pool_sats=view.pool,
+        scored_seconds=view.scored_seconds,
+        viewers=view.viewers,
+        first_view_at=timestamp(view.first_view_ns),
+        running_sessions=view.running_sessions,
+    )
+
+
+def round_(view: RoundView) -> pb.LedgerRound:
+    """A round with its tallies and payouts."""
+    return pb.LedgerRound(
+        round_id=view.id,
+        state=pb.RoundState.ValueType(view.state),
+        parameters=_parameters(view.parameters),
+        starts_at=timestamp(view.starts_ns),
+        locks_at=timestamp(view.locks_ns),
+        tallies=[tally(one) for one in view.tallies],
+        carried_in_sats=view.carried_in,
+        pool_sats=view.pool,
+        payouts=[_payout(one) for one in view.payouts],
+        carried_out_sats=view.carried_out,
+    )
+
+
+def results(transfers: list[str], views: list[Result]) -> calls.CreateTransfersResponse:
+    """How transfers of these ids ended."""
+    return calls.CreateTransfersResponse(
+        results=[
+            pb.TransferResult(
+                id=transfer_id, reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail
+            )
+            for transfer_id, view in zip(transfers, views, strict=True)
+        ]
+    )
+
+
+def receipt(view: Receipt) -> calls.MeterReceipt:
+    """What became of a line of a report."""
+    return calls.MeterReceipt(
+        session_id=view.session_id,
+        seconds=view.seconds,
+        burned_sats=view.burned_sats,
+        stop_reason=pb.StopReason.ValueType(view.stop),
+        reason=pb.ErrorReason.ValueType(view.reason),
+    )
+
+
+def totals(view: Totals, head: Head) -> calls.GetTotalsResponse:
+    """The sums of the whole ledger."""
+    return calls.GetTotalsResponse(
+        sum_sats=view.sum,
+        coins_owed_sats=view.coins_owed,
+        users_sats=view.users,
+        platform_sats=view.platform,
+        rounds_sats=view.rounds,
+        journal_sequence=head.sequence,
+        journal_hash=head.hash.hex(),
+        postings=view.postings,
+        debts_sats=view.debts,
+    )
+
+
+def event(head: Head, changes: Changes) -> bytes:
+    """A LedgerEvent of what a committed record changed, serialised. It may be empty; its id is the number."""
+    return calls.LedgerEvent(
+        id=str(head.sequence),
+        at=timestamp(changes.at_ns),
+        postings=[posting(one) for one in changes.postings],
+        accounts=[account(one) for one in changes.accounts],
+        tallies=[tally(one) for one in changes.tallies],
+        round_id=changes.round_id,
+        titles=[title(one) for one in changes.titles],
+        sessions=[session(one) for one in changes.sessions],
+    ).SerializeToString()
+
+
+def _parameters(view: Parameters) -> pb.Parameters:
+    return pb.Parameters(
+        version=view.version,
+        platform_fee_bp=view.platform_fee_bp,
+        instant_bp=view.instant_bp,
+        creator_bp=view.creator_bp,
+        winner_bp=view.winner_bp,
+        ranks_paid=view.ranks_paid,
+        payout_min_sats=view.payout_min_sats,
+        second_price_sats=view.second_price_sats,
+        free_below_s=view.free_below_s,
+        session_max_s=view.session_max_s,
+        scored_seconds_max=view.scored_seconds_max,
+    )
+
+
+def _payout(view: Payout) -> pb.PoolPayout:
+    return pb.PoolPayout(
+        rank=view.rank,
+        meme_id=view.meme_id,
+        user_id=view.user_id,
+        amount_sats=view.amount_sats,
+        transfer_id=view.transfer_id,
+    )
