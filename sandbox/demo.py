@@ -324,7 +324,7 @@ async def _check_result(town: Town, round_id: str) -> None:
     for line in result["standings"]:
         town.report.step(
             f"rank {line['rank']}: {line['meme']['name']}, {line['scoredSeconds']} s scored, took "
-            f"{line['takingsSats']} sat, {line['payoutSats']} sat of the pool to {line['creator']['displayName']}"
+            f"{line['takingsSats']} sat, {line['payoutSats']} sat to {line['creator']['displayName']}"
         )
     shares = result["feeSats"] + result["creatorsSats"] + result["ownersSats"] + result["poolSats"]
     town.report.check(

@@ -31,9 +31,7 @@ UNPLAYED = "{ currentRound { state entryCount } }"
 async def play(house: House, report: Report, *, seed: str) -> None:
     """Plays until cancelled: blocks come, memes are uploaded, rounds open, people watch."""
     town = Town.of(house, report, seed=seed)
-    miner = Miner(
-        house.chain, interval_s=house.settings.block_interval_s, report=report.step
-    )
+    miner = Miner(house.chain, interval_s=house.settings.block_interval_s, report=report.step)
     try:
         await town.log_in()
         await town.fund_float()
@@ -141,8 +139,8 @@ async def _report_round(town: Town, round_id: str) -> None:
             f"{line['takingsSats']} sat taken, {line['payoutSats']} sat from the pool"
         )
     town.report.step(
-        f"takings {played['takingsSats']} = fee {result['feeSats']} + creators {result['creatorsSats']} + owners "
-        f"{result['ownersSats']} + pool {result['poolSats'] - result['carriedInSats']} sat; "
+        f"takings {played['takingsSats']} = fee {result['feeSats']} + creators {result['creatorsSats']} + "
+        f"owners {result['ownersSats']} + pool {result['poolSats'] - result['carriedInSats']} sat; "
         f"carried over {result['carriedOutSats']} sat"
     )
     txid = (played["record"] or {}).get("txid") or "on its way"

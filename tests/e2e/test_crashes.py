@@ -1,4 +1,4 @@
-"""SIGKILL to one service in the middle of a round: it comes back, the round ends, every satoshi is accounted for."""
+"""SIGKILL to one service in the middle of a round: it comes back, the round ends, every satoshi is there."""
 
 from __future__ import annotations
 
