@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test check format clean
+.PHONY: help setup proto lock run demo test check bench-smoke format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ check: setup ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/buf_lint.py
 	@$(BIN)/python -m graphql_gateway.schema --check
+
+bench-smoke: setup ## time to the first round, memory, block to browser, jobs a minute
+	@$(BIN)/python -m bench.smoke
+	@$(BIN)/python -m bench.jobs
 
 format: setup ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)

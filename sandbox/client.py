@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
@@ -65,7 +65,7 @@ class Client:
         async with self._http.get(self._url + path, headers=headers) as response:
             return response.status, await response.read()
 
-    async def follow(self, query: str, **variables: Any) -> AsyncIterator[dict[str, Any]]:
+    async def follow(self, query: str, **variables: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The `data` of each event of a subscription, on a socket of its own. Raises GraphqlError.
 
         Close it with `aclose` (or `contextlib.aclosing`): that ends the subscription.

@@ -120,7 +120,7 @@ class Person:
         """Watches and pays until budget, round or `at_most_s` ends it; `viewing` is kept up to date."""
         viewing = viewing or Viewing()
         events = self.client.follow(WATCH, meme=meme_id, budget=budget)
-        async with contextlib.aclosing(events):  # type: ignore[type-var] # an async generator
+        async with contextlib.aclosing(events):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(at_most_s):
                     async for event in events:

@@ -1,0 +1,133 @@
+"""`make bench-smoke`: how fast a mesh that is set up plays, and what it weighs. Prints a table.
+
+Measured on real processes, node and Valkey: time from the start to the first open round, resident memory of
+every process after some rounds, and the time from a block (the moment the miner's call returns) to the open round
+as a browser's WebSocket sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sandbox import play
+from sandbox.demo import ROUND_UPDATED, Town
+from sandbox.launcher import House, running
+from sandbox.people import Person
+from sandbox.report import Report
+from sandbox.settings import elsewhere
+
+ROUND_S = 10.0
+ROUNDS = 4
+WAIT_S = 240.0
+
+TARGETS = {
+    "start to the first open round, s": 30.0,
+    "largest service, MB": 200.0,
+    "whole mesh, MB": 2_500.0,
+    "block to open round on a WebSocket, ms": 500.0,
+}
+
+
+async def main() -> None:
+    """Plays a few rounds and prints the table."""
+    with tempfile.TemporaryDirectory(prefix="satreel-bench-") as folder:
+        await _measure(Path(folder))
+
+
+async def _measure(folder: Path) -> None:
+    seed, quiet = secrets.token_hex(8), _Quiet()
+    admin = Person.of("Admin", "", seed=seed)
+    await admin.client.close()
+    begun_s = time.monotonic()
+    settings = elsewhere(folder, round_s=ROUND_S, grace_s=1.0, block_interval_s=3.0)
+    async with running(settings, admin_addresses=[admin.wallet.address], progress=quiet.step) as house:
+        spectator = Town.of(house, quiet, seed=secrets.token_hex(8))
+        playing = asyncio.create_task(play.play(house, quiet, seed=seed))
+        try:
+            async with asyncio.timeout(WAIT_S):
+                opened_s, delays_ms = await _follow(spectator, quiet)
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            await spectator.close()
+        _print(opened_s - begun_s, delays_ms, _memory(house))
+
+
+async def _follow(spectator: Town, quiet: _Quiet) -> tuple[float, list[float]]:
+    """When the first round opened, and for each round the delay from its block; ends after some rounds."""
+    opened_at_s: dict[str, float] = {}
+    completed = 0
+    async with contextlib.aclosing(spectator.admin.client.follow(ROUND_UPDATED)) as events:
+        async for event in events:
+            now_s, played = time.monotonic(), event["roundUpdated"]
+            if played["state"] == "ACTIVE":
+                opened_at_s.setdefault(played["anchor"]["hash"], now_s)
+            completed += played["state"] == "COMPLETED"
+            if completed >= ROUNDS:
+                break
+    delays_ms = [max(0.0, at_s - quiet.mined_s[block]) * 1000 for block, at_s in opened_at_s.items()]
+    return min(opened_at_s.values()), delays_ms
+
+
+class _Quiet(Report):
+    """Keeps the time at which the miner had each block, and prints nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(colours=False)
+        self.mined_s: dict[str, float] = {}
+
+    def title(self, text: str) -> None:
+        """Nothing."""
+
+    def step(self, text: str) -> None:
+        """A line of the miner is `block <height> <hash>`."""
+        words = text.split()
+        if len(words) == 3 and words[0] == "block":
+            self.mined_s[words[2]] = time.monotonic()
+
+
+def _memory(house: House) -> dict[str, float]:
+    """Resident MB by process; a part's children count as its own."""
+    found: dict[str, float] = {}
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [child, *child.children(recursive=True)]
+            found[_name(house, child)] = sum(one.memory_info().rss for one in family) / 1e6
+    return found
+
+
+def _name(house: House, process: psutil.Process) -> str:
+    by_pid = {part.child.pid: name for name, part in house.parts.items() if part.child is not None}
+    return by_pid.get(process.pid) or process.name()
+
+
+def _print(start_s: float, delays_ms: list[float], memory_mb: dict[str, float]) -> None:
+    services = {
+        name: mb for name, mb in memory_mb.items() if name not in {"bitcoind", "valkey-server", "aitubo"}
+    }
+    measured: dict[str, Any] = {
+        "start to the first open round, s": start_s,
+        "largest service, MB": max(services.values()),
+        "whole mesh, MB": sum(memory_mb.values()),
+        "block to open round on a WebSocket, ms": statistics.median(delays_ms),
+    }
+    print(f"{'figure':45} {'measured':>10} {'target':>10}")
+    for name, value in measured.items():
+        print(f"{name:45} {value:10.1f} {TARGETS[name]:10.0f}")
+    print(f"\nblock to open round, each: {', '.join(f'{delay:.0f}' for delay in delays_ms)} ms\n")
+    print(f"{'process':20} {'MB':>8}")
+    for name, mb in sorted(memory_mb.items(), key=lambda item: -item[1]):
+        print(f"{name:20} {mb:8.0f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
