@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -23,6 +23,8 @@ from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.views import Changes
 
 Seen = TypeVar("Seen")
+# Tells the outside whether this instance serves.
+Serving = Callable[[bool], Awaitable[None]]
 
 log = logs.logger(__name__)
 
@@ -115,7 +117,7 @@ class Ledger:
         self._questions.append(reply)
         return await answer
 
-    async def reign(self, author: Author, on_serving: Callable[[], None]) -> None:
+    async def reign(self, author: Author, serving: Serving) -> None:
         """Recovers, fences whoever led before, and serves until cancelled. Raises what the journal raises."""
         started_s = self._clock.monotonic_s()
         self._machine, self._head = await recover(self._journal)
@@ -123,7 +125,7 @@ class Ledger:
         try:
             await self._commit([], author, self._reign)
             self._leading = True
-            on_serving()
+            await serving(True)
             while True:
                 await self._next_work()
                 await self._commit(self._take_batch(), author)
@@ -131,6 +133,7 @@ class Ledger:
             self._leading = False
             self._committing = False
             self._turn_away()
+            await serving(False)
 
     def _require_leading(self) -> None:
         if not self._leading:
