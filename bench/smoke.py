@@ -1,8 +1,8 @@
 """`make bench-smoke`: how fast a mesh that is set up plays, and what it weighs. Prints a table.
 
 Measured on real processes, node and Valkey: time from the start to the first open round, resident memory of
-every process after some rounds, and the time from a block (the moment the miner's call returns) to the open round
-as a browser's WebSocket sees it.
+every process after some rounds, and the time from a block (the moment the miner's call returns) to the open
+round as a browser's WebSocket sees it.
 """
 
 from __future__ import annotations
