@@ -1,0 +1,1 @@
+"""Insight: business metrics over the events of the other services."""

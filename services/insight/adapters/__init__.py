@@ -1,0 +1,1 @@
+"""Insight's hold on the world: records, and the streams of the other services."""

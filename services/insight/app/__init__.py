@@ -1,0 +1,1 @@
+"""Use cases of insight: taking events in, answering with series."""

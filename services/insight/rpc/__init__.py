@@ -1,0 +1,1 @@
+"""Insight's contract over its use cases."""
