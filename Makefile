@@ -25,9 +25,10 @@ $(STAMP): requirements.txt pyproject.toml
 proto: $(STAMP) ## generate gen/ from protos/
 	@$(BIN)/python tools/protogen.py
 
-lock: ## pin all dependencies with hashes into requirements.txt (needs uv)
-	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-emit-index-url \
-		--no-annotate --no-header --quiet --output-file requirements.txt
+COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet
+lock: ## pin all dependencies with hashes into requirements.txt, and those of images into requirements-runtime.txt (needs uv)
+	$(COMPILE) --extra dev --output-file requirements.txt
+	$(COMPILE) --constraint requirements.txt --output-file requirements-runtime.txt
 
 run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
 	@$(BIN)/python -m sandbox run
