@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 from mesh.clock import ManualClock
-from mesh.errors import Code, RemoteFailure
+from mesh.errors import Code, Failure, RemoteFailure
 from mesh.ids import uuid7
-from mesh.records import Bins, Exists, Missing, Record, Stale, Value
+from mesh.records import Bins, Exists, InDoubt, Missing, Record, Stale, Value
 from services.rounds.adapters.records import CandidateRecords, CursorRecords, RoundRecords
 from services.rounds.app.assignment import Assignment
 from services.rounds.app.board import Announcer, Board
@@ -60,12 +61,23 @@ class Faults:
     def __init__(self) -> None:
         self.passed = 0
         self.crash_at: int | None = None
+        # The store fails here, with this.
+        self.fail_at: int | None = None
+        self.failure: type[Failure] = InDoubt
+        self.failed = 0
 
     async def point(self) -> None:
         await asyncio.sleep(0)
         at, self.passed = self.passed, self.passed + 1
         if at == self.crash_at:
             raise Crash
+
+    async def write_point(self, *, written: bool) -> None:
+        """In the store, before or after a write."""
+        await self.point()
+        if self.passed - 1 == self.fail_at and (not written or self.failure is InDoubt):
+            self.failed += 1
+            raise self.failure
 
 
 class MemoryStore:
@@ -87,22 +99,22 @@ class MemoryStore:
         return {key: self._set(set_name)[key] for key in keys if key in self._set(set_name)}
 
     async def create(self, set_name: str, key: str, bins: Bins) -> int:
-        await self._faults.point()
+        await self._faults.write_point(written=False)
         if key in self._set(set_name):
             raise Exists
         self._write(set_name, key, bins, 1)
-        await self._faults.point()
+        await self._faults.write_point(written=True)
         return 1
 
     async def put_if(self, set_name: str, key: str, bins: Bins, generation: int) -> int:
-        await self._faults.point()
+        await self._faults.write_point(written=False)
         found = self._set(set_name).get(key)
         if found is None:
             raise Missing
         if found.generation != generation:
             raise Stale
         self._write(set_name, key, bins, generation + 1)
-        await self._faults.point()
+        await self._faults.write_point(written=True)
         return generation + 1
 
     def _write(self, set_name: str, key: str, bins: Bins, generation: int) -> None:
@@ -140,19 +152,22 @@ class MemoryStore:
         self._set(set_name).pop(key, None)
 
 
-class Log:
+Said = TypeVar("Said")
+
+
+class Log(Generic[Said]):
     """A stream with cursors: everything ever said, from the cursor on, then what comes."""
 
     def __init__(self) -> None:
-        self.said: list[object] = []
+        self.said: list[Said] = []
         self._more = asyncio.Event()
 
-    def say(self, news: object) -> None:
+    def say(self, news: Said) -> None:
         self.said.append(news)
         self._more.set()
         self._more = asyncio.Event()
 
-    async def read(self, start: int) -> AsyncGenerator[tuple[str, object], None]:
+    async def read(self, start: int) -> AsyncGenerator[tuple[str, Said], None]:
         while True:
             while start < len(self.said):
                 start += 1
@@ -182,7 +197,7 @@ class FakeLedger:
         self._faults = faults
         self.rounds: dict[RoundId, LedgerBooks] = {}
         self.carried = 0
-        self.log = Log()
+        self.log: Log[tuple[RoundId, tuple[MemeTally, ...], bool]] = Log()
         self.is_away = False
         self.refusal = ""
         self.commands: list[str] = []
@@ -298,7 +313,7 @@ class FakeLedger:
                     yield LedgerNews(start, round_id, tuple(books.tally.values()), whole=True)
             cursor = str(len(self.log.said))
         async for at, said in self.log.read(int(cursor)):
-            round_id, rows, whole = said  # type: ignore[misc]  # what watch_seconds says
+            round_id, rows, whole = said
             yield LedgerNews(at, round_id, rows, whole=whole)
 
     def _books(self, round_id: RoundId) -> LedgerBooks:
@@ -314,7 +329,7 @@ class FakeContent:
         self._faults = faults
         self._clock = clock
         self.memes: dict[MemeId, MemeNews] = {}
-        self.log = Log()
+        self.log: Log[MemeNews] = Log()
         self.forgotten_cursor = False
 
     def publish(self, creator: str = "", quality_ppm: int = 900_000, meme_id: str = "") -> MemeId:
@@ -348,7 +363,6 @@ class FakeContent:
             cursor = str(len(self.log.said))
             yield ContentNews(cursor, None)
         async for at, said in self.log.read(int(cursor)):
-            assert isinstance(said, MemeNews)
             yield ContentNews(at, said)
 
 
@@ -359,8 +373,8 @@ class FakeChain:
         self._faults = faults
         self._clock = clock
         self.blocks: list[Block] = [Block(100, "genesis", InstantNs(clock.now_ns()))]
-        self.log = Log()
-        self.record_log = Log()
+        self.log: Log[tuple[tuple[Block, ...], tuple[Block, ...]]] = Log()
+        self.record_log: Log[tuple[RoundId, str]] = Log()
         self.records: dict[RoundId, str] = {}
         self.payouts: dict[str, Earning] = {}
         self.is_away = False
@@ -422,7 +436,7 @@ class FakeChain:
             cursor = str(len(self.log.said))
             yield BlockNews(cursor, (), (self.blocks[-1],), snapshot=True)
         async for at, said in self.log.read(int(cursor)):
-            orphaned, connected = said  # type: ignore[misc]  # what block and reorganise say
+            orphaned, connected = said
             yield BlockNews(at, orphaned, connected)
 
     async def watch_records(self, cursor: str) -> AsyncGenerator[RecordNews, None]:
@@ -430,7 +444,7 @@ class FakeChain:
             cursor = str(len(self.record_log.said))
             yield RecordNews(cursor, None)
         async for at, said in self.record_log.read(int(cursor)):
-            yield RecordNews(at, said)  # type: ignore[arg-type]  # what mine_record says
+            yield RecordNews(at, said)
 
 
 @dataclass
@@ -469,6 +483,7 @@ class World:
         self.rounds = RoundRecords(self.store)
         self._task: asyncio.Task[None] | None = None
         self.crashes = 0
+        self.step_s = 0.5
 
     def start(self) -> None:
         """Starts the process."""
@@ -497,9 +512,7 @@ class World:
         )
         announcer = Announcer(board=board, news=self.news, clock=self.clock, interval_s=1.0)
         self.service = RoundsService(rounds=self.rounds, driver=self.driver, clock=self.clock)
-        leading = Leading(
-            driver=self.driver, followers=followers, announcer=announcer, assignment=assignment
-        )
+        leading = Leading(driver=self.driver, followers=followers, announcer=announcer, assignment=assignment)
 
         async def run() -> None:
             try:
@@ -521,7 +534,7 @@ class World:
 
     async def settle(self) -> None:
         """Lets everything run that can; a process that crashed is started again."""
-        for _ in range(400):
+        for _ in range(150):
             await asyncio.sleep(0)
             if self._task is not None and self._task.done():
                 self._task.result()
@@ -533,8 +546,8 @@ class World:
         """Moves time on in small steps."""
         while seconds > 0:
             await self.settle()
-            await self.clock.advance(min(seconds, 0.5))
-            seconds -= 0.5
+            await self.clock.advance(min(seconds, self.step_s))
+            seconds -= self.step_s
         await self.settle()
 
     async def all_rounds(self) -> list[Round]:
@@ -549,6 +562,10 @@ class World:
         found = self.driver.current
         assert found is not None
         return found
+
+    def state(self) -> State:
+        """Of the current round."""
+        return self.current.state
 
 
 async def _ready() -> None:

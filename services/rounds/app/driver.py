@@ -155,23 +155,22 @@ class Driver:
 
     async def _apply(self, event: Event) -> Round:
         """Makes one step durable. Waits for a store that is away; steps anew when another has written."""
-        backoff = Backoff()
+        backoff, before, doubted = Backoff(), self._round, False
         while True:
-            stored = self._stored
-            if stored is None:
-                raise NotLeader
-            after = machine.step(stored.round, event, self._now())
-            if after == stored.round:
-                return after
             try:
-                self._stored = await self._rounds.save(stored, after)
+                if doubted:
+                    # It may be our own write that came through after all: look, and step from what is there.
+                    self._stored = await self._rounds.by_number(before.number)
+                after = machine.step(self._round, event, self._now())
+                if after != self._round and self._stored is not None:
+                    self._stored = await self._rounds.save(self._stored, after)
             except (Stale, InDoubt):
-                # It may be our own write that came through after all: look, and step from what is there.
-                self._stored = await self._rounds.by_number(stored.round.number) or stored
+                doubted = True
             except (Busy, StoreUnavailable) as away:
                 log.warning("the record store is away", error=str(away))
             else:
-                self._after_step(stored.round, after)
+                if after != before:
+                    self._after_step(before, after)
                 return after
             await self._clock.sleep(backoff.next_s())
 
