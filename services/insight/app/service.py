@@ -31,7 +31,7 @@ LOOK_BACK = 24 * 3_600 // CHUNK_S
 LIVE_WINDOW_S = 60
 # Ranges of events are bounded as those of series with this step.
 EVENTS_STEP_S = 3_600
-_TOKEN = re.compile(r"(\d{1,12})\.(\d{1,9})")
+_TOKEN = re.compile(r"([0-9]{1,12})\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)

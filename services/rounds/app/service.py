@@ -114,6 +114,6 @@ class RoundsService:
 
 
 def _number(token: str) -> int:
-    if not token.isdecimal() or len(token) > 12 or int(token) < 1:
+    if not (token.isascii() and token.isdecimal()) or len(token) > 12 or int(token) < 1:
         raise PageTokenInvalid
     return int(token)
