@@ -186,7 +186,7 @@ async def change(
     """Reads, lets `decide` say the new bins (None: leave it), writes; again when another writer was faster.
 
     Returns the record as written, or as found when left; None when there is none. `decide` may run several
-    times; what it raises is passed on with nothing changed. Raises Stale after `ATTEMPTS_MAX` rounds, InDoubt.
+    times; what it raises is passed on with nothing changed. Raises Stale after `ATTEMPTS_MAX` rounds.
     """
     for _ in range(ATTEMPTS_MAX):
         record = await store.get(set_name, key)

@@ -1,0 +1,86 @@
+"""Fixtures for everyone: a real Valkey server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import tether
+from sandbox.binaries import valkey_binary
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 20.0
+
+
+class ValkeyServer:
+    """A Valkey server on a port of its own that tests may kill and start again; it keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.create_server((LOOPBACK, 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self.url = f"redis://{LOOPBACK}:{self.port}/0"
+
+    def start(self) -> None:
+        # In memory only, and it ends when the tests do, even if they are killed.
+        server = [
+            str(valkey_binary()),
+            "--port",
+            str(self.port),
+            "--bind",
+            LOOPBACK,
+            "--dir",
+            str(self._folder),
+        ]
+        server += ["--save", "", "--appendonly", "no", "--maxmemory", "128mb"]
+        wrapper = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(signal.SIGKILL))]
+        with (self._folder / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen([*wrapper, *server], stdout=log, stderr=log)
+        give_up_at = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > give_up_at:
+                pytest.fail(f"Valkey did not start: {(self._folder / 'valkey.log').read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A Valkey server shared by all tests of the session: use names of your own, and flush nothing."""
+    with tempfile.TemporaryDirectory(prefix="valkey-") as folder:
+        server = ValkeyServer(Path(folder))
+        server.start()
+        yield server.url
+        server.kill()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A Valkey server for one test, to be flushed, killed and started again."""
+    server = ValkeyServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
