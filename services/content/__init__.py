@@ -1,0 +1,1 @@
+"""Content: memes, their files, and the pipeline that turns pictures into films."""

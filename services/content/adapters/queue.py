@@ -1,0 +1,108 @@
+"""Background work on saq: Redis holds who is due when, and may forget it; the records know what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import RedisError
+from saq import Job, Queue, Worker
+from saq.queue.redis import RedisQueue
+from saq.types import PartialTimersDict
+
+from mesh.clock import NS_PER_S, Clock
+from mesh.logs import logger
+from services.content.domain.values import InstantNs, MemeId
+
+QUEUE = "satreel-content"
+ADVANCE = "advance"
+# Shorter than the client's patience with Redis, so that waiting for work does not look like a fault.
+DEQUEUE_S = 2.0
+AWAY_PAUSE_S = 1.0
+REDIS_TIMEOUT_S = 5.0
+# A worker's own look at dead jobs; the sweep of records is what finds them for sure.
+QUEUE_SWEEP_S = 60
+EARLY_NS = NS_PER_S // 2
+
+log = logger(__name__)
+
+
+class PatientQueue(RedisQueue):
+    """A queue whose workers wait while Redis is away, rather than ask without a pause."""
+
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
+        """The next job, or None."""
+        try:
+            return await super().dequeue(timeout, poll_interval)
+        except (RedisError, OSError) as problem:
+            log.warning("queue away", problem=type(problem).__name__)
+            await asyncio.sleep(AWAY_PAUSE_S)
+            return None
+
+
+class QuietWorker(Worker[Any]):
+    """A worker that leaves signals to the runtime."""
+
+    SIGNALS = []  # noqa: RUF012 - the library's own attribute
+
+
+@dataclass(frozen=True, slots=True)
+class SaqQueue:
+    """The port `Queue`."""
+
+    queue: Queue
+    clock: Clock
+    job_s_max: int
+
+    async def enqueue(self, meme_id: MemeId, generation: int, due_ns: InstantNs) -> None:
+        """Queues the meme once per generation of its record."""
+        early = due_ns <= self.clock.now_ns() + EARLY_NS
+        job = Job(
+            ADVANCE,
+            kwargs={"meme_id": meme_id},
+            key=f"{meme_id}:{generation}",
+            timeout=self.job_s_max,
+            retries=1,
+            ttl=-1,
+            scheduled=0 if early else math.ceil(due_ns / NS_PER_S),
+        )
+        try:
+            await self.queue.enqueue(job)
+        except (RedisError, OSError) as problem:
+            log.warning("not queued, the sweep will find it", meme_id=meme_id, problem=type(problem).__name__)
+
+
+@asynccontextmanager
+async def open_queue(redis_url: str, name: str = QUEUE) -> AsyncIterator[Queue]:
+    """The queue on this Redis. Does not fail when Redis is away."""
+    client = redis.asyncio.Redis.from_url(
+        redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+    )
+    try:
+        yield PatientQueue(client, name=name)
+    finally:
+        await client.aclose()
+
+
+async def work(
+    queue: Queue, advance: Callable[[MemeId], Awaitable[None]], *, workers: int, grace_s: int
+) -> None:
+    """Takes jobs from the queue until cancelled; running ones get `grace_s` to end."""
+
+    async def run(_: Any, *, meme_id: str) -> None:
+        await advance(MemeId(meme_id))
+
+    worker = QuietWorker(
+        queue,
+        functions=[(ADVANCE, run)],
+        concurrency=workers,
+        dequeue_timeout=DEQUEUE_S,
+        timers=PartialTimersDict(sweep=QUEUE_SWEEP_S),
+        shutdown_grace_period_s=grace_s,
+    )
+    await worker.start()

@@ -1,0 +1,1 @@
+"""What content does, and what it needs for it (`ports`)."""

@@ -1,0 +1,1 @@
+"""Content's calls and news, and the map between contract and domain."""

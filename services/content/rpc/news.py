@@ -1,0 +1,58 @@
+"""News of content: published as the contract's events, and served to those who watch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from satreel.content.v1 import content_service_pb2
+from satreel.mesh.v1 import access_pb2
+
+from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.ids import uuid7
+from services.content.domain.memes import Meme, Stage
+from services.content.rpc import convert
+
+FEED = "content"
+
+_Event = content_service_pb2.ContentEvent
+
+
+class FeedNews:
+    """The port `News` over a feed of the mesh."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def tell(self, meme: Meme, stage: Stage) -> None:
+        """Publishes what happened; told again after a crash, it is the same event with the same id."""
+        event = _Event(
+            id=_event_id(meme, stage),
+            at=convert.timestamp(stage.at_ns),
+            meme=convert.meme(meme),
+            stage=convert.stage(stage),
+        )
+        self._feed.publish(event.SerializeToString())
+
+
+async def follow(feed: Feed, cursor: str) -> AsyncIterator[content_service_pb2.WatchContentResponse]:
+    """What a watcher is sent."""
+    response = content_service_pb2.WatchContentResponse
+    async for update in watch(feed, cursor, snapshot=_snapshot):
+        match update:
+            case Snapshot():
+                yield response(cursor=update.cursor, snapshot=update.state)
+            case Event():
+                yield response(cursor=update.cursor, event=_Event.FromString(update.payload))
+            case Heartbeat():
+                yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
+
+
+async def _snapshot() -> content_service_pb2.ContentSnapshot:
+    return content_service_pb2.ContentSnapshot()
+
+
+def _event_id(meme: Meme, stage: Stage) -> str:
+    what = f"{meme.id}/{meme.version.number}/{len(meme.version.stages)}/{stage.state}"
+    digest = hashlib.sha256(what.encode()).digest()
+    return uuid7(stage.at_ns, int.from_bytes(digest[:9], "big"))
