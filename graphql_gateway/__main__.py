@@ -6,14 +6,12 @@ from aiohttp import web
 
 from graphql_gateway import app
 from graphql_gateway.config import GatewaySettings
+from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
-from graphql_gateway.edge.view import Parts
 from graphql_gateway.live import Live
 from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
-
-SHUTDOWN_S = 5.0
 
 
 async def main(settings: GatewaySettings) -> None:
@@ -27,7 +25,7 @@ async def main(settings: GatewaySettings) -> None:
             authenticator=Authenticator(services.identity, runtime.clock, settings.viewer_cache_s),
             tickets=Tickets(settings.ticket_key),
         )
-        runner = web.AppRunner(app.build(settings, parts), auto_decompress=False, shutdown_timeout=SHUTDOWN_S)
+        runner = app.runner(app.build(settings, parts))
         await runner.setup()
         runtime.on_close(runner.cleanup)
         host, _, port = settings.http_listen.rpartition(":")

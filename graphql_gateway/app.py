@@ -6,31 +6,33 @@ from aiohttp import web
 
 from graphql_gateway import schema
 from graphql_gateway.config import GatewaySettings
+from graphql_gateway.context import Parts
 from graphql_gateway.edge.media import Media
-from graphql_gateway.edge.view import Parts, SatreelView
+from graphql_gateway.edge.refusals import refusals
+from graphql_gateway.edge.view import SatreelView
+
+SHUTDOWN_S = 5.0
 
 
 def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     """The application; starts nothing."""
-    application = web.Application(client_max_size=settings.request_bytes_max)
-    view = SatreelView(
-        schema.build(
-            tokens_max=settings.tokens_max,
-            depth_max=settings.depth_max,
-            introspection=settings.introspection,
-        ),
-        parts,
-        graphiql=settings.graphiql,
-        connection_init_timeout_s=settings.connection_init_timeout_s,
-        subscriptions_per_socket_max=settings.subscriptions_per_socket_max,
-        allowed_origins=settings.allowed_origins,
+    application = web.Application(client_max_size=settings.request_bytes_max, middlewares=[refusals])
+    graph = schema.build(
+        tokens_max=settings.tokens_max, depth_max=settings.depth_max, introspection=settings.introspection
     )
-    media = Media(parts)
+    view = SatreelView(graph, parts, settings)
     application.router.add_route("*", "/graphql", view)
-    application.router.add_get("/media/{meme}/{kind:poster|film|picture}", media.get)
+    application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
     application.router.add_get("/healthz", _healthy)
     application.router.add_get("/", _to_graphql)
+    application.on_shutdown.append(view.close_sockets)
     return application
+
+
+def runner(application: web.Application) -> web.AppRunner:
+    """What serves the application. Bodies stay as they are sent: compressed ones are refused."""
+    # The access log would hold film tickets.
+    return web.AppRunner(application, auto_decompress=False, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
 
 async def _healthy(_request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
+from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX
 from mesh.config import Address, MeshSettings
 
 
@@ -14,16 +15,13 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
 
     service: ClassVar[str] = "gateway"
 
-    listen: Address = Field(
-        "127.0.0.1:7100", description="Address of the gateway's own health service, HOST:PORT."
-    )
     http_listen: Address = Field(
         "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
     )
     graphiql: bool = Field(False, description="Serve the GraphiQL page at /graphql to browsers.")
     introspection: bool = Field(True, description="Answer introspection queries.")
     request_bytes_max: int = Field(
-        10_500_000, gt=0, description="Largest request; the contract's bound is 10 MB."
+        10_500_000, gt=0, description="Largest upload; a picture may have 10 MB. Other requests: 256 KiB."
     )
     connection_init_timeout_s: float = Field(
         5.0, gt=0, le=60, description="Time a WebSocket has to send connection_init."
@@ -37,11 +35,11 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     )
     allowed_origins: list[str] = Field(
         default_factory=list,
-        description="Origins of browsers beside our own, JSON list, for CORS and WebSockets.",
+        description="Origins of web pages beside our own that may open WebSockets, JSON list.",
     )
     ticket_key: SecretStr = Field(
         SecretStr(""),
         description="Key of film tickets, the same in all gateways; empty: a random one for this process.",
     )
-    tokens_max: int = Field(2_000, gt=0, description="Most tokens in a GraphQL document.")
-    depth_max: int = Field(12, gt=0, description="Deepest nesting of a query.")
+    tokens_max: int = Field(TOKENS_MAX, gt=0, description="Most tokens in a GraphQL document.")
+    depth_max: int = Field(DEPTH_MAX, gt=0, description="Most levels of fields in an operation.")

@@ -1,18 +1,19 @@
 """Relay connections over the page tokens of the services.
 
-A cursor names a page token and how many items after it to skip, so every edge has one, and it stays good as
-long as the service's token does.
+A cursor names a page token, an item behind it and that item's place, so every edge has one. New items at the
+head of a list do not shift what follows a cursor: the item is looked for, not its place.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import orjson
 import strawberry
+from google.protobuf.message import Message
 
 from mesh.errors import InvalidArgument
 
@@ -87,16 +88,22 @@ async def connect(
 ) -> Connection[Any]:
     """One page: `fetch(page_size, page_token)` asks the service. Raises BadCursor, BadPageSize."""
     size = page_size(first)
-    token, skip = decode_cursor(after) if after else ("", 0)
-    page = await fetch(size + skip, token)
+    begin = decode_cursor(after) if after else HEAD
+    page = await fetch(size + begin.place, begin.token)
+    skip = _skipped(page.items, begin)
     items = page.items[skip : skip + size]
-    cursors = [encode_cursor(token, skip + place + 1) for place in range(len(items))]
-    if cursors and page.next_token and len(page.items) <= skip + size:
-        cursors[-1] = encode_cursor(page.next_token, 0)
+    cursors = [
+        encode_cursor(Cursor(begin.token, skip + number, key_of(item)))
+        for number, item in enumerate(items, 1)
+    ]
+    is_whole = len(page.items) <= skip + size
+    if cursors and page.next_token and is_whole:
+        # The service's own token goes on from here, however long the list has become.
+        cursors[-1] = encode_cursor(Cursor(page.next_token, 0, ""))
     return Connection(
         edges=[Edge(node=item, cursor=cursor) for item, cursor in zip(items, cursors, strict=True)],
         page_info=PageInfo(
-            has_next_page=bool(page.next_token) or len(page.items) > skip + size,
+            has_next_page=bool(page.next_token) or not is_whole,
             has_previous_page=after is not None,
             start_cursor=cursors[0] if cursors else None,
             end_cursor=cursors[-1] if cursors else None,
@@ -104,18 +111,44 @@ async def connect(
     )
 
 
-def encode_cursor(token: str, skip: int) -> str:
-    """A cursor that skips `skip` items behind the page token."""
-    return base64.urlsafe_b64encode(f"{skip}:{token}".encode()).decode()
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Behind the item with this key, last seen at this place (from 1) behind a token; 0: at the token."""
+
+    token: str
+    place: int
+    key: str
 
 
-def decode_cursor(cursor: str) -> tuple[str, int]:
-    """Page token and items to skip. Raises BadCursor."""
+HEAD = Cursor("", 0, "")
+
+
+def key_of(item: Message) -> str:
+    """What tells an item from the others of its list: in our contracts the first field, an id or a number."""
+    first = item.DESCRIPTOR.fields_by_number[1]
+    return str(getattr(item, first.name))
+
+
+def _skipped(items: Sequence[Any], begin: Cursor) -> int:
+    if not begin.place:
+        return 0
+    for place, item in enumerate(items, 1):
+        if key_of(item) == begin.key:
+            return place
+    raise BadCursor("The item with this cursor is no longer near its place: start again without `after`.")
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """A cursor as clients see it."""
+    return base64.urlsafe_b64encode(orjson.dumps([cursor.token, cursor.place, cursor.key])).decode()
+
+
+def decode_cursor(text: str) -> Cursor:
+    """What `encode_cursor` made. Raises BadCursor."""
     try:
-        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        match orjson.loads(base64.b64decode(text, altchars=b"-_", validate=True)):
+            case [str(token), int(place), str(key)] if 0 <= place <= _SERVICE_PAGE_MAX - PAGE_SIZE_MAX:
+                return Cursor(token, place, key)
+    except ValueError:
         raise BadCursor from None
-    skip_text, colon, token = text.partition(":")
-    if not colon or not skip_text.isdecimal() or int(skip_text) > _SERVICE_PAGE_MAX - PAGE_SIZE_MAX:
-        raise BadCursor
-    return token, int(skip_text)
+    raise BadCursor

@@ -1,4 +1,4 @@
-"""What a resolver knows: who asks, the services, and loaders that gather the reads of a request into batches."""
+"""What a resolver knows: who asks, the services, and loaders that gather a request's reads into batches."""
 
 from __future__ import annotations
 
@@ -153,23 +153,51 @@ def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable
     return DataLoader(load_fn=load_in_order, max_batch_size=BATCH_MAX)
 
 
-@dataclass(slots=True)
-class Context:
-    """One request, or one WebSocket whose operations each renew it per event."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all contexts of this process share."""
 
     services: Services
     live: Live
     authenticator: Authenticator
     tickets: Tickets
-    client_address: str
-    client: str
+
+
+@dataclass(slots=True)
+class Context:
+    """One operation: its viewer and its loaders. Those of a WebSocket's operations are made from its own."""
+
+    parts: Parts
+    client_address: str = ""
+    client: str = ""
     viewer: Viewer | None = None
     # What a WebSocket's connection_init brought; Strawberry sets it.
     connection_params: dict[str, Any] | None = None
+    # The Authorization header that a WebSocket was opened with.
+    handshake_authorization: str = ""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
         self.loaders = Loaders(self.services)
+
+    @property
+    def services(self) -> Services:
+        """The services, called for the viewer."""
+        return self.parts.services
+
+    @property
+    def live(self) -> Live:
+        """What runs beside the requests."""
+        return self.parts.live
+
+    @property
+    def tickets(self) -> Tickets:
+        """Film tickets."""
+        return self.parts.tickets
+
+    def for_operation(self) -> Context:
+        """A context of its own for one operation: those of one socket run side by side and share no state."""
+        return Context(self.parts, self.client_address, self.client, self.viewer)
 
     def require_viewer(self) -> Viewer:
         """The signed-in user. Raises Unauthenticated."""
@@ -178,8 +206,8 @@ class Context:
         return self.viewer
 
     async def sign_in(self, access_token: str | None) -> None:
-        """Makes this context, and the calls of this task, the token's user's. Raises SESSION_INVALID failures."""
-        self.viewer = await self.authenticator.viewer_of(access_token) if access_token else None
+        """Makes this context, and the calls of this task, the token's user's. Raises as `viewer_of` does."""
+        self.viewer = await self.parts.authenticator.viewer_of(access_token) if access_token else None
         act_for(self.viewer)
 
     async def renew(self) -> None:

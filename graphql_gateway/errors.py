@@ -1,19 +1,16 @@
-"""How failures look in GraphQL: a stable `extensions.code`, the service that failed, and what a program may need.
+"""How failures look in GraphQL: a stable `extensions.code`, the service that failed, and what a program may
+need.
 
-A failure of a service keeps its reason as the code and its metadata. Anything else is a fault of ours: clients get
-INTERNAL and an id under which the log tells more.
+A failure of a service keeps its reason as the code and its metadata. Anything else is a fault of ours:
+clients get INTERNAL and an id under which the log tells more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from graphql import ExecutionResult as CoreResult
 from graphql import GraphQLError
 from opentelemetry import trace
-from strawberry.extensions import SchemaExtension
-from strawberry.types.execution import ExecutionResult, StreamExecutionResult
 
 from mesh import logs
 from mesh.errors import Failure, RemoteFailure
@@ -21,7 +18,8 @@ from mesh.ids import uuid7
 
 log = logs.logger(__name__)
 
-# Errors of the request itself (syntax, validation, variables) come from graphql-core without an original error.
+# Errors of the request itself (syntax, validation, variables) come from graphql-core without an original
+# error.
 REQUEST_CODE = "BAD_REQUEST"
 INTERNAL_CODE = "INTERNAL"
 
@@ -33,31 +31,44 @@ def extensions_of(failure: Failure) -> dict[str, Any]:
         told["service"] = failure.domain.removeprefix("satreel.")
     if failure.metadata:
         told["metadata"] = dict(failure.metadata)
-    violations = getattr(failure, "violations", ())
-    if violations:
-        told["violations"] = [{"field": one.field, "rule": one.description} for one in violations]
+    if failure.violations:
+        told["violations"] = [{"field": one.field, "rule": one.description} for one in failure.violations]
     return told
+
+
+def is_fault(problem: BaseException) -> bool:
+    """Whether it is a mistake on our side that clients are not told about."""
+    if isinstance(problem, RemoteFailure):
+        return problem.is_fault
+    return not isinstance(problem, Failure)
+
+
+def masked(problem: BaseException, **about: Any) -> tuple[str, dict[str, Any]]:
+    """Logs a fault; gives the message and extensions that clients see instead: the id finds it in the log."""
+    span = trace.get_current_span().get_span_context()
+    error_id = f"{span.trace_id:032x}" if span.is_valid else uuid7()
+    log.error("a request failed", error_id=error_id, exc_info=problem, **about)
+    return "Something went wrong on our side.", {"code": INTERNAL_CODE, "errorId": error_id}
 
 
 def rendered(error: GraphQLError) -> GraphQLError:
     """The error as clients see it."""
-    cause = error.original_error
-    while isinstance(cause, GraphQLError) and cause.original_error is not None:
-        cause = cause.original_error
-    if cause is None or isinstance(cause, GraphQLError):
+    cause = _cause(error)
+    if cause is None:
         return _like(error, error.message, {"code": REQUEST_CODE, **(error.extensions or {})})
-    if isinstance(cause, RemoteFailure) and cause.is_fault:
-        return _masked(error, cause)
-    if isinstance(cause, Failure):
+    if isinstance(cause, RecursionError) and error.path is None:
+        # Before execution there is only the client's document to go too deep in.
+        return _like(error, "The document is nested too deeply.", {"code": REQUEST_CODE})
+    if isinstance(cause, Failure) and not is_fault(cause):
         return _like(error, cause.message, extensions_of(cause))
-    return _masked(error, cause)
+    return _like(error, *masked(cause, path=error.path))
 
 
-def _masked(error: GraphQLError, cause: BaseException) -> GraphQLError:
-    span = trace.get_current_span().get_span_context()
-    error_id = f"{span.trace_id:032x}" if span.is_valid else uuid7()
-    log.error("a resolver failed", error_id=error_id, path=error.path, exc_info=cause)
-    return _like(error, "Something went wrong on our side.", {"code": INTERNAL_CODE, "errorId": error_id})
+def _cause(error: GraphQLError) -> BaseException | None:
+    cause: BaseException | None = error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
 
 
 def _like(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
@@ -69,26 +80,3 @@ def _like(error: GraphQLError, message: str, extensions: dict[str, Any]) -> Grap
         path=error.path,
         extensions=extensions,
     )
-
-
-class RenderErrors(SchemaExtension):
-    """Renders the errors of every result, of streams too."""
-
-    def on_operation(self) -> Iterator[None]:
-        """After the operation, before its result is sent."""
-        self._streamed = False
-        yield
-        result = self.execution_context.result
-        if not self._streamed and isinstance(result, CoreResult | ExecutionResult):
-            _render_all(result)
-
-    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        """Before each result of a subscription is sent."""
-        self._streamed = True
-        _render_all(result)
-        yield None
-
-
-def _render_all(result: Any) -> None:
-    if getattr(result, "errors", None):
-        result.errors = [rendered(error) for error in result.errors]

@@ -10,6 +10,7 @@ from mesh.errors import InvalidArgument
 from mesh.ids import uuid7
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHOWN_MAX = 64
 
 
 class BadId(InvalidArgument):
@@ -18,16 +19,24 @@ class BadId(InvalidArgument):
     reason = "BAD_ID"
 
 
+def split_id(value: str) -> tuple[str, str]:
+    """The type's name and the UUID of a global id. Raises BadId."""
+    try:
+        type_name, bare = relay.from_base64(value)
+    except ValueError:
+        raise BadId(f"{value[:_SHOWN_MAX]!r} is not an id") from None
+    if not _UUID.fullmatch(bare):
+        raise BadId(f"{value[:_SHOWN_MAX]!r} is not an id")
+    return type_name, bare
+
+
 def bare_id(type_name: str, value: str) -> str:
     """The UUID behind a global id of `type_name`, or the UUID itself. Raises BadId."""
     if _UUID.fullmatch(value):
         return value
-    try:
-        found, bare = relay.from_base64(value)
-    except ValueError:
-        raise BadId(f"{value[:64]!r} is neither a {type_name} id nor a UUID", expected=type_name) from None
-    if found != type_name or not _UUID.fullmatch(bare):
-        raise BadId(f"this is the id of a {found[:32]}, not of a {type_name}", expected=type_name)
+    found, bare = split_id(value)
+    if found != type_name:
+        raise BadId(f"this is the id of a {found[:_SHOWN_MAX]}, not of a {type_name}", expected=type_name)
     return bare
 
 

@@ -2,7 +2,8 @@
 
 A GraphQL type declares which fields of a message are shown; `proto_type` takes their descriptions from the
 comments of the contract and fails at import when the contract has no such field. Resolvers return the
-messages themselves: `shown(Listing, message)` says so to the type checker, and `resolve_field` reads their fields.
+messages themselves: `shown(Listing, message)` says so to the type checker, and `resolve_field` reads their
+fields.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from google.protobuf.message import Message
 from strawberry import relay
 from strawberry.types.field import StrawberryField
 
+from graphql_gateway.ids import BadId
+
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.IntEnum)
 
@@ -29,6 +32,8 @@ _DESCRIPTORS = Path(__file__).parent.parent / "gen" / "descriptors.binpb"
 
 # (message class, field) of fields that are null when the message does not have them.
 _nullable: set[tuple[type, str]] = set()
+# Name of a Relay node's type → the loader that finds it.
+_loaders: dict[str, str] = {}
 
 
 def shown(as_type: type[T], message: Message) -> T:  # noqa: ARG001 - read by the type checker
@@ -42,7 +47,7 @@ def shown_all(as_type: type[T], messages: Iterable[Message]) -> list[T]:  # noqa
 
 
 def resolve_field(source: Any, name: str) -> Any:
-    """Strawberry's default resolver: a field of a message or another object; unset is null where it may be."""
+    """Strawberry's default resolver: a field of a message or other object; unset is null where it may be."""
     value = getattr(source, name)
     if (type(source), name) not in _nullable:
         return value
@@ -57,8 +62,8 @@ def proto_type(
     """Makes a class the GraphQL type of a message.
 
     Annotated fields without a resolver of their own are fields of the message. A field that may be null is
-    null when the message has no such submessage, an empty text, or an enum of 0. A Relay node names the loader
-    that finds it by its id. Raises TypeError at import when the contract does not have a field.
+    null when the message has no such submessage, an empty text, or an enum of 0. A Relay node names the
+    loader that finds it by its id. Raises TypeError at import when the contract does not have a field.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -74,7 +79,8 @@ def proto_type(
             if not (field_name == "id" and issubclass(cls, relay.Node)):
                 setattr(cls, field_name, strawberry.field(description=comment(field)))
         if issubclass(cls, relay.Node):
-            _make_node(cls, message, loader)
+            _make_node(cls, message)
+            _loaders[name or cls.__name__] = loader
         return strawberry.type(cls, name=name, description=comment(descriptor))
 
     return decorate
@@ -102,19 +108,20 @@ def _prefix(descriptor: EnumDescriptor) -> str:
     return descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _make_node(cls: type, message: type[Message], loader: str) -> None:
+def loader_of(type_name: str) -> str:
+    """The loader that finds objects of a Relay node's type. Raises BadId when there is no such type."""
+    if type_name not in _loaders:
+        raise BadId("no object has such an id", type=type_name[:64])
+    return _loaders[type_name]
+
+
+def _make_node(cls: type, message: type[Message]) -> None:
     def is_type_of(cls: type, value: object, _info: object) -> bool:
         return isinstance(value, message | cls)
 
     def resolve_id(_cls: type, root: Any, *, info: object) -> str:  # noqa: ARG001 - Relay's hook passes it
         return str(root.id)
 
-    def resolve_nodes(_cls: type, *, info: Any, node_ids: Iterable[str], required: bool = False) -> Any:  # noqa: ARG001
-        # Relay's hook: `required` does not matter, a missing node is null.
-        load = getattr(info.context.loaders, loader).load
-        return [load(node_id) for node_id in node_ids]
-
-    cls.resolve_nodes = classmethod(resolve_nodes)  # type: ignore[attr-defined] # Relay's hook in Strawberry
     cls.is_type_of = classmethod(is_type_of)  # type: ignore[attr-defined] # Strawberry looks for it
     cls.resolve_id = classmethod(resolve_id)  # type: ignore[attr-defined] # Relay's hook in Strawberry
 

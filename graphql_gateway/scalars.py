@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any, NewType
 
 import strawberry
 from google.protobuf.timestamp_pb2 import Timestamp
+from strawberry.file_uploads import Upload
 
 INT64_MAX = 2**63 - 1
 JS_SAFE_MAX = 2**53 - 1
@@ -40,7 +42,16 @@ def _parse_time(value: object) -> datetime:
         raise ValueError("must be a time like 2026-01-31T12:00:00Z") from None
     if parsed.tzinfo is None:
         raise ValueError("must name its time zone, for example by a Z at the end")
-    return parsed
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be in the years 1 to 9999") from None
+
+
+def _parse_upload(value: object) -> BytesIO:
+    if not isinstance(value, BytesIO):
+        raise ValueError("must be a file, sent by the GraphQL multipart request specification")
+    return value
 
 
 def timestamp(at: datetime) -> Timestamp:
@@ -51,6 +62,11 @@ def timestamp(at: datetime) -> Timestamp:
 
 
 SCALARS: dict[Any, Any] = {
+    Upload: strawberry.scalar(
+        name="Upload",
+        description="A file, sent by the GraphQL multipart request specification.",
+        parse_value=_parse_upload,
+    ),
     Sats: strawberry.scalar(
         name="Sats",
         description="Whole satoshis, as a JSON number: all coins that there will ever be fit into 2^53.",

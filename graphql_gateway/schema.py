@@ -1,15 +1,23 @@
-"""The schema: what all domains show, as one graph. `python -m graphql_gateway.schema` prints it."""
+"""The schema: what all domains show, as one graph.
+
+`python -m graphql_gateway.schema` prints it; with `--write` it goes to schema.graphql, and with `--check` it
+is compared with that file (exit code 1 when they differ).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
 
 import strawberry
-from strawberry import relay
-from strawberry.extensions import DisableIntrospection, MaxTokensLimiter, QueryDepthLimiter
+from graphql import GraphQLError
+from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.execution import ExecutionResult, PreExecutionError
 
 from graphql_gateway.accounts.mutations import AccountsMutation
 from graphql_gateway.accounts.queries import AccountsQuery
@@ -17,29 +25,30 @@ from graphql_gateway.accounts.subscriptions import AccountsSubscription
 from graphql_gateway.chain.mutations import ChainMutation
 from graphql_gateway.chain.queries import ChainQuery
 from graphql_gateway.chain.subscriptions import ChainSubscription
-from graphql_gateway.errors import RenderErrors
+from graphql_gateway.context import Context
+from graphql_gateway.errors import rendered
 from graphql_gateway.insight.queries import InsightQuery
+from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX, size_rule
 from graphql_gateway.market.mutations import MarketMutation
 from graphql_gateway.market.queries import MarketQuery
 from graphql_gateway.market.subscriptions import MarketSubscription
 from graphql_gateway.memes.mutations import MemesMutation
 from graphql_gateway.memes.queries import MemesQuery
 from graphql_gateway.memes.subscriptions import MemesSubscription
+from graphql_gateway.nodes import NodesQuery
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.rounds.mutations import RoundsMutation
 from graphql_gateway.rounds.queries import RoundsQuery
 from graphql_gateway.rounds.subscriptions import RoundsSubscription
 from graphql_gateway.scalars import SCALARS
+from mesh.errors import Failure
 
-TOKENS_MAX = 2_000
-DEPTH_MAX = 12
+FILE = Path(__file__).with_name("schema.graphql")
 
 
 @strawberry.type(description="What can be asked.")
-class Query(RoundsQuery, MemesQuery, MarketQuery, AccountsQuery, ChainQuery, InsightQuery):
+class Query(NodesQuery, RoundsQuery, MemesQuery, MarketQuery, AccountsQuery, ChainQuery, InsightQuery):
     """All queries."""
-
-    node: relay.Node | None = relay.node(description="Any object by its global id; null when there is none.")
 
 
 @strawberry.type(
@@ -56,17 +65,54 @@ class Subscription(
     """All live updates."""
 
 
+class SatreelSchema(strawberry.Schema):
+    """Gives each operation a context of its own, and renders the errors of every result."""
+
+    async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+        """One operation over HTTP, whose context has just been signed in."""
+        kwargs["context_value"] = kwargs["context_value"].for_operation()
+        return _rendered(await super().execute(*args, **kwargs))
+
+    async def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """One operation over a WebSocket."""
+        own = kwargs["context_value"] = kwargs["context_value"].for_operation()
+        results = await super().stream(*args, **kwargs)
+        return _renewed_first(own, cast("AsyncGenerator[ExecutionResult, None]", results))
+
+    def process_errors(self, *_: Any, **__: Any) -> None:
+        """Nothing: `rendered` logs what is ours to mend."""
+
+
+async def _renewed_first(
+    context: Context, results: AsyncGenerator[ExecutionResult, None]
+) -> AsyncGenerator[ExecutionResult, None]:
+    async with aclosing(results):
+        try:
+            # A socket may have been signed in long ago.
+            await context.renew()
+        except Failure as failure:
+            yield _rendered(PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)]))
+            return
+        async for result in results:
+            yield _rendered(result)
+
+
+def _rendered(result: ExecutionResult) -> ExecutionResult:
+    if result.errors:
+        result.errors = [rendered(error) for error in result.errors]
+    return result
+
+
 def build(
     *, tokens_max: int = TOKENS_MAX, depth_max: int = DEPTH_MAX, introspection: bool = True
 ) -> strawberry.Schema:
     """The whole graph, with bounds on documents."""
     extensions: list[Callable[[], SchemaExtension]] = [
-        RenderErrors,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
-        lambda: QueryDepthLimiter(max_depth=depth_max),
+        lambda: AddValidationRules([size_rule(depth_max=depth_max)]),
         *(() if introspection else (DisableIntrospection,)),
     ]
-    return strawberry.Schema(
+    return SatreelSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
@@ -75,5 +121,24 @@ def build(
     )
 
 
+def main(arguments: list[str]) -> int:
+    """Prints, writes or checks; gives the exit code."""
+    printed = build().as_str() + "\n"
+    match arguments:
+        case []:
+            sys.stdout.write(printed)
+        case ["--write"]:
+            FILE.write_text(printed)
+        case ["--check"] if not FILE.exists() or FILE.read_text() != printed:
+            sys.stderr.write(f"{FILE.name} is not the schema: python -m graphql_gateway.schema --write\n")
+            return 1
+        case ["--check"]:
+            return 0
+        case _:
+            sys.stderr.write(f"{__doc__}")
+            return 2
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(build().as_str() + "\n")
+    sys.exit(main(sys.argv[1:]))

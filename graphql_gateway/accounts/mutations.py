@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import strawberry
 from satreel.identity.v1 import identity_service_pb2
 
 from graphql_gateway.accounts.types import Challenge, ChallengePurpose, Tokens, User
+from graphql_gateway.arguments import about
 from graphql_gateway.context import Info
 from graphql_gateway.proto import shown
+
+WalletAddress: TypeAlias = Annotated[str, about("The address whose owner signs.")]
+ChallengeId: TypeAlias = Annotated[strawberry.ID, about("The challenge that was signed.")]
+Signature: TypeAlias = Annotated[str, about("Bitcoin Signed Message over the challenge's text, base64.")]
 
 
 @strawberry.type
@@ -18,7 +25,10 @@ class AccountsMutation:
         description="A text to sign with the wallet of an address; it is good once and for minutes."
     )
     async def create_challenge(
-        self, info: Info, address: str, purpose: ChallengePurpose = ChallengePurpose.LOG_IN
+        self,
+        info: Info,
+        address: WalletAddress,
+        purpose: Annotated[ChallengePurpose, about("What it shall prove.")] = ChallengePurpose.LOG_IN,
     ) -> Challenge:
         """First step of a log-in."""
         request = identity_service_pb2.CreateChallengeRequest(
@@ -29,7 +39,9 @@ class AccountsMutation:
         return shown(Challenge, (await info.context.services.identity.CreateChallenge(request)).challenge)
 
     @strawberry.mutation(description="Logs in with a signed challenge (Bitcoin Signed Message, base64).")
-    async def log_in(self, info: Info, challenge_id: strawberry.ID, address: str, signature: str) -> Tokens:
+    async def log_in(
+        self, info: Info, challenge_id: ChallengeId, address: WalletAddress, signature: Signature
+    ) -> Tokens:
         """Second step of a log-in."""
         request = identity_service_pb2.LogInRequest(
             challenge_id=challenge_id,
@@ -43,7 +55,9 @@ class AccountsMutation:
     @strawberry.mutation(
         description="The next pair of tokens. A refresh token works once; used again, it ends the log-in."
     )
-    async def refresh_tokens(self, info: Info, refresh_token: str) -> Tokens:
+    async def refresh_tokens(
+        self, info: Info, refresh_token: Annotated[str, about("Of the newest pair.")]
+    ) -> Tokens:
         """Goes on with a session."""
         request = identity_service_pb2.RefreshSessionRequest(refresh_token=refresh_token)
         return shown(Tokens, (await info.context.services.identity.RefreshSession(request)).session)
@@ -51,7 +65,11 @@ class AccountsMutation:
     @strawberry.mutation(
         description="Ends a log-in of the viewer, or all of them when no id is given. Gives their number."
     )
-    async def log_out(self, info: Info, session_id: strawberry.ID | None = None) -> int:
+    async def log_out(
+        self,
+        info: Info,
+        session_id: Annotated[strawberry.ID | None, about("The log-in, as `logIns` lists it.")] = None,
+    ) -> int:
         """May be repeated."""
         request = identity_service_pb2.RevokeSessionRequest(session_id=session_id or "")
         return (await info.context.services.identity.RevokeSession(request)).revoked
@@ -59,17 +77,24 @@ class AccountsMutation:
     @strawberry.mutation(
         description="Sets the viewer's name: 3 to 32 letters, digits, spaces, '.', '-' and '_'."
     )
-    async def set_display_name(self, info: Info, display_name: str) -> User:
+    async def set_display_name(
+        self, info: Info, display_name: Annotated[str, about("The name that others see.")]
+    ) -> User:
         """May be repeated."""
         request = identity_service_pb2.SetDisplayNameRequest(display_name=display_name)
         return shown(User, (await info.context.services.identity.SetDisplayName(request)).user)
 
     @strawberry.mutation(
-        description="Sets where the viewer is paid out, proved by a challenge with purpose PAYOUT_ADDRESS signed by "
-        "that address. With `autoPayout`, what a round earned goes there when it ends."
+        description="Sets where the viewer is paid out, proved by a challenge with purpose PAYOUT_ADDRESS "
+        "signed by that address."
     )
     async def set_payout_address(
-        self, info: Info, challenge_id: strawberry.ID, address: str, signature: str, auto_payout: bool = False
+        self,
+        info: Info,
+        challenge_id: ChallengeId,
+        address: WalletAddress,
+        signature: Signature,
+        auto_payout: Annotated[bool, about("Send what a round earned there when it ends.")] = False,
     ) -> User:
         """A P2PKH address of the BSV network in use."""
         request = identity_service_pb2.SetPayoutAddressRequest(

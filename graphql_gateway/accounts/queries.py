@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.chain.v1 import chain_service_pb2
 from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 
 from graphql_gateway.accounts.types import Account, LogInSession, Posting, User, Viewing
+from graphql_gateway.arguments import After, First, about
 from graphql_gateway.chain.types import Deposit, Withdrawal
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
@@ -61,9 +64,7 @@ class Me:
         return DepositAddress(address=response.address, confirmations_needed=response.confirmations_needed)
 
     @strawberry.field(description="The viewer's account statement, the newest posting first.")
-    async def statement(
-        self, info: Info, first: int | None = None, after: str | None = None
-    ) -> Connection[Posting]:
+    async def statement(self, info: Info, first: First = None, after: After = None) -> Connection[Posting]:
         """Postings of the spendable account."""
 
         async def fetch(size: int, token: str) -> Page:
@@ -76,9 +77,7 @@ class Me:
         return await connect(fetch, first=first, after=after)
 
     @strawberry.field(description="The viewer's deposits, the newest first.")
-    async def deposits(
-        self, info: Info, first: int | None = None, after: str | None = None
-    ) -> Connection[Deposit]:
+    async def deposits(self, info: Info, first: First = None, after: After = None) -> Connection[Deposit]:
         """Coins paid in."""
 
         async def fetch(size: int, token: str) -> Page:
@@ -90,7 +89,7 @@ class Me:
 
     @strawberry.field(description="The viewer's withdrawals, the newest first.")
     async def withdrawals(
-        self, info: Info, first: int | None = None, after: str | None = None
+        self, info: Info, first: First = None, after: After = None
     ) -> Connection[Withdrawal]:
         """Coins paid out."""
 
@@ -102,15 +101,13 @@ class Me:
         return await connect(fetch, first=first, after=after)
 
     @strawberry.field(description="One withdrawal of the viewer.")
-    async def withdrawal(self, info: Info, id: strawberry.ID) -> Withdrawal:
+    async def withdrawal(self, info: Info, id: Annotated[strawberry.ID, about("Its id.")]) -> Withdrawal:
         """By global id or UUID."""
         request = chain_service_pb2.GetWithdrawalRequest(withdrawal_id=bare_id("Withdrawal", id))
         return shown(Withdrawal, (await info.context.services.chain.GetWithdrawal(request)).withdrawal)
 
     @strawberry.field(description="The viewer's paid viewings, the newest first.")
-    async def viewings(
-        self, info: Info, first: int | None = None, after: str | None = None
-    ) -> Connection[Viewing]:
+    async def viewings(self, info: Info, first: First = None, after: After = None) -> Connection[Viewing]:
         """Sessions in the ledger."""
 
         async def fetch(size: int, token: str) -> Page:
@@ -140,6 +137,8 @@ class AccountsQuery:
         return None if viewer is None else Me(user_message=viewer.user)
 
     @strawberry.field(description="A user; null when there is none with this id.")
-    async def user(self, info: Info, id: strawberry.ID) -> User | None:
+    async def user(
+        self, info: Info, id: Annotated[strawberry.ID, about("Their global id or UUID.")]
+    ) -> User | None:
         """By global id or UUID."""
         return await info.context.loaders.users.load(bare_id("User", id))

@@ -12,6 +12,7 @@ from satreel.identity.v1 import identity_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from strawberry import relay
 
+from graphql_gateway.arguments import After, First
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.proto import proto_enum, proto_type
@@ -80,8 +81,8 @@ class User(relay.Node):
     async def titles(
         self: identity_pb2.User,
         info: Info,
-        first: int | None = None,
-        after: str | None = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[Title]:
         """Owned titles."""
 
@@ -96,8 +97,8 @@ class User(relay.Node):
     async def memes(
         self: identity_pb2.User,
         info: Info,
-        first: int | None = None,
-        after: str | None = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[LazyMeme]:
         """Made memes."""
 

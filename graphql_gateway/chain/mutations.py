@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.chain.v1 import chain_service_pb2
 
+from graphql_gateway.arguments import NewId, about
 from graphql_gateway.chain.types import Withdrawal
 from graphql_gateway.context import Info
 from graphql_gateway.ids import new_or_given
@@ -16,12 +19,13 @@ from graphql_gateway.scalars import Sats
 class ChainMutation:
     """What can be done on the chain."""
 
-    @strawberry.mutation(
-        description="Sends coins of the viewer to an address; the miner's fee comes on top. Give an `id` (UUIDv7) of "
-        "your own to be able to repeat the call: it is sent once."
-    )
+    @strawberry.mutation(description="Sends coins of the viewer to an address; the miner's fee comes on top.")
     async def withdraw(
-        self, info: Info, address: str, amount_sats: Sats, id: strawberry.ID | None = None
+        self,
+        info: Info,
+        address: Annotated[str, about("Where the coins go: an address of the network in use.")],
+        amount_sats: Annotated[Sats, about("What the address gets; the fee is on top.")],
+        id: NewId = None,
     ) -> Withdrawal:
         """May be repeated with the same id."""
         request = chain_service_pb2.RequestWithdrawalRequest(
@@ -30,7 +34,8 @@ class ChainMutation:
         return shown(Withdrawal, (await info.context.services.chain.RequestWithdrawal(request)).withdrawal)
 
     @strawberry.mutation(
-        description="The operator's address: coins sent there pay miners' fees and inscriptions. Administrators only."
+        description="The operator's address: coins sent there pay miners' fees and inscriptions. "
+        "Administrators only."
     )
     async def float_address(self, info: Info) -> str:
         """Always the same address."""

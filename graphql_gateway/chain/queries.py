@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.chain.v1 import chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
 
+from graphql_gateway.arguments import about
 from graphql_gateway.chain.types import Block, Books, ChainTransaction, Custody, LedgerTotals
 from graphql_gateway.context import Info
 from graphql_gateway.proto import shown
@@ -22,7 +25,9 @@ class ChainQuery:
         return shown(Block, response.block)
 
     @strawberry.field(description="A transaction that the mesh made; null when it is not one of ours.")
-    async def transaction(self, info: Info, txid: str) -> ChainTransaction | None:
+    async def transaction(
+        self, info: Info, txid: Annotated[str, about("Its hash, hex as explorers show it.")]
+    ) -> ChainTransaction | None:
         """By its hash."""
         return await info.context.loaders.transactions.load(txid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import strawberry
-from satreel.chain.v1 import chain_service_pb2
+from satreel.chain.v1 import chain_pb2, chain_service_pb2
 
 from graphql_gateway.chain.types import BlockEvent
 from graphql_gateway.context import Info
@@ -17,13 +17,22 @@ class ChainSubscription:
     """The live chain."""
 
     @strawberry.subscription(
-        description="New blocks as they come, with those that a reorganisation put aside; the best block first."
+        description="The best block now, then new blocks as they come, with those that a reorganisation put "
+        "aside."
     )
     async def block_found(self, info: Info) -> AsyncIterator[BlockEvent]:
         """Ends never."""
         with info.context.live.blocks.subscribe() as news:
-            tip = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())
-            yield shown(BlockEvent, chain_service_pb2.BlockEvent(at=tip.block.seen_at, connected=[tip.block]))
+            tip = (await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())).block
+            yield _at_tip(tip)
             async for one in news:
                 if one.WhichOneof("news") == "event":
+                    tip = one.event.connected[-1] if one.event.connected else tip
                     yield shown(BlockEvent, one.event)
+                elif one.snapshot.hash != tip.hash:
+                    tip = one.snapshot
+                    yield _at_tip(tip)
+
+
+def _at_tip(block: chain_pb2.Block) -> BlockEvent:
+    return shown(BlockEvent, chain_service_pb2.BlockEvent(at=block.seen_at, connected=[block]))

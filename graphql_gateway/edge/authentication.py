@@ -12,9 +12,14 @@ from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from mesh import caller
 from mesh.caller import Caller
 from mesh.clock import Clock
-from mesh.errors import Unauthenticated
+from mesh.errors import RemoteFailure, Unauthenticated
 
 CACHED_MAX = 50_000
+# As the contract says: anything else is no token of ours.
+TOKEN_CHARS_MIN, TOKEN_CHARS_MAX = 16, 256
+# While identity does not answer, a viewer who was checked before is believed this long: shorter than a user
+# token lives.
+TRUSTED_IN_OUTAGE_S = 30.0
 BEARER = "bearer "
 
 _ROLE_NAMES = {identity_pb2.ROLE_ADMIN: caller.ADMIN}
@@ -49,7 +54,7 @@ class BadToken(Unauthenticated):
 @dataclass(frozen=True, slots=True)
 class _Checked:
     viewer: Viewer
-    until_s: float
+    at_s: float
 
 
 class Authenticator:
@@ -63,23 +68,32 @@ class Authenticator:
 
     async def viewer_of(self, access_token: str) -> Viewer:
         """The user behind a token. Raises BadToken, or RemoteFailure SESSION_INVALID."""
+        if not (access_token.isascii() and TOKEN_CHARS_MIN <= len(access_token) <= TOKEN_CHARS_MAX):
+            raise BadToken
         key = hashlib.sha256(access_token.encode()).digest()
         known = self._checked.get(key)
-        if known is not None and known.until_s > self._clock.monotonic_s():
+        if known is not None and self._age_s(known) < self._cache_s:
             return known.viewer
-        request = identity_service_pb2.AuthenticateRequest(access_token=access_token)
-        response = await self._identity.Authenticate(request)
-        viewer = Viewer(
-            user=response.user,
-            session_id=response.session_id,
-            access_token=access_token,
-            user_token=response.user_token,
-        )
+        try:
+            viewer = await self._check(access_token)
+        except RemoteFailure as failure:
+            if known is not None and failure.outcome_unknown and self._age_s(known) < TRUSTED_IN_OUTAGE_S:
+                return known.viewer
+            self._checked.pop(key, None)
+            raise
         self._remember(key, viewer)
         return viewer
 
+    async def _check(self, access_token: str) -> Viewer:
+        request = identity_service_pb2.AuthenticateRequest(access_token=access_token)
+        response = await self._identity.Authenticate(request)
+        return Viewer(response.user, response.session_id, access_token, response.user_token)
+
+    def _age_s(self, checked: _Checked) -> float:
+        return self._clock.monotonic_s() - checked.at_s
+
     def _remember(self, key: bytes, viewer: Viewer) -> None:
-        self._checked[key] = _Checked(viewer, self._clock.monotonic_s() + self._cache_s)
+        self._checked[key] = _Checked(viewer, self._clock.monotonic_s())
         self._checked.move_to_end(key)
         while len(self._checked) > CACHED_MAX:
             self._checked.popitem(last=False)

@@ -1,18 +1,24 @@
-"""Posters, films and pictures with range requests (RFC 9110, section 14)."""
+"""Posters, films and pictures with range requests (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from aiohttp import web
 from satreel.content.v1 import content_pb2, content_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 
+from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Viewer, act_for, bearer_token
-from graphql_gateway.edge.view import Parts, refusal, refused
+from graphql_gateway.edge.refusals import refused
 from graphql_gateway.ids import bare_id
+from mesh import logs
 from mesh.errors import Code, Failure, RemoteFailure
+
+log = logs.logger(__name__)
 
 KINDS = {
     "poster": content_pb2.MEDIA_KIND_POSTER,
@@ -20,13 +26,28 @@ KINDS = {
     "picture": content_pb2.MEDIA_KIND_PICTURE,
 }
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
-_STATUS = {
-    Code.NOT_FOUND: 404,
-    Code.PERMISSION_DENIED: 403,
-    Code.UNAUTHENTICATED: 401,
-    Code.OUT_OF_RANGE: 416,
-    Code.UNAVAILABLE: 503,
-}
+_CACHE = {"poster": "public, max-age=300", "film": "private, no-store", "picture": "private, no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes that are asked for: from `first`, or the last `suffix`; `last` None is the end."""
+
+    first: int = 0
+    last: int | None = None
+    suffix: int | None = None
+
+
+WHOLE = Range()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Which file, and whether we vouch for whoever asks."""
+
+    meme_id: str
+    kind: str
+    vouched: bool
 
 
 class Media:
@@ -36,107 +57,129 @@ class Media:
         self._parts = parts
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Streams the file, or the part of it that `Range` names."""
-        try:
-            return await self._get(request)
-        except Failure as failure:
-            status = _STATUS.get(failure.code)
-            return refused(failure) if status is None else refusal(status, failure.reason, failure.message)
-
-    async def _get(self, request: web.Request) -> web.StreamResponse:
-        meme_id, kind = bare_id("Meme", request.match_info["meme"]), KINDS[request.match_info["kind"]]
-        viewer = await self._viewer(request)
-        vouched = kind == content_pb2.MEDIA_KIND_FILM and await self._vouched(request, viewer, meme_id)
-        act_for(viewer)
-        start, end = _asked_range(request.headers.get("Range", ""))
-        if start < 0:
-            start, end = await self._from_end(meme_id, kind, vouched, -start), -1
-        stream = self._read(meme_id, kind, vouched, start, 0 if end < 0 else end - start + 1)
-        info = (await anext(stream)).info
-        return await _send(request, info, start, end, stream)
-
-    async def _viewer(self, request: web.Request) -> Viewer | None:
+        """Streams the file, or the part that `Range` names. Raises what identity, ledger and content say."""
+        meme_id, kind = bare_id("Meme", request.match_info["meme"]), request.match_info["kind"]
         token = bearer_token(request.headers.get("Authorization", ""))
-        return await self._parts.authenticator.viewer_of(token) if token else None
+        viewer = await self._parts.authenticator.viewer_of(token) if token else None
+        act_for(None)
+        vouched = kind == "film" and await self._vouched(request, viewer, meme_id)
+        act_for(viewer)
+        file = File(meme_id, kind, vouched)
+        asked = asked_range(request.headers.get("Range", ""))
+        if asked != WHOLE and (condition := request.headers.get("If-Range")):
+            info = await self._describe(file)
+            asked = asked if condition == _etag(info) else WHOLE
+        try:
+            return await self._send(request, file, asked)
+        except RemoteFailure as failure:
+            if failure.code is not Code.OUT_OF_RANGE:
+                raise
+            size = (await self._describe(file)).size_bytes
+            return refused(failure, {"Content-Range": f"bytes */{size}"})
 
     async def _vouched(self, request: web.Request, viewer: Viewer | None, meme_id: str) -> bool:
-        """Whether a running paid viewing of this film, or the ownership of its title, stands behind the request."""
+        """Whether a running paid viewing of this film, or its title, stands behind the request."""
         session_id = self._parts.tickets.session_of(request.query.get("ticket", ""), meme_id)
-        if session_id is not None:
-            return await self._runs(session_id)
+        if session_id is not None and await self._runs(session_id):
+            return True
         return viewer is not None and await self._owns(viewer, meme_id)
 
     async def _runs(self, session_id: str) -> bool:
         request = ledger_service_pb2.GetSessionRequest(session_id=session_id)
-        session = (await self._parts.services.ledger.GetSession(request)).session
+        try:
+            session = (await self._parts.services.ledger.GetSession(request)).session
+        except RemoteFailure as failure:
+            if failure.code is Code.NOT_FOUND:
+                return False
+            raise
         return session.stop_reason == ledger_pb2.STOP_REASON_UNSPECIFIED
 
     async def _owns(self, viewer: Viewer, meme_id: str) -> bool:
+        request = ledger_service_pb2.GetTitleRequest(meme_id=meme_id)
         try:
-            request = ledger_service_pb2.GetTitleRequest(meme_id=meme_id)
-            title = (await self._parts.services.ledger.GetTitle(request)).title
+            return (await self._parts.services.ledger.GetTitle(request)).title.owner_id == viewer.id
         except RemoteFailure as failure:
-            if failure.code == Code.NOT_FOUND:
+            if failure.code is Code.NOT_FOUND:
                 return False
             raise
-        return title.owner_id == viewer.id
 
-    async def _from_end(self, meme_id: str, kind: int, vouched: bool, length: int) -> int:
-        stream = self._read(meme_id, kind, vouched, 0, 1)
-        size: int = (await anext(stream)).info.size_bytes
-        await stream.aclose()
-        return max(0, size - length)
+    async def _describe(self, file: File) -> content_service_pb2.MediaInfo:
+        async with aclosing(self._read(file, 0, 1)) as pieces:
+            return (await anext(pieces)).info
 
     async def _read(
-        self, meme_id: str, kind: int, vouched: bool, offset: int, length: int
-    ) -> AsyncIterator[content_service_pb2.ReadMediaResponse]:
+        self, file: File, offset: int, length: int
+    ) -> AsyncGenerator[content_service_pb2.ReadMediaResponse, None]:
         request = content_service_pb2.ReadMediaRequest(
-            meme_id=meme_id,
-            kind=kind,  # type: ignore[arg-type] # the contract's numbers
-            offset=offset,
-            length=length,
-            vouched=vouched,
+            meme_id=file.meme_id, kind=KINDS[file.kind], offset=offset, length=length, vouched=file.vouched
         )
         async for piece in self._parts.services.content.ReadMedia(request):
             yield piece
 
+    async def _send(self, request: web.Request, file: File, asked: Range) -> web.StreamResponse:
+        first = asked.first
+        if asked.suffix is not None:
+            size = (await self._describe(file)).size_bytes
+            # The last 0 bytes are no range that a file could have.
+            first = max(0, size - asked.suffix) if asked.suffix else size
+        length = 0 if asked.last is None else asked.last - first + 1
+        async with aclosing(self._read(file, first, length)) as pieces:
+            info = (await anext(pieces)).info
+            response = _head(file, info, first, asked)
+            if request.headers.get("If-None-Match") in {_etag(info), "*"}:
+                return web.Response(status=304, headers=_validators(file, info))
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await _send_pieces(request, response, pieces)
+            return response
 
-def _asked_range(header: str) -> tuple[int, int]:
-    """First and last byte; a last of -1 means the end, a negative first that many bytes before it.
 
-    Anything but one plain range is answered by the whole file, as the RFC allows.
-    """
-    found = _RANGE.fullmatch(header.strip())
-    if found is None or found[1] == found[2] == "":
-        return 0, -1
-    if found[1] == "":
-        return -int(found[2]) or 0, -1
-    first = int(found[1])
-    last = int(found[2]) if found[2] else -1
-    return (0, -1) if -1 < last < first else (first, last)
-
-
-async def _send(
+async def _send_pieces(
     request: web.Request,
-    info: content_service_pb2.MediaInfo,
-    start: int,
-    end: int,
+    response: web.StreamResponse,
     pieces: AsyncIterator[content_service_pb2.ReadMediaResponse],
-) -> web.StreamResponse:
-    last = info.size_bytes - 1 if end < 0 else min(end, info.size_bytes - 1)
-    partial = "Range" in request.headers and (start, end) != (0, -1)
-    response = web.StreamResponse(status=206 if partial else 200)
-    response.content_type = info.mime
-    response.content_length = last - start + 1
-    response.headers["Accept-Ranges"] = "bytes"
-    response.headers["ETag"] = f'"{info.sha256}"'
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "private, no-store"
-    if partial:
-        response.headers["Content-Range"] = f"bytes {start}-{last}/{info.size_bytes}"
-    await response.prepare(request)
-    if request.method != "HEAD":
+) -> None:
+    try:
         async for piece in pieces:
             await response.write(piece.chunk)
-    await response.write_eof()
+        await response.write_eof()
+    except Failure as failure:
+        # The head is sent: that the body is cut off is all that can still be told.
+        log.warning("a file broke off", problem=str(failure))
+        if request.transport is not None:
+            request.transport.close()
+
+
+def asked_range(header: str) -> Range:
+    """The bytes asked for. Anything but one plain range is answered by the whole file, as the RFC allows."""
+    found = _RANGE.fullmatch(header.strip())
+    if found is None or found[1] == found[2] == "":
+        return WHOLE
+    if found[1] == "":
+        return Range(suffix=int(found[2]))
+    asked = Range(first=int(found[1]), last=int(found[2]) if found[2] else None)
+    return WHOLE if asked.last is not None and asked.last < asked.first else asked
+
+
+def _head(file: File, info: content_service_pb2.MediaInfo, first: int, asked: Range) -> web.StreamResponse:
+    end = info.size_bytes - 1
+    last = end if asked.last is None else min(asked.last, end)
+    response = web.StreamResponse(status=200 if asked == WHOLE else 206, headers=_validators(file, info))
+    response.content_type = info.mime
+    response.content_length = last - first + 1
+    if asked != WHOLE:
+        response.headers["Content-Range"] = f"bytes {first}-{last}/{info.size_bytes}"
     return response
+
+
+def _validators(file: File, info: content_service_pb2.MediaInfo) -> dict[str, str]:
+    return {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _CACHE[file.kind],
+        "ETag": _etag(info),
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _etag(info: content_service_pb2.MediaInfo) -> str:
+    return f'"{info.sha256}"'

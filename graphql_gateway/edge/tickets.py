@@ -1,7 +1,8 @@
 """Film tickets: an address of the film that works only while a paid viewing runs.
 
-A ticket is "<session id>.<meme id>.<HMAC-SHA-256, base64url>"; browsers can put it into a <video> element, which sends
-no Authorization header. It gives nothing by itself: each request asks the ledger whether the viewing still runs.
+A ticket is "<session id>.<meme id>.<HMAC-SHA-256, base64url>"; browsers can put it into a <video> element,
+which sends no Authorization header. It gives nothing by itself: each request asks the ledger whether the
+viewing still runs.
 """
 
 from __future__ import annotations

@@ -1,125 +1,122 @@
-"""GraphQL over HTTP and WebSocket: Strawberry's view with our context, our errors and our upload rule."""
+"""GraphQL over HTTP and WebSocket: Strawberry's view with our context and our way to read requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
+from weakref import WeakSet
 
 import orjson
 import strawberry
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.http import GraphQLRequestData
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
-from graphql_gateway.context import Context
-from graphql_gateway.edge.authentication import Authenticator, bearer_token
-from graphql_gateway.edge.tickets import Tickets
-from graphql_gateway.errors import extensions_of
-from graphql_gateway.live import Live
-from graphql_gateway.services import Services
+from graphql_gateway.config import GatewaySettings
+from graphql_gateway.context import Context, Parts
+from graphql_gateway.edge.authentication import bearer_token
+from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, read_operation
+from graphql_gateway.edge.sockets import HEARTBEAT_S, SatreelSocket, SatreelSocketAdapter
 from mesh.errors import Code, Failure
 
-# Browsers do not send this header across origins without asking first, so a foreign page cannot make an upload.
-PREFLIGHT_HEADER = "X-Satreel-Preflight"
-CLIENT_LENGTH_MAX = 256
-
-_HTTP_STATUS = {Code.UNAUTHENTICATED: 401, Code.UNAVAILABLE: 503, Code.DEADLINE_EXCEEDED: 504}
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What every context is made of."""
-
-    services: Services
-    live: Live
-    authenticator: Authenticator
-    tickets: Tickets
+CLIENT_CHARS_MAX = 256
+# The page's scripts come from a public network; without one it must not seem to load for ever.
+_LOADING = ("Loading...", "Loading GraphiQL from unpkg.com… Offline, use any GraphQL client at this address.")
 
 
 class SatreelView(GraphQLView[Context, None]):
     """The `/graphql` endpoint."""
 
-    def __init__(
-        self,
-        schema: strawberry.Schema,
-        parts: Parts,
-        *,
-        graphiql: bool,
-        connection_init_timeout_s: float,
-        subscriptions_per_socket_max: int,
-        allowed_origins: Sequence[str],
-    ) -> None:
+    graphql_transport_ws_handler_class = SatreelSocket
+    websocket_adapter_class = SatreelSocketAdapter
+
+    def __init__(self, schema: strawberry.Schema, parts: Parts, settings: GatewaySettings) -> None:
         super().__init__(
             schema=schema,
-            graphql_ide="graphiql" if graphiql else None,
+            graphql_ide="graphiql" if settings.graphiql else None,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
-            connection_init_wait_timeout=timedelta(seconds=connection_init_timeout_s),
-            multipart_uploads_enabled=True,
-            max_subscriptions_per_connection=subscriptions_per_socket_max,
-            allowed_origins=allowed_origins,
+            connection_init_wait_timeout=timedelta(seconds=settings.connection_init_timeout_s),
+            max_subscriptions_per_connection=settings.subscriptions_per_socket_max,
+            allowed_origins=settings.allowed_origins,
         )
         self._parts = parts
+        self._sockets: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """One request or one WebSocket."""
-        if request.content_type == "multipart/form-data" and PREFLIGHT_HEADER not in request.headers:
-            return refusal(400, "PREFLIGHT_REQUIRED", f"Uploads must carry the header {PREFLIGHT_HEADER}.")
-        try:
-            return await super().__call__(request)
-        except Failure as failure:
-            return refused(failure)
+        """One request or one WebSocket; what is raised becomes an answer in `refusals`."""
+        if request.method not in {"GET", "POST"}:
+            raise web.HTTPMethodNotAllowed(request.method, ["GET", "POST"])
+        return await self.run(request)
+
+    async def close_sockets(self, _application: web.Application) -> None:
+        """Sends every client away, as the process is about to end."""
+        for socket in tuple(self._sockets):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"The gateway is stopping")
 
     async def get_context(
         self, request: web.Request, response: web.Response | web.WebSocketResponse
     ) -> Context:
-        """Signs the client in by its Authorization header; a WebSocket may do it by connection_init instead."""
-        parts = self._parts
+        """Signs the client in by its Authorization header; a WebSocket is signed in by `on_ws_connect`."""
         context = Context(
-            services=parts.services,
-            live=parts.live,
-            authenticator=parts.authenticator,
-            tickets=parts.tickets,
+            self._parts,
             client_address=request.remote or "",
-            client=request.headers.get("User-Agent", "")[:CLIENT_LENGTH_MAX],
+            client=_printable(request.headers.get("User-Agent", ""))[:CLIENT_CHARS_MAX],
         )
-        await context.sign_in(bearer_token(request.headers.get("Authorization", "")))
+        header = request.headers.get("Authorization", "")
+        if isinstance(response, web.WebSocketResponse):
+            # The connection is upgraded already: a bad token is told by closing it.
+            context.handshake_authorization = header
+        else:
+            await context.sign_in(bearer_token(header))
         return context
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
-        """Signs in by `connection_init`'s payload: {"authorization": "Bearer …"}. Closes with 4403 if it is bad."""
-        offered = (context.connection_params or {}).get("authorization")
-        if offered is None:
-            return UNSET
+        """Signs in by `connection_init`'s payload: {"authorization": "Bearer …"}, else by the handshake's
+        header.
+
+        A bad token closes with 4403.
+        """
+        offered = (context.connection_params or {}).get("authorization", context.handshake_authorization)
         try:
             await context.sign_in(bearer_token(str(offered)))
         except Failure as failure:
+            if failure.code is not Code.UNAUTHENTICATED:
+                raise
             raise ConnectionRejectionError from failure
         return UNSET
+
+    async def create_websocket_response(
+        self, request: web.Request, subprotocol: str | None
+    ) -> web.WebSocketResponse:
+        """A socket with pings that drop dead peers, and small messages."""
+        socket = web.WebSocketResponse(
+            protocols=[subprotocol] if subprotocol else [],
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=OPERATION_BYTES_MAX,
+        )
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        return socket
+
+    async def parse_http_body(self, request: Any) -> GraphQLRequestData:
+        """Reads the request our way: strictly."""
+        return await read_operation(cast("web.Request", request.request))
+
+    async def render_graphql_ide(self, request: web.Request) -> web.Response:  # noqa: ARG002 - as overridden
+        """GraphiQL."""
+        return web.Response(text=self.graphql_ide_html.replace(*_LOADING), content_type="text/html")
 
     def encode_json(self, data: object) -> str | bytes:
         """JSON by orjson; text, because graphql-transport-ws is made of text frames."""
         return orjson.dumps(data).decode()
 
     def decode_json(self, data: str | bytes) -> object:
-        """Strawberry tells its users about ValueErrors; orjson's error is one."""
+        """JSON of WebSocket messages. Raises JSONDecodeError."""
         return orjson.loads(data)
 
 
-def refusal(status: int, code: str, message: str, **extensions: Any) -> web.Response:
-    """A GraphQL answer to a request that is not executed."""
-    answer: GraphQLHTTPResponse = {
-        "data": None,
-        "errors": [{"message": message, "extensions": {"code": code, **extensions}}],
-    }
-    return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")
-
-
-def refused(failure: Failure) -> web.Response:
-    """A failure before execution, such as a bad access token."""
-    told = extensions_of(failure)
-    return refusal(_HTTP_STATUS.get(failure.code, 400), told.pop("code"), failure.message, **told)
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, TypeAlias
 
 import strawberry
 from satreel.insight.v1 import insight_service_pb2
 
+from graphql_gateway.arguments import After, First, about
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
 from graphql_gateway.proto import shown_all
 from graphql_gateway.scalars import timestamp
+
+Start: TypeAlias = Annotated[datetime, about("The first moment that counts.")]
+End: TypeAlias = Annotated[datetime, about("The first moment that counts no more.")]
 
 
 @strawberry.type
@@ -25,10 +30,16 @@ class InsightQuery:
         return shown_all(Metric, response.metrics)
 
     @strawberry.field(
-        description="Metrics over time: up to 100 of them, at most 1,500 steps each; `stepS` is a multiple of 10."
+        description="Metrics over time: up to 100 of them, at most 1,500 steps each; `stepS` is a multiple "
+        "of 10."
     )
     async def series(
-        self, info: Info, metrics: list[str], start: datetime, end: datetime, step_s: int = 60
+        self,
+        info: Info,
+        metrics: Annotated[list[str], about("Their names, as `metrics` lists them; at most 100.")],
+        start: Start,
+        end: End,
+        step_s: Annotated[int, about("Length of a step in seconds: a multiple of 10.")] = 60,
     ) -> list[Series]:
         """Those that exist, in the order asked."""
         request = insight_service_pb2.BatchGetSeriesRequest(
@@ -40,11 +51,11 @@ class InsightQuery:
     async def source_events(
         self,
         info: Info,
-        metric: str,
-        start: datetime,
-        end: datetime,
-        first: int | None = None,
-        after: str | None = None,
+        metric: Annotated[str, about("Its name, as `metrics` lists it.")],
+        start: Start,
+        end: End,
+        first: First = None,
+        after: After = None,
     ) -> Connection[SourceEvent]:
         """What a metric was counted from."""
 

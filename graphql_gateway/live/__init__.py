@@ -1,4 +1,4 @@
-"""What changes: one watch stream per service and process, shared by all subscribers; and the viewing meter."""
+"""What changes: one watch stream per service and process for all subscribers; and the viewing meter."""
 
 from __future__ import annotations
 

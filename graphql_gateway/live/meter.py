@@ -1,109 +1,152 @@
-"""The viewing meter: one stream to the ledger, one report a second for all running sessions of this process.
+"""The viewing meter: one stream to the ledger, one report a second for all running viewings of this process.
 
-A report says how long each session has run in all, so a repeated or late one changes nothing; the ledger's receipts
-say what each has burned and whether it ended.
+A report says how long each viewing has run in all, so a repeated or late one changes nothing; the ledger's
+receipts say what each has burned and whether it ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-import grpc.aio
 from satreel.ledger.v1 import ledger_service_pb2
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from mesh import logs
 from mesh.clock import Clock
-from mesh.errors import Exhausted, Failure
+from mesh.errors import Exhausted, FailedPrecondition, Failure
 from mesh.ids import uuid7
 
 log = logs.logger(__name__)
 
-SESSIONS_MAX = 50_000
+VIEWINGS_MAX = 50_000
 REPORT_EVERY_S = 1.0
-RETRY_FIRST_S = 0.2
-RETRY_LAST_S = 3.0
+# The ledger closes what nobody has reported for 10 seconds: by then a new stream must have been tried.
+ANSWER_WAIT_S = 3.0
+RETRY_S = 0.2
 
 
 class MeterFull(Exhausted):
-    """This gateway meters as many sessions as it can bear; try another."""
+    """This gateway meters as many viewings as it can bear; try another."""
 
     reason = "METER_FULL"
 
 
-@dataclass(slots=True)
-class _Running:
-    started_s: float
-    # Only the newest receipt matters: each tells the whole.
-    receipts: asyncio.Queue[ledger_service_pb2.MeterReceipt] = field(
-        default_factory=partial(asyncio.Queue, 1)
-    )
+class AlreadyWatching(FailedPrecondition):
+    """A viewing with this id runs already, on another stream."""
+
+    reason = "ALREADY_WATCHING"
+
+
+class Seat:
+    """A viewing's place in the meter."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started_s: float | None = None
+        self._heard_s = clock.monotonic_s()
+        # Only the newest receipt matters: each tells the whole.
+        self._receipts: asyncio.Queue[ledger_service_pb2.MeterReceipt] = asyncio.Queue(1)
+
+    def start(self, already_s: int) -> None:
+        """From now on the viewing is reported; it has run for `already_s` seconds before."""
+        self._started_s = self._clock.monotonic_s() - already_s
+
+    @property
+    def seconds(self) -> int | None:
+        """Full seconds so far; None before the start."""
+        return None if self._started_s is None else int(self._clock.monotonic_s() - self._started_s)
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the ledger was heard of last."""
+        return self._clock.monotonic_s() - self._heard_s
+
+    def heard(self) -> None:
+        """The ledger answered for this viewing."""
+        self._heard_s = self._clock.monotonic_s()
+
+    def offer(self, receipt: ledger_service_pb2.MeterReceipt) -> None:
+        """Keeps the newest receipt."""
+        self.heard()
+        if self._receipts.full():
+            self._receipts.get_nowait()
+        self._receipts.put_nowait(receipt)
+
+    async def receipt(self, wait_s: float) -> ledger_service_pb2.MeterReceipt | None:
+        """The next receipt; None when none comes in time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._receipts.get()
+        except TimeoutError:
+            return None
 
 
 class Meter:
-    """Reports the running sessions of this gateway process to the ledger."""
+    """Reports the running viewings of this gateway process to the ledger."""
 
     def __init__(self, ledger: LedgerServiceStub, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
         self._gateway_id = uuid7()
         self._sequence = 0
-        self._running: dict[str, _Running] = {}
+        self._seats: dict[str, Seat] = {}
 
     @contextmanager
-    def metered(self, session_id: str) -> Any:
-        """Reports the session until the block ends; gives the queue of its receipts. Raises MeterFull."""
-        if len(self._running) >= SESSIONS_MAX:
-            raise MeterFull(maximum=SESSIONS_MAX)
-        running = self._running[session_id] = _Running(self._clock.monotonic_s())
+    def seat(self, session_id: str) -> Iterator[Seat]:
+        """A place for one viewing until the block ends. Raises MeterFull, AlreadyWatching."""
+        if session_id in self._seats:
+            raise AlreadyWatching
+        if len(self._seats) >= VIEWINGS_MAX:
+            raise MeterFull(maximum=VIEWINGS_MAX)
+        seat = self._seats[session_id] = Seat(self._clock)
         try:
-            yield running.receipts
+            yield seat
         finally:
-            del self._running[session_id]
+            del self._seats[session_id]
 
     async def run(self) -> None:
         """Keeps the stream to the ledger, over every break. Never returns."""
-        wait_s = RETRY_FIRST_S
         while True:
             try:
-                async for response in self._ledger.Meter(self._reports()):
-                    wait_s = RETRY_FIRST_S
-                    self._hand_out(response)
-            except (Failure, grpc.aio.AioRpcError) as problem:
-                log.warning("the meter's stream broke", problem=str(problem), retry_s=wait_s)
-            await self._clock.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_LAST_S)
+                await self._report_on_one_stream()
+            # InvalidStateError: grpc.aio's word for writing to a stream that is over.
+            except (Failure, TimeoutError, asyncio.InvalidStateError) as problem:
+                log.warning("the meter's stream broke", problem=repr(problem))
+            await self._clock.sleep(RETRY_S)
 
-    async def _reports(self) -> AsyncIterator[ledger_service_pb2.MeterRequest]:
-        while True:
-            await self._clock.sleep(REPORT_EVERY_S)
-            if self._running:
-                yield self._report()
+    async def _report_on_one_stream(self) -> None:
+        """Report and answer take turns, so the next report notices a stream that died in silence."""
+        stream = self._ledger.Meter()
+        try:
+            while True:
+                await self._clock.sleep(REPORT_EVERY_S)
+                report = self._report()
+                if not report.sessions:
+                    continue
+                async with asyncio.timeout(ANSWER_WAIT_S):
+                    await stream.write(report)
+                    response = await stream.read()
+                if not isinstance(response, ledger_service_pb2.MeterResponse):
+                    return
+                self._hand_out(response)
+        finally:
+            stream.cancel()
 
     def _report(self) -> ledger_service_pb2.MeterRequest:
-        now_s = self._clock.monotonic_s()
         self._sequence += 1
         return ledger_service_pb2.MeterRequest(
             gateway_id=self._gateway_id,
             sequence=self._sequence,
             sessions=[
-                ledger_service_pb2.SessionSeconds(
-                    session_id=session_id, seconds=int(now_s - running.started_s)
-                )
-                for session_id, running in self._running.items()
+                ledger_service_pb2.SessionSeconds(session_id=session_id, seconds=seconds)
+                for session_id, seat in self._seats.items()
+                if (seconds := seat.seconds) is not None
             ],
         )
 
     def _hand_out(self, response: ledger_service_pb2.MeterResponse) -> None:
         for receipt in response.receipts:
-            running = self._running.get(receipt.session_id)
-            if running is None:
-                continue
-            if running.receipts.full():
-                running.receipts.get_nowait()
-            running.receipts.put_nowait(receipt)
+            if seat := self._seats.get(receipt.session_id):
+                seat.offer(receipt)

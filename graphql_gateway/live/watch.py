@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-import grpc.aio
 from google.protobuf.message import Message
 
 from mesh import logs
@@ -20,7 +19,6 @@ BACKLOG_MAX = 256
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
 
-
 # A response of any Watch call: a cursor and one of heartbeat, snapshot and event.
 N = TypeVar("N", bound=Message)
 
@@ -31,15 +29,50 @@ class FellBehind(Exhausted):
     reason = "FELL_BEHIND"
 
 
+class NewsLost(Exhausted):
+    """Some news were lost on the way here; subscribe again and read anew what you follow."""
+
+    reason = "NEWS_LOST"
+
+
+class News(Generic[N]):
+    """One subscriber's news. Iterating raises FellBehind once too many wait, after those that were kept."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[N] = asyncio.Queue(BACKLOG_MAX)
+        self._overrun = False
+
+    def offer(self, news: N) -> None:
+        """Keeps the news for the subscriber, if there is room and nothing was lost before."""
+        if self._overrun or self._waiting.full():
+            self._overrun = True
+        else:
+            self._waiting.put_nowait(news)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> N:
+        if self._overrun and self._waiting.empty():
+            raise FellBehind
+        return await self._waiting.get()
+
+
 class Watch(Generic[N]):
-    """Follows one service's news for ever and hands them to subscribers; the newest snapshot is kept."""
+    """Follows one service's news for ever and hands them to subscribers."""
 
     def __init__(self, name: str, open_stream: Callable[[str], Any], clock: Clock) -> None:
         self.name = name
         self._open = open_stream
         self._clock = clock
         self._cursor = ""
-        self._subscribers: set[asyncio.Queue[N | None]] = set()
+        self._live = asyncio.Event()
+        self._subscribers: set[News[N]] = set()
+
+    @property
+    def subscribers(self) -> int:
+        """How many follow now."""
+        return len(self._subscribers)
 
     async def run(self) -> None:
         """Reads the stream, resuming after every break. Never returns."""
@@ -48,45 +81,38 @@ class Watch(Generic[N]):
             try:
                 async for news in self._open(self._cursor):
                     wait_s = RETRY_FIRST_S
-                    self._cursor = news.cursor or self._cursor
-                    if news.WhichOneof("news") != "heartbeat":
-                        self._publish(news)
-            except (Failure, grpc.aio.AioRpcError) as problem:
+                    self._take(news)
+            except Failure as problem:
                 log.warning("a watch stream broke", stream=self.name, problem=str(problem), retry_s=wait_s)
             await self._clock.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_LAST_S)
 
-    def _publish(self, news: N) -> None:
-        for queue in tuple(self._subscribers):
-            if queue.full():
-                self._subscribers.discard(queue)
-                queue.get_nowait()
-                queue.put_nowait(None)
-            else:
-                queue.put_nowait(news)
+    def _take(self, news: Any) -> None:
+        self._cursor = news.cursor or self._cursor
+        if news.WhichOneof("news") != "heartbeat":
+            for subscriber in self._subscribers:
+                subscriber.offer(news)
+        self._live.set()
 
     @contextmanager
-    def _queue(self) -> Any:
-        queue: asyncio.Queue[N | None] = asyncio.Queue(BACKLOG_MAX)
-        self._subscribers.add(queue)
-        try:
-            yield queue
-        finally:
-            self._subscribers.discard(queue)
+    def subscribe(self) -> Iterator[News[N]]:
+        """News from now on: subscribe first, then read what is, and nothing is missed.
 
-    @contextmanager
-    def subscribe(self) -> Any:
-        """News from now on as an async iterator: subscribe first, then read what is, and nothing is missed.
-
-        The iterator raises FellBehind when the subscriber let too many wait.
+        A snapshot among them says that the state may have changed without an event.
         """
-        with self._queue() as queue:
-            yield _read(queue)
+        news: News[N] = News()
+        self._subscribers.add(news)
+        try:
+            yield news
+        finally:
+            self._subscribers.discard(news)
 
-
-async def _read(queue: asyncio.Queue[N | None]) -> AsyncIterator[N]:
-    while True:
-        news = await queue.get()
-        if news is None:
-            raise FellBehind
-        yield news
+    async def events(self) -> AsyncGenerator[Any, None]:
+        """Responses with events only, for those who follow no state. Raises FellBehind, NewsLost."""
+        # The first snapshot only says that the stream begins.
+        await self._live.wait()
+        with self.subscribe() as news:
+            async for one in news:
+                if one.WhichOneof("news") == "snapshot":
+                    raise NewsLost
+                yield one

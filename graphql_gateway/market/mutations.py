@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import strawberry
 from satreel.market.v1 import market_service_pb2
 
+from graphql_gateway.arguments import MemeId, NewId, about
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.market.types import Listing, Sale
 from graphql_gateway.proto import shown
 from graphql_gateway.scalars import Sats
 
+ListingId: TypeAlias = Annotated[strawberry.ID, about("The listing: its global id or UUID.")]
+
 
 @strawberry.type
 class MarketMutation:
     """What can be done on the market."""
 
-    @strawberry.mutation(
-        description="Offers a title of the viewer at a fixed price of at least 1,000 satoshis. Give an `id` (UUIDv7) "
-        "of your own to be able to repeat the call."
-    )
+    @strawberry.mutation(description="Offers a title of the viewer at a fixed price.")
     async def create_listing(
-        self, info: Info, meme_id: strawberry.ID, price_sats: Sats, id: strawberry.ID | None = None
+        self,
+        info: Info,
+        meme_id: MemeId,
+        price_sats: Annotated[Sats, about("What the buyer will pay, at least 1,000 satoshis.")],
+        id: NewId = None,
     ) -> Listing:
         """May be repeated with the same id."""
         request = market_service_pb2.CreateListingRequest(
@@ -30,21 +36,20 @@ class MarketMutation:
         return shown(Listing, (await info.context.services.market.CreateListing(request)).listing)
 
     @strawberry.mutation(description="Takes a listing of the viewer back.")
-    async def cancel_listing(self, info: Info, listing_id: strawberry.ID) -> Listing:
+    async def cancel_listing(self, info: Info, listing_id: ListingId) -> Listing:
         """May be repeated."""
         request = market_service_pb2.CancelListingRequest(listing_id=bare_id("Listing", listing_id))
         return shown(Listing, (await info.context.services.market.CancelListing(request)).listing)
 
     @strawberry.mutation(
-        description="Buys a listed title for the viewer. The price seen is given, so that nobody pays another. Give "
-        "an `id` (UUIDv7) of your own to be able to repeat the call."
+        description="Buys a listed title for the viewer: money and title change hands together or not at all."
     )
     async def purchase(
         self,
         info: Info,
-        listing_id: strawberry.ID,
-        expected_price_sats: Sats,
-        id: strawberry.ID | None = None,
+        listing_id: ListingId,
+        expected_price_sats: Annotated[Sats, about("The price seen, so that nobody pays another.")],
+        id: NewId = None,
     ) -> Sale:
         """May be repeated with the same id."""
         request = market_service_pb2.PurchaseRequest(

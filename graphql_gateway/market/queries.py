@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.market.v1 import market_service_pb2
 
+from graphql_gateway.arguments import After, First, MemeIdFilter, about
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
@@ -19,11 +22,13 @@ class MarketQuery:
     async def listings(
         self,
         info: Info,
-        state: ListingState | None = ListingState.OPEN,
-        meme_id: strawberry.ID | None = None,
-        seller_id: strawberry.ID | None = None,
-        first: int | None = None,
-        after: str | None = None,
+        state: Annotated[
+            ListingState | None, about("Only those in this state; null for all.")
+        ] = ListingState.OPEN,
+        meme_id: MemeIdFilter = None,
+        seller_id: Annotated[strawberry.ID | None, about("Only of this seller.")] = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[Listing]:
         """By state, meme and seller; a state of null means all."""
         meme = bare_id("Meme", meme_id) if meme_id else ""
@@ -46,10 +51,10 @@ class MarketQuery:
     async def sales(
         self,
         info: Info,
-        meme_id: strawberry.ID | None = None,
-        user_id: strawberry.ID | None = None,
-        first: int | None = None,
-        after: str | None = None,
+        meme_id: MemeIdFilter = None,
+        user_id: Annotated[strawberry.ID | None, about("Only what this user bought or sold.")] = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[Sale]:
         """By meme and by who bought or sold."""
         meme = bare_id("Meme", meme_id) if meme_id else ""

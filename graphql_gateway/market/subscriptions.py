@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 
 import strawberry
 from satreel.market.v1 import market_service_pb2
 
+from graphql_gateway.arguments import MemeIdFilter
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
 from graphql_gateway.market.types import Listing, Sale
@@ -28,16 +30,17 @@ class MarketSubscription:
     """The live market."""
 
     @strawberry.subscription(
-        description="Listings made, sold and taken back, and sales; of one meme, or of all."
+        description="Listings made, sold and taken back, and sales, from the next event on; of one meme, or "
+        "of all."
     )
     async def market_activity(
-        self, info: Info, meme_id: strawberry.ID | None = None
+        self, info: Info, meme_id: MemeIdFilter = None
     ) -> AsyncIterator[MarketActivity]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        with info.context.live.market.subscribe() as news:
-            async for one in news:
-                if one.WhichOneof("news") == "event" and meme in {None, _meme_of(one.event)}:
+        async with aclosing(info.context.live.market.events()) as events:
+            async for one in events:
+                if meme in {None, _meme_of(one.event)}:
                     await info.context.renew()
                     yield _activity(one.event)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from satreel.content.v1 import content_service_pb2
 from strawberry.file_uploads import Upload
 
+from graphql_gateway.arguments import MemeId, NewId, WhyForAll, about
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.memes.types import Meme
@@ -22,18 +23,17 @@ class MemesMutation:
     """What administrators do with memes."""
 
     @strawberry.mutation(
-        description="Uploads a picture (PNG, JPEG or GIF, at most 10 MB) by the multipart specification; an accepted "
-        "one becomes a film in the background: follow `pipelineProgress`. One that breaks a rule is refused with that "
-        "rule's code and leaves nothing behind. Administrators only. The creator is the viewer unless another is "
-        "named. Give an `id` (UUIDv7) of your own to be able to repeat the call."
+        description="Uploads a picture (PNG, JPEG or GIF, at most 10 MB); an accepted one becomes a film in "
+        "the background: follow `pipelineProgress`. One that breaks a rule is refused with that "
+        "rule's code and leaves nothing behind. Administrators only."
     )
     async def upload_meme(
         self,
         info: Info,
-        picture: Upload,
-        name: str,
-        creator_id: strawberry.ID | None = None,
-        id: strawberry.ID | None = None,
+        picture: Annotated[Upload, about("The picture's file, by the multipart specification.")],
+        name: Annotated[str, about("Shown to everybody: 1 to 120 characters.")],
+        creator_id: Annotated[strawberry.ID | None, about("Who made it; the viewer unless given.")] = None,
+        id: NewId = None,
     ) -> Meme:
         """May be repeated with the same id and picture."""
         header = content_service_pb2.UploadHeader(
@@ -45,13 +45,13 @@ class MemesMutation:
         return shown(Meme, response.meme)
 
     @strawberry.mutation(description="Stops a meme that is not published yet. Administrators only.")
-    async def reject_meme(self, info: Info, meme_id: strawberry.ID, reason: str) -> Meme:
+    async def reject_meme(self, info: Info, meme_id: MemeId, reason: WhyForAll) -> Meme:
         """May be repeated."""
         request = content_service_pb2.RejectMemeRequest(meme_id=bare_id("Meme", meme_id), reason=reason)
         return shown(Meme, (await info.context.services.content.RejectMeme(request)).meme)
 
     @strawberry.mutation(description="Removes a published meme from view. Administrators only.")
-    async def take_down_meme(self, info: Info, meme_id: strawberry.ID, reason: str) -> Meme:
+    async def take_down_meme(self, info: Info, meme_id: MemeId, reason: WhyForAll) -> Meme:
         """May be repeated."""
         request = content_service_pb2.TakeDownMemeRequest(meme_id=bare_id("Meme", meme_id), reason=reason)
         return shown(Meme, (await info.context.services.content.TakeDownMeme(request)).meme)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.content.v1 import content_service_pb2
 
+from graphql_gateway.arguments import After, First, MemeId, about
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
@@ -16,21 +19,21 @@ class MemesQuery:
     """What is asked about memes."""
 
     @strawberry.field(description="A meme; null when there is none with this id.")
-    async def meme(self, info: Info, id: strawberry.ID) -> Meme | None:
+    async def meme(self, info: Info, id: MemeId) -> Meme | None:
         """By global id or UUID."""
         return await info.context.loaders.memes.load(bare_id("Meme", id))
 
     @strawberry.field(
-        description="Memes in one state, published ones unless another is named: those by publication, the oldest "
-        "first; all others by upload, the newest first."
+        description="Memes in one state, published ones unless another is named: those by publication, the "
+        "oldest first; all others by upload, the newest first."
     )
     async def memes(
         self,
         info: Info,
-        state: MemeState = MemeState.PUBLISHED,
-        creator_id: strawberry.ID | None = None,
-        first: int | None = None,
-        after: str | None = None,
+        state: Annotated[MemeState, about("Only those in this state.")] = MemeState.PUBLISHED,
+        creator_id: Annotated[strawberry.ID | None, about("Only of this creator.")] = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[Meme]:
         """By state and creator."""
         creator = bare_id("User", creator_id) if creator_id else ""

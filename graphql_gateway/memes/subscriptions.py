@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 
 import strawberry
 
+from graphql_gateway.arguments import MemeIdFilter
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import Meme, Stage
@@ -26,15 +28,17 @@ class PipelineProgress:
 class MemesSubscription:
     """The live pipeline."""
 
-    @strawberry.subscription(description="Memes that move on in the pipeline; one meme, or all.")
+    @strawberry.subscription(
+        description="Memes that move on in the pipeline, from the next step on; one meme, or all."
+    )
     async def pipeline_progress(
-        self, info: Info, meme_id: strawberry.ID | None = None
+        self, info: Info, meme_id: MemeIdFilter = None
     ) -> AsyncIterator[PipelineProgress]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        with info.context.live.content.subscribe() as news:
-            async for one in news:
-                if one.WhichOneof("news") == "event" and meme in {None, one.event.meme.id}:
+        async with aclosing(info.context.live.content.events()) as events:
+            async for one in events:
+                if meme in {None, one.event.meme.id}:
                     await info.context.renew()
                     yield PipelineProgress(
                         at=one.event.at,

@@ -131,8 +131,9 @@ class Meme(relay.Node):
         return f"/media/{self.id}/poster" if self.HasField("film") else None
 
     @strawberry.field(
-        description="Where the film is served, with ranges, to its owner, its creator and administrators; others get "
-        "an address of their own within a paid viewing (`watch`). Null until it is made."
+        description="Where the film is served, with ranges, to its owner, its creator and administrators; "
+        "others get an address of their own within a paid viewing (`watch`). Null until it is "
+        "made."
     )
     def film_url(self: content_pb2.Meme) -> str | None:
         """Path on this gateway."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
+from graphql_gateway.arguments import After, First, about
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
@@ -36,14 +39,14 @@ class RoundsQuery:
         return None if current is None else shown(Round, current)
 
     @strawberry.field(description="A round; null when there is none with this id.")
-    async def round(self, info: Info, id: strawberry.ID) -> Round | None:
+    async def round(
+        self, info: Info, id: Annotated[strawberry.ID, about("Its global id or UUID.")]
+    ) -> Round | None:
         """By global id or UUID."""
         return await info.context.loaders.rounds.load(bare_id("Round", id))
 
     @strawberry.field(description="Rounds, the newest first.")
-    async def rounds(
-        self, info: Info, first: int | None = None, after: str | None = None
-    ) -> Connection[Round]:
+    async def rounds(self, info: Info, first: First = None, after: After = None) -> Connection[Round]:
         """All rounds ever."""
 
         async def fetch(size: int, token: str) -> Page:

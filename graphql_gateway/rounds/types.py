@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
+from typing import Annotated
 
 import strawberry
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
@@ -11,6 +12,7 @@ from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 from strawberry import relay
 
 from graphql_gateway.accounts.types import User
+from graphql_gateway.arguments import about
 from graphql_gateway.chain.types import ResultRecord
 from graphql_gateway.context import Info
 from graphql_gateway.memes.types import Meme
@@ -145,7 +147,11 @@ class Round(relay.Node):
         return shown_all(Entry, response.entries)
 
     @strawberry.field(description="Standings, live or final, the best first.")
-    async def leaderboard(self: rounds_pb2.Round, info: Info, limit: int = 20) -> Leaderboard:
+    async def leaderboard(
+        self: rounds_pb2.Round,
+        info: Info,
+        limit: Annotated[int, about("At most this many lines, up to 100.")] = 20,
+    ) -> Leaderboard:
         """Up to 100 lines."""
         request = rounds_service_pb2.GetLeaderboardRequest(round_id=self.id, limit=limit)
         response = await info.context.services.rounds.GetLeaderboard(request)

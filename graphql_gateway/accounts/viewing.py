@@ -1,0 +1,83 @@
+"""A paid viewing from its opening to its end: an open stream is what is paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
+
+from graphql_gateway.context import Context
+from graphql_gateway.live.meter import Seat
+from mesh import logs
+from mesh.errors import Failure, RemoteFailure
+
+log = logs.logger(__name__)
+
+# A receipt comes every second; after this long without one the viewing is read from the ledger.
+RECEIPT_WAIT_S = 5.0
+# A viewing outlives a ledger that is away for so long; then its stream fails, and the ledger closes it.
+LEDGER_AWAY_MAX_S = 30.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+async def paid_viewing(
+    context: Context, request: ledger_service_pb2.OpenSessionRequest
+) -> AsyncGenerator[ledger_pb2.Session, None]:
+    """Opens the viewing, gives it each second as it then stands, and closes it when the iteration ends."""
+    with context.live.meter.seat(request.session_id) as seat:
+        session = await _open(context, request)
+        try:
+            seat.start(session.seconds)
+            yield session
+            while not session.stop_reason:
+                session = await _next(context, session, seat)
+                yield session
+        finally:
+            if not session.stop_reason:
+                await asyncio.shield(_close(context, session.id))
+
+
+async def _open(context: Context, request: ledger_service_pb2.OpenSessionRequest) -> ledger_pb2.Session:
+    try:
+        return (await context.services.ledger.OpenSession(request)).session
+    except RemoteFailure as failure:
+        if failure.outcome_unknown:
+            await _close(context, request.session_id)
+        raise
+    except asyncio.CancelledError:
+        await asyncio.shield(_close(context, request.session_id))
+        raise
+
+
+async def _next(context: Context, session: ledger_pb2.Session, seat: Seat) -> ledger_pb2.Session:
+    receipt = await seat.receipt(RECEIPT_WAIT_S)
+    await context.renew()
+    if receipt is None or receipt.reason:
+        return await _read(context, session, seat)
+    later = ledger_pb2.Session()
+    later.CopyFrom(session)
+    later.seconds, later.burned_sats = receipt.seconds, receipt.burned_sats
+    later.stop_reason = receipt.stop_reason
+    return later
+
+
+async def _read(context: Context, session: ledger_pb2.Session, seat: Seat) -> ledger_pb2.Session:
+    request = ledger_service_pb2.GetSessionRequest(session_id=session.id)
+    try:
+        found = (await context.services.ledger.GetSession(request)).session
+    except RemoteFailure as failure:
+        if failure.outcome_unknown and seat.silent_s < LEDGER_AWAY_MAX_S:
+            return session
+        raise
+    seat.heard()
+    return found
+
+
+async def _close(context: Context, session_id: str) -> None:
+    request = ledger_service_pb2.CloseSessionRequest(session_id=session_id)
+    try:
+        await context.services.ledger.CloseSession(request, timeout=CLOSE_TIMEOUT_S)
+    except Failure as failure:
+        # It is no longer reported, so the ledger closes it by itself.
+        log.info("a viewing could not be closed", session_id=session_id, problem=str(failure))

@@ -1,0 +1,83 @@
+"""HTTP answers to requests that are not carried out: JSON as GraphQL clients expect it, never our insides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+from cross_web import HTTPException
+
+from graphql_gateway.errors import REQUEST_CODE, extensions_of, is_fault, masked
+from mesh.errors import Code, Failure, InvalidArgument
+
+_STATUS = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 416,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+_CODES = {
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+}
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BadRequest(InvalidArgument):
+    """The request is malformed."""
+
+    reason = REQUEST_CODE
+
+
+def refusal(
+    status: int, message: str, extensions: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A GraphQL answer without data: nothing was carried out."""
+    answer = {"errors": [{"message": message, "extensions": extensions}]}
+    return web.Response(
+        status=status, body=orjson.dumps(answer), content_type="application/json", headers=headers
+    )
+
+
+def refused(failure: Failure, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A failure before execution, such as a bad access token."""
+    if is_fault(failure):
+        return refusal(500, *masked(failure))
+    if failure.code is Code.UNAUTHENTICATED:
+        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
+    return refusal(_STATUS.get(failure.code, 500), failure.message, extensions_of(failure), headers)
+
+
+@web.middleware
+async def refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Around every request: whatever is raised becomes an answer."""
+    try:
+        return await handler(request)
+    except Failure as failure:
+        return refused(failure)
+    except HTTPException as problem:  # Strawberry's
+        return _plain(problem.status_code, str(problem.reason))
+    except web.HTTPException as problem:  # aiohttp's: too large, no such path, wrong method, redirects
+        if problem.status < 400:
+            raise
+        allowed = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else None
+        return _plain(problem.status, problem.text or problem.reason, allowed)
+    except ConnectionError:  # the client is gone
+        raise
+    except Exception as problem:
+        return refusal(500, *masked(problem))
+
+
+def _plain(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return refusal(status, message, {"code": _CODES.get(status, REQUEST_CODE)}, headers)
