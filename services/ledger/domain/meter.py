@@ -204,13 +204,18 @@ class Meter:
             self.end(session, stop)
 
     def close_silent(self) -> None:
-        """Ends sessions that nobody reported for the stated silence."""
+        """Ends sessions that nobody reported for the stated silence.
+
+        Behind the lock they wait for LockRound: what lies before it may still be reported in the grace.
+        """
         while self.silences and self.silences[0][0] <= self._books.now_ns:
             _, session_id = heapq.heappop(self.silences)
             session = self.by_id[session_id]
             if session.stop is not StopReason.RUNNING:
                 continue
             due_ns = max(session.heard_ns, self._reign_ns) + self.silence_ns
+            if due_ns >= session.round.command.locks_ns:
+                continue
             if due_ns <= self._books.now_ns:
                 self.end(session, StopReason.SILENCE)
             else:

@@ -1,0 +1,150 @@
+"""What the tests of the ledger share: a small world of people, memes and a round, always checked."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from services.ledger.domain import audit
+from services.ledger.domain import commands as c
+from services.ledger.domain.machine import Machine
+from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.shares import Parameters
+from services.ledger.domain.views import AccountView, RoundView, view_account
+
+NS_PER_S = 1_000_000_000
+START_NS = 1_800_000_000 * NS_PER_S
+RATES = Parameters(
+    version=1,
+    platform_fee_bp=200,
+    instant_bp=4500,
+    creator_bp=1000,
+    winner_bp=2000,
+    ranks_paid=100,
+    payout_min_sats=100,
+    second_price_sats=1,
+    free_below_s=3,
+    session_max_s=3600,
+    scored_seconds_max=600,
+)
+
+
+def uid(name: str) -> str:
+    """An id that a test can call by a name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+class World:
+    """A state machine on a clock that the test moves. After every step all invariants are checked."""
+
+    def __init__(self, *, checked: bool = True, silence_s: int = 10) -> None:
+        self.machine = Machine()
+        self.now_ns = START_NS
+        self.checked = checked
+        self.machine.advance(self.now_ns, c.Reign(silence_s))
+
+    def do(self, command: c.Command, *, after_s: float = 0) -> Any:
+        """Applies a command some time after the last one."""
+        self.now_ns += round(after_s * NS_PER_S)
+        self.machine.advance(self.now_ns)
+        try:
+            return self.machine.apply(command)
+        finally:
+            self.check()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now_ns += round(seconds * NS_PER_S)
+        self.machine.advance(self.now_ns)
+        self.check()
+
+    def check(self) -> None:
+        """Every invariant holds."""
+        if self.checked:
+            assert audit.problems(self.machine) == []
+
+    @property
+    def digest(self) -> str:
+        """Of all that the ledger holds."""
+        return audit.digest(self.machine)
+
+    def refused(self, command: c.Command, reason: Reason) -> None:
+        """The command is refused for this reason, and nothing changed."""
+        before = self.digest
+        with pytest.raises(Refused) as refusal:
+            self.do(command)
+        assert refusal.value.number is reason
+        assert self.digest == before
+
+    def transfer(self, *transfers: c.Transfer, caller: str = "market") -> list[Reason]:
+        """Reasons of the results."""
+        return [result.reason for result in self.do(c.CreateTransfers(caller, transfers))]
+
+    def transfer_refused(self, reason: Reason, *transfers: c.Transfer, caller: str = "market") -> None:
+        """All are refused, one for this reason and those linked to it for theirs; nothing changed."""
+        before = self.digest
+        reasons = self.transfer(*transfers, caller=caller)
+        assert [r for r in reasons if r is not Reason.LINKED_TRANSFER_FAILED] == [reason]
+        assert self.digest == before
+
+    def fund(self, user: str, sats: int) -> None:
+        """A deposit."""
+        tag = f"{user}:{len(self.machine.deposits.by_id)}"
+        txid = uuid.uuid5(uuid.NAMESPACE_URL, tag).hex * 2
+        self.do(c.CreditDeposits((c.Deposit(uid(tag), f"user:{user}", sats, txid, 0, "b" * 64),)))
+
+    def open_round(
+        self, *creators: str, round_id: str = "r", length_s: int = 600, rates: Parameters = RATES
+    ) -> RoundView:
+        """A round with one meme per creator, named "m-<creator>", whose titles are issued if need be."""
+        for creator in creators:
+            self.do(c.IssueTitle(f"m-{creator}", creator))
+        answer: RoundView = self.do(
+            self.round_command(*creators, round_id=round_id, length_s=length_s, rates=rates)
+        )
+        return answer
+
+    def round_command(
+        self, *creators: str, round_id: str = "r", length_s: int = 600, rates: Parameters = RATES
+    ) -> c.OpenRound:
+        """The command that opens it now."""
+        entries = tuple(c.Entry(f"m-{creator}", creator, 900_000) for creator in creators)
+        return c.OpenRound(round_id, rates, self.now_ns, self.now_ns + length_s * NS_PER_S, entries)
+
+    def open_session(self, session_id: str, viewer: str, meme: str, budget: int = 3600) -> Any:
+        """A session that begins now."""
+        return self.do(c.OpenSession(session_id, viewer, meme, budget))
+
+    def report(self, *lines: tuple[str, int], after_s: float = 0) -> list[Any]:
+        """Receipts of a report."""
+        seconds = tuple(c.Seconds(session_id, count) for session_id, count in lines)
+        answer: list[Any] = self.do(c.ReportSeconds(seconds), after_s=after_s)
+        return answer
+
+    def watch(self, session_id: str, viewer: str, meme: str, seconds: int) -> None:
+        """A whole viewing, reported each second; the session stays open."""
+        self.open_session(session_id, viewer, meme)
+        for second in range(1, seconds + 1):
+            self.report((session_id, second), after_s=1)
+
+    def account(self, name: str, asset: str = "sat") -> AccountView:
+        """The account as it stands."""
+        books = self.machine.books
+        return view_account(books, books.number(name, asset))
+
+    def balance(self, name: str) -> int:
+        """Its balance."""
+        return self.account(name).balance
+
+    def lock(self, round_id: str = "r") -> RoundView:
+        """Locks the round."""
+        answer: RoundView = self.do(c.LockRound(round_id))
+        return answer
+
+    def distribute(self, ranking: Sequence[str], round_id: str = "r") -> RoundView:
+        """Pays the pool."""
+        answer: RoundView = self.do(c.DistributePool(round_id, tuple(ranking)))
+        return answer
