@@ -95,11 +95,12 @@ class FaultyStore:
 
 
 class FakeLedger:
-    """Balances in memory: linked transfers are made together or not at all, and each id once."""
+    """Balances in memory: linked transfers are made together or not at all, and an id is answered once."""
 
     def __init__(self, steps: Steps | None = None) -> None:
         self.balances: Counter[tuple[str, str]] = Counter()
         self.made: dict[str, Transfer] = {}
+        self._answers: dict[str, tuple[Transfer, Refused | None]] = {}
         self._steps = steps or Steps()
         self.late: list[Sequence[Transfer]] = []
         self.delays = False
@@ -162,11 +163,16 @@ class FakeLedger:
         self.late.clear()
 
     def apply(self, transfers: Sequence[Transfer]) -> Refused | None:
-        known = [self.made.get(transfer.id) for transfer in transfers]
+        known = [self._answers.get(transfer.id) for transfer in transfers]
         if any(known):
-            if known == list(transfers):
-                return None
+            if [answer and answer[0] for answer in known] == list(transfers) and known[0] is not None:
+                return known[0][1]
             return Refused(Refusal.ID_REUSED, transfers[0].leg, "")
+        refused = self._make(transfers)
+        self._answers.update({transfer.id: (transfer, refused) for transfer in transfers})
+        return refused
+
+    def _make(self, transfers: Sequence[Transfer]) -> Refused | None:
         after = self.balances.copy()
         for transfer in transfers:
             after[transfer.debit_account, transfer.asset] -= transfer.amount

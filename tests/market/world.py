@@ -11,12 +11,12 @@ from mesh.ids import uuid7
 from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.market.adapters.records import SETS, StoredListings, StoredQuotes, StoredSales
-from services.market.app.afterwards import Outbox, Recovery
+from services.market.app.afterwards import RECOVER_AFTER_S, Outbox, Recovery
 from services.market.app.buying import Buying
 from services.market.app.ports import ListingFilter, SaleFilter
 from services.market.app.reading import Reading
 from services.market.app.selling import Selling
-from services.market.app.settlement import DOUBT_S, Settlement
+from services.market.app.settlement import Settlement
 from services.market.domain.listings import Listing, ListingId, ListingState, MemeId, SaleId, Sats, UserId
 from services.market.domain.sales import FEE_ACCOUNT, Quote, Sale
 from tests.market.fakes import FakeChain, FakeLedger, FakeNews, FaultyStore, Steps, as_store
@@ -113,8 +113,8 @@ class World:
         self.steps.go_right()
         self.ledger.arrive()
         self.start()
-        await self.clock.advance(DOUBT_S)
-        await self.recovery.recover(age_s=DOUBT_S)
+        await self.clock.advance(RECOVER_AFTER_S)
+        await self.recovery.recover(age_s=RECOVER_AFTER_S)
         assert await self.outbox.deliver()
 
     async def state(self) -> object:

@@ -10,15 +10,13 @@ from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2
 from mesh import logs
 from mesh.errors import DeadlineExceeded, RemoteFailure
 from services.market.app.ports import Refusal, Refused
-from services.market.app.settlement import DOUBT_S
 from services.market.domain.failures import TitleNotFound, Unsettled
 from services.market.domain.listings import MemeId, UserId
 from services.market.domain.sales import SAT, Leg, Sale, Transfer
 
 log = logs.logger(__name__)
 
-# A copy of a settlement may be on its way for this long; the rest of DOUBT_S is for clocks and queues.
-SETTLE_TIMEOUT_S = DOUBT_S / 2
+SETTLE_TIMEOUT_S = 5.0
 
 _Reason = ledger_pb2.ErrorReason
 _NOT_COVERED = {

@@ -9,13 +9,15 @@ from mesh import logs
 from mesh.clock import NS_PER_S, Clock
 from mesh.errors import Failure
 from services.market.app.ports import Chain, Listings, News, Sales
-from services.market.app.settlement import DOUBT_S, Settlement
+from services.market.app.settlement import Settlement
 from services.market.domain.listings import Listing, MemeId
 from services.market.domain.sales import Sale
 
 log = logs.logger(__name__)
 
 RECOVERY_INTERVAL_S = 2.0
+# A younger purchase may still be in its caller's hands. Settling it twice would be safe, and a waste.
+RECOVER_AFTER_S = 6.0
 OUTBOX_INTERVAL_S = 2.0
 OUTBOX_INTERVAL_MAX_S = 60.0
 MEMES_AT_ONCE = 8
@@ -34,7 +36,7 @@ class Recovery:
         await self._guarded(age_s=0)
         while True:
             await self._clock.sleep(RECOVERY_INTERVAL_S)
-            await self._guarded(age_s=DOUBT_S)
+            await self._guarded(age_s=RECOVER_AFTER_S)
 
     async def recover(self, *, age_s: float) -> None:
         """Tries to settle each purchase that is at least this old."""
@@ -48,7 +50,7 @@ class Recovery:
         if listing.attempt is None:
             return
         try:
-            sale = await self._settlement.settle(listing, listing.attempt, first_try=False)
+            sale = await self._settlement.settle(listing, listing.attempt)
             log.info("purchase recovered", listing_id=listing.id, sale_id=sale.id)
         except Failure as failure:
             log.info("purchase not settled", listing_id=listing.id, reason=failure.reason)

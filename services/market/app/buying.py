@@ -80,7 +80,7 @@ class Buying:
         if claimed is None:
             raise ListingNotFound
         if claimed.attempt == attempt:
-            return await self._settlement.settle(claimed, attempt, first_try=True)
+            return await self._settlement.settle(claimed, attempt)
         return await self._resume(claimed, sale_id, buyer_id)
 
     async def _resume(self, listing: Listing, sale_id: SaleId, buyer_id: UserId) -> Sale:
@@ -90,4 +90,4 @@ class Buying:
             raise ListingClosed(state=listing.state.upper())
         if attempt.buyer_id != buyer_id:
             raise IdReused
-        return await self._settlement.settle(listing, attempt, first_try=False)
+        return await self._settlement.settle(listing, attempt)

@@ -133,7 +133,10 @@ class Ledger(Protocol):
         ...
 
     async def settle(self, transfers: Sequence[Transfer]) -> Refused | None:
-        """Makes all transfers or none; None: they are made, now or before. Repeating changes nothing."""
+        """Makes all transfers or none; None: they are made.
+
+        An id is answered once and for ever: who asks again gets the first answer, be it a refusal.
+        """
         ...
 
 

@@ -1,7 +1,8 @@
 """Settlement: from a claimed listing to a sale, or back; the same steps for a first try and after any crash.
 
 1. the listing is SETTLING (claimed by one purchase)
-2. the ledger makes all transfers or none; their ids come from the sale's id, so a repetition changes nothing
+2. the ledger makes all transfers or none; their ids come from the sale's id, and the ledger answers an id once:
+   a repetition changes nothing, and what it refused cannot be made by a copy of the request that comes late
 3. the sale is recorded (create-only), numbered within its meme
 4. the meme's quote counts the sale and frees the meme's place, in one change
 5. the listing is SOLD
@@ -14,23 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mesh.clock import NS_PER_S, Clock
+from mesh.clock import Clock
 from mesh.errors import Failure, IdReused
 from services.market.app.ports import Ledger, Listings, News, Quotes, Refusal, Refused, Sales
 from services.market.domain.failures import (
     InsufficientFunds,
-    ListingClosed,
     NotOwner,
     SettlementFault,
-    Unsettled,
 )
 from services.market.domain.listings import Attempt, Listing, ListingState
 from services.market.domain.sales import Sale, sale_of, settlement
-
-# While a purchase is this young, another copy of its request may still be on its way to the ledger (each is
-# given less than this), so a refusal does not yet mean that nothing will move. That something moved is final
-# at once.
-DOUBT_S = 10
 
 
 class Settlement:
@@ -55,21 +49,20 @@ class Settlement:
         self._clock = clock
         self._wake_outbox = wake_outbox
 
-    async def settle(self, listing: Listing, attempt: Attempt, *, first_try: bool) -> Sale:
+    async def settle(self, listing: Listing, attempt: Attempt) -> Sale:
         """The sale that the attempt becomes.
 
-        Raises InsufficientFunds, NotOwner, IdReused when nothing moved; Unavailable when that is not known.
+        Raises InsufficientFunds, NotOwner, IdReused, SettlementFault when nothing moved; Unavailable when that
+        is not known.
         """
         refused = await self._ledger.settle(settlement(listing, attempt))
         if refused is None:
             return await self._finish(listing, attempt)
-        if not first_try and self._clock.now_ns() - attempt.claimed_ns < DOUBT_S * NS_PER_S:
-            raise Unsettled
         if refused.refusal is Refusal.NOT_OWNER:
             await self._close(listing, attempt)
         else:
             await self._reopen(listing, attempt)
-        raise _failure(refused)
+        raise _failure(listing, refused)
 
     async def _finish(self, listing: Listing, attempt: Attempt) -> Sale:
         quote = await self._quotes.get(listing.meme_id)
@@ -77,12 +70,10 @@ class Settlement:
             sale_of(listing, attempt, number=quote.sales + 1, now_ns=self._clock.now_ns())
         )
         await self._quotes.change(listing.meme_id, lambda quote: quote.counting(sale))
-        sold = await self._listings.change(
+        await self._listings.change(
             listing.id,
-            lambda found: found if found.is_closed else found.sold(sale.id, sale.sold_ns),
+            lambda found: found.sold(sale.id, sale.sold_ns) if found.attempt == attempt else found,
         )
-        if sold is None or sold.sale_id != sale.id:
-            raise ListingClosed(f"sale {sale.id} is settled, but its listing is not its own")
         self._wake_outbox()
         return sale
 
@@ -101,10 +92,10 @@ class Settlement:
             self._news.listing(closed)
 
 
-def _failure(refused: Refused) -> Failure:
+def _failure(listing: Listing, refused: Refused) -> Failure:
     match refused.refusal:
         case Refusal.INSUFFICIENT_FUNDS:
-            return InsufficientFunds(refused.detail)
+            return InsufficientFunds(refused.detail, needed=listing.price_sats)
         case Refusal.NOT_OWNER:
             return NotOwner("the seller does not own the title any more; the listing is closed")
         case Refusal.ID_REUSED:

@@ -97,6 +97,4 @@ class SettlementFault(Failure):
 
 
 class ImpossibleMove(Failure):
-    """A listing was to change in a way that listings never change."""
-
-    reason = "IMPOSSIBLE_MOVE"
+    """A listing was to change in a way that listings never change: a mistake in this service."""

@@ -36,9 +36,8 @@ class ListingState(StrEnum):
     CANCELLED = "cancelled"
 
 
-# SOLD follows OPEN when the ledger turns out to have settled a purchase that had been taken for refused.
 MOVES: Mapping[ListingState, frozenset[ListingState]] = {
-    ListingState.OPEN: frozenset({ListingState.SETTLING, ListingState.SOLD, ListingState.CANCELLED}),
+    ListingState.OPEN: frozenset({ListingState.SETTLING, ListingState.CANCELLED}),
     ListingState.SETTLING: frozenset({ListingState.OPEN, ListingState.SOLD, ListingState.CANCELLED}),
     ListingState.SOLD: frozenset(),
     ListingState.CANCELLED: frozenset(),
