@@ -13,7 +13,6 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from saq import Job, Queue, Worker
 from saq.queue.redis import RedisQueue
-from saq.types import PartialTimersDict
 
 from mesh.clock import NS_PER_S, Clock
 from mesh.logs import logger
@@ -102,7 +101,7 @@ async def work(
         functions=[(ADVANCE, run)],
         concurrency=workers,
         dequeue_timeout=DEQUEUE_S,
-        timers=PartialTimersDict(sweep=QUEUE_SWEEP_S),
+        timers={"sweep": QUEUE_SWEEP_S},  # type: ignore[arg-type] # the others keep their defaults
         shutdown_grace_period_s=grace_s,
     )
     await worker.start()

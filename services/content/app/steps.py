@@ -28,6 +28,7 @@ from services.content.app.rendering import CheckOverran, FilmUnusable, OrderRefu
 from services.content.domain.films import FilmFacts
 from services.content.domain.memes import (
     BY_ADMINISTRATOR,
+    IN_PIPELINE,
     QUALITY_TOO_LOW,
     RENDER_FAILED,
     Film,
@@ -96,7 +97,8 @@ class Steps:
 
     def told(self, meme: Meme) -> None:
         """Remembers that the meme's end was published."""
-        self._told.add((meme.id, len(meme.version.stages)))
+        if meme.state not in IN_PIPELINE:
+            self._told.add((meme.id, len(meme.version.stages)))
 
     def failed(self, meme: Meme, why: str) -> Meme:
         """The film could not be made: the next version, or the end."""

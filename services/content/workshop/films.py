@@ -62,7 +62,7 @@ def _watch(film: Path) -> tuple[Measured, Image.Image | None]:
             raise ValueError("too large, or of unknown length")
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
-            if frame.time is None or frame.is_corrupt or len(stamps) > FRAMES_MAX:
+            if frame.pts is None or frame.is_corrupt or len(stamps) > FRAMES_MAX:
                 raise ValueError("a damaged frame")
             small = _small_luma(frame)
             if before is not None:
