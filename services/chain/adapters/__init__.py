@@ -1,0 +1,1 @@
+"""The outside world of the chain service: node, records, feeds, other services."""

@@ -1,0 +1,219 @@
+"""A BSV node over JSON-RPC: typed outcomes, amounts never as floats, every call with a deadline.
+
+Only reads are repeated after a failure of the line. Sending never is: its outcome is UNKNOWN then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from mesh import logs, telemetry
+from services.chain.app.ports import Broadcast, Found, Sent
+from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.values import Block, BlockHash, Txid
+
+log = logs.logger(__name__)
+
+CONNECTIONS_MAX = 8
+BATCH_MAX = 200
+READ_ATTEMPTS = 3
+RETRY_PAUSE_S = 0.2
+BLOCK_TIMEOUT_S = 120.0
+
+RPC_NOT_FOUND = -5
+RPC_OUT_OF_RANGE = -8
+
+# What the node says to a transaction (code, beginning of its text). Anything else is taken as unknown.
+_ACCEPTED = ((-27, ""), (-26, "257"))  # in a block or the mempool already
+_REJECTED = ((-22, ""), (-26, "16:"), (-26, "64: dust"), (-26, "64: scriptpubkey"), (-26, "66:"))
+
+_duration = telemetry.meter.create_histogram(
+    "chain.node.duration", unit="s", description="Time a call to the node took."
+)
+
+
+class NodeRefused(Exception):  # noqa: N818 - an answer, as failures are
+    """The node answered with an error."""
+
+    def __init__(self, method: str, code: int, text: str) -> None:
+        super().__init__(f"{method}: {code} {text}")
+        self.code = code
+        self.text = text
+
+
+@asynccontextmanager
+async def open_node(url: str, timeout_s: float) -> AsyncIterator[RpcNode]:
+    """The node at http://user:password@host:port; its credentials never reach a log."""
+    parts = urlsplit(url)
+    auth = aiohttp.BasicAuth(unquote(parts.username or ""), unquote(parts.password or ""))
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
+    async with aiohttp.ClientSession(auth=auth, connector=connector) as session:
+        yield RpcNode(session, f"{parts.scheme}://{parts.hostname}:{parts.port}/", timeout_s)
+
+
+class RpcNode:
+    """A `Node` over JSON-RPC."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str, timeout_s: float) -> None:
+        self._session = session
+        self._address = address
+        self._timeout_s = timeout_s
+
+    async def best(self) -> BlockHash:
+        """Hash of its best block."""
+        return BlockHash(_text(await self._read("getbestblockhash")))
+
+    async def header(self, block_hash: BlockHash) -> Found | None:
+        """A header, or None when the node does not know the block."""
+        try:
+            found = await self._read("getblockheader", block_hash, True)
+        except NodeRefused as refused:
+            if refused.code == RPC_NOT_FOUND:
+                return None
+            raise NodeUnavailable(str(refused)) from refused
+        return _found(found)
+
+    async def hash_at(self, height: int) -> BlockHash | None:
+        """The block at this height of its best chain."""
+        try:
+            return BlockHash(_text(await self._read("getblockhash", height)))
+        except NodeRefused as refused:
+            if refused.code == RPC_OUT_OF_RANGE:
+                return None
+            raise NodeUnavailable(str(refused)) from refused
+
+    async def block(self, block_hash: BlockHash) -> bytes:
+        """A raw block."""
+        try:
+            text = _text(await self._read("getblock", block_hash, 0, timeout_s=BLOCK_TIMEOUT_S))
+        except NodeRefused as refused:
+            raise NodeUnavailable(str(refused)) from refused
+        return await asyncio.to_thread(bytes.fromhex, text)
+
+    async def send(self, raw: bytes) -> Sent:
+        """Sends a transaction; what is not certain is UNKNOWN."""
+        try:
+            await self._call("sendrawtransaction", raw.hex())
+        except NodeRefused as refused:
+            return Sent(_outcome(refused), f"{refused.code} {refused.text}")
+        except NodeUnavailable as problem:
+            return Sent(Broadcast.UNKNOWN, problem.message)
+        return Sent(Broadcast.ACCEPTED)
+
+    async def mempool(self) -> Sequence[Txid]:
+        """Transactions that wait to be mined."""
+        found = await self._read("getrawmempool")
+        if not isinstance(found, list):
+            raise NodeUnavailable("getrawmempool did not answer with a list")
+        return [Txid(_text(txid)) for txid in found]
+
+    async def waiting(self, txids: Sequence[Txid]) -> set[Txid]:
+        """Those of the transactions that are in the mempool."""
+        answers = await self._batch("getmempoolentry", txids)
+        return {txid for txid, answer in answers.items() if isinstance(answer, dict)}
+
+    async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
+        """Raw transactions, those that the node knows."""
+        answers = await self._batch("getrawtransaction", txids)
+        return {txid: bytes.fromhex(raw) for txid, raw in answers.items() if isinstance(raw, str)}
+
+    async def _batch(self, method: str, txids: Sequence[Txid]) -> dict[Txid, object]:
+        """The same call for many transactions; None for those that the node does not know."""
+        found: dict[Txid, object] = {}
+        for start in range(0, len(txids), BATCH_MAX):
+            chunk = txids[start : start + BATCH_MAX]
+            body = [{"id": place, "method": method, "params": [txid]} for place, txid in enumerate(chunk)]
+            answers = await self._retried(method, body, self._timeout_s)
+            if not isinstance(answers, list) or len(answers) != len(chunk):
+                raise NodeUnavailable(f"{method}: not one answer for each call of the batch")
+            for answer in answers:
+                match answer:
+                    case {"id": int(place), "error": None, "result": result} if place < len(chunk):
+                        found[chunk[place]] = result
+                    case {"id": int(place), "error": {"code": -5}} if place < len(chunk):
+                        found[chunk[place]] = None
+                    case _:
+                        raise NodeUnavailable(f"{method}: {answer!r:.200}")
+        return found
+
+    async def _read(self, method: str, *params: object, timeout_s: float | None = None) -> object:
+        body = {"id": 0, "method": method, "params": params}
+        return _result(method, await self._retried(method, body, timeout_s or self._timeout_s))
+
+    async def _call(self, method: str, *params: object) -> object:
+        body = {"id": 0, "method": method, "params": params}
+        return _result(method, await self._post(method, body, self._timeout_s))
+
+    async def _retried(self, method: str, body: object, timeout_s: float) -> object:
+        for attempt in range(1, READ_ATTEMPTS):
+            try:
+                return await self._post(method, body, timeout_s)
+            except NodeUnavailable:
+                await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        return await self._post(method, body, timeout_s)
+
+    async def _post(self, method: str, body: object, timeout_s: float) -> object:
+        deadline = aiohttp.ClientTimeout(total=timeout_s)
+        began = asyncio.get_running_loop().time()
+        try:
+            async with self._session.post(self._address, data=json.dumps(body), timeout=deadline) as reply:
+                text = await reply.text()
+                if reply.status in (401, 403):
+                    raise NodeUnavailable("the node does not accept this user and password")
+        except TimeoutError as problem:
+            raise NodeUnavailable(f"{method}: no answer within {timeout_s} s") from problem
+        except (aiohttp.ClientError, UnicodeDecodeError) as problem:
+            raise NodeUnavailable(f"{method}: {type(problem).__name__}") from problem
+        finally:
+            _duration.record(asyncio.get_running_loop().time() - began, {"method": method})
+        try:
+            found: object = json.loads(text, parse_float=Decimal)
+        except ValueError as problem:
+            raise NodeUnavailable(f"{method}: HTTP {reply.status} without JSON") from problem
+        return found
+
+
+def _result(method: str, reply: object) -> object:
+    match reply:
+        case {"error": None, "result": result}:
+            return result
+        case {"error": {"code": int(code), "message": str(text)}}:
+            raise NodeRefused(method, code, text)
+    raise NodeUnavailable(f"{method}: not a JSON-RPC answer")
+
+
+def _outcome(refused: NodeRefused) -> Broadcast:
+    def among(known: Sequence[tuple[int, str]]) -> bool:
+        return any(refused.code == code and refused.text.startswith(text) for code, text in known)
+
+    if among(_ACCEPTED):
+        return Broadcast.ACCEPTED
+    return Broadcast.REJECTED if among(_REJECTED) else Broadcast.UNKNOWN
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise NodeUnavailable(f"the node answered {type(value).__name__} where a text was due")
+    return value
+
+
+def _found(value: object) -> Found:
+    match value:
+        case {
+            "hash": str(hash_),
+            "height": int(height),
+            "time": int(time),
+            "chainwork": str(work),
+            "confirmations": int(confirmations),
+            **rest,
+        }:
+            previous = BlockHash(str(rest.get("previousblockhash", "")))
+            return Found(Block(BlockHash(hash_), height, previous, time, 0, work.zfill(64)), confirmations)
+    raise NodeUnavailable("getblockheader answered in an unknown form")

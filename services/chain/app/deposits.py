@@ -1,0 +1,202 @@
+"""Deposits: seen in transactions, credited on the winning chain, taken back when that undoes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mesh import logs
+from mesh.clock import Clock
+from mesh.ids import uuid7
+from services.chain.app.accounts import Accounts
+from services.chain.app.books import Books
+from services.chain.app.ports import Credit, DepositView, Ledger, News, Node
+from services.chain.app.records import Kept
+from services.chain.domain.entities import NO_BLOCK, Coin, Deposit
+from services.chain.domain.keys import KeyRing
+from services.chain.domain.scan import Payment
+from services.chain.domain.states import DEPOSIT, CoinState, DepositState, check
+from services.chain.domain.values import Block, BlockHash, UserId, derived_id, noise_of
+
+log = logs.logger(__name__)
+
+CREDITS_MAX = 1_000
+COINBASE_CONFIRMATIONS = 100
+
+
+class Deposits:
+    """What others send to our addresses."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        accounts: Accounts,
+        keys: KeyRing,
+        ledger: Ledger,
+        node: Node,
+        news: News,
+        clock: Clock,
+        confirmations_needed: int,
+    ) -> None:
+        self._books = books
+        self._accounts = accounts
+        self._keys = keys
+        self._ledger = ledger
+        self._node = node
+        self._news = news
+        self._clock = clock
+        self.confirmations_needed = confirmations_needed
+
+    async def found(self, payments: Iterable[Payment], block: Block | None) -> None:
+        """Payments to our addresses were seen, waiting (no block) or in a block of the winning chain."""
+        async with self._books.changing():
+            for payment in payments:
+                await self._found(payment, block)
+
+    async def _found(self, payment: Payment, block: Block | None) -> None:
+        now_ns = self._clock.now_ns()
+        fresh_id = uuid7(now_ns, noise_of(str(payment.outpoint)))
+        coin = await self._books.add_coin(
+            Coin(
+                payment.outpoint,
+                payment.sats,
+                payment.path,
+                CoinState.PENDING,
+                deposit_id=fresh_id,
+                credited=False,
+            )
+        )
+        deposit = await self._books.records.deposits.ensure(self._fresh(coin.value, payment, now_ns))
+        known = deposit.value
+        if known.state is DepositState.CREDITED or (block is None and known.state is DepositState.SEEN):
+            self._keep(deposit)
+            return
+        where = (block.hash, block.height) if block else (NO_BLOCK, 0)
+        after = replace(known, state=DepositState.SEEN, block_hash=where[0], block_height=where[1])
+        if after != known:
+            deposit = await self._put(deposit, after)
+        else:
+            self._keep(deposit)
+        await self._books.set_coin(payment.outpoint, CoinState.PENDING, credited=False)
+        self._tell(deposit.value)
+
+    def _fresh(self, coin: Coin, payment: Payment, now_ns: int) -> Deposit:
+        return Deposit(
+            id=coin.deposit_id,
+            user_id=self._accounts.owner(payment.path),
+            outpoint=payment.outpoint,
+            sats=payment.sats,
+            address=self._keys.address(payment.path),
+            state=DepositState.SEEN,
+            seen_ns=now_ns,
+            coinbase=payment.coinbase,
+        )
+
+    async def credit_due(self) -> None:
+        """Credits every deposit that has the confirmations it needs."""
+        due = [kept for kept in self._books.deposits.values() if self._is_due(kept.value)]
+        for start in range(0, len(due), CREDITS_MAX):
+            await self._credit([kept.value.id for kept in due[start : start + CREDITS_MAX]])
+
+    def _is_due(self, deposit: Deposit) -> bool:
+        needed = self.confirmations_needed
+        if deposit.coinbase:
+            needed = max(needed, COINBASE_CONFIRMATIONS)
+        return self._books.chain.confirmations(deposit.block_height) >= needed
+
+    async def _credit(self, ids: Sequence[str]) -> None:
+        async with self._books.settling("credit"):
+            batch = [
+                kept for id_ in ids if (kept := self._books.deposits.get(id_)) and self._is_due(kept.value)
+            ]
+            if not batch:
+                return
+            await self._ledger.credit([_credit_of(kept.value) for kept in batch])
+            for kept in batch:
+                after = replace(kept.value, state=DepositState.CREDITED, credit_id=_credit_of(kept.value).id)
+                await self._put(kept, after)
+                await self._books.set_coin(after.outpoint, CoinState.FREE, credited=True)
+        for kept in batch:
+            log.info(
+                "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid
+            )
+            self._tell(replace(kept.value, state=DepositState.CREDITED))
+
+    async def undo(self, block_hash: BlockHash) -> None:
+        """A block left the winning chain: what it credited is taken back, exactly."""
+        for kept in await self._books.records.deposits.where("block_hash", block_hash):
+            async with self._books.settling(f"undo:{kept.value.id}"):
+                await self._undo(self._books.deposits.get(kept.value.id, kept))
+
+    async def _undo(self, kept: Kept[Deposit]) -> None:
+        deposit = kept.value
+        after = replace(deposit, block_hash=NO_BLOCK, block_height=0)
+        if deposit.state is DepositState.CREDITED:
+            reversal_id = derived_id("reversal", deposit.credit_id)
+            await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
+            after = replace(
+                after,
+                state=DepositState.REVERSED,
+                reversals=deposit.reversals + 1,
+                gone_height=self._books.chain.tip.height,
+            )
+            log.warning("deposit reversed", deposit=deposit.id, sats=deposit.sats)
+        await self._put(kept, after)
+        await self._books.set_coin(deposit.outpoint, CoinState.PENDING, credited=False)
+        self._tell(after)
+
+    async def check_waiting(self) -> None:
+        """Asks the node for deposits outside of a block: what waits is seen, what is gone is reversed."""
+        gone = await self._books.records.deposits.where("state", DepositState.REVERSED)
+        recent = [kept.value for kept in gone if kept.value.outpoint in self._books.coins]
+        unmined = [kept.value for kept in self._books.deposits.values() if not kept.value.block_height]
+        asked = [*recent, *unmined]
+        there = await self._node.waiting([deposit.outpoint.txid for deposit in asked])
+        for deposit in asked:
+            async with self._books.changing():
+                await self._waiting(deposit.id, deposit.outpoint.txid in there)
+
+    async def _waiting(self, deposit_id: str, there: bool) -> None:
+        kept = self._books.deposits.get(deposit_id) or await self._books.records.deposits.get(deposit_id)
+        if kept is None or kept.value.block_height:
+            return
+        deposit = kept.value
+        if there and deposit.state is DepositState.REVERSED:
+            await self._put(kept, replace(deposit, state=DepositState.SEEN))
+            await self._books.set_coin(deposit.outpoint, CoinState.PENDING)
+        elif not there and deposit.state is DepositState.SEEN:
+            height = self._books.chain.tip.height
+            await self._put(kept, replace(deposit, state=DepositState.REVERSED, gone_height=height))
+            log.warning("deposit gone", deposit=deposit.id, sats=deposit.sats, txid=deposit.outpoint.txid)
+        if not there:
+            await self._books.set_coin(deposit.outpoint, CoinState.GONE)
+
+    async def listed(self, user_id: UserId, before: str, limit: int) -> list[Deposit]:
+        """A page of a user's deposits, newest first, from below the id `before`."""
+        page = await self._books.records.deposits.page("user_id", user_id, before=before, limit=limit)
+        return [kept.value for kept in page]
+
+    async def _put(self, kept: Kept[Deposit], after: Deposit) -> Kept[Deposit]:
+        check(DEPOSIT, kept.value.state, after.state)
+        written = await self._books.records.deposits.put(kept, after)
+        self._keep(written)
+        return written
+
+    def _keep(self, kept: Kept[Deposit]) -> None:
+        if kept.value.state is DepositState.SEEN:
+            self._books.deposits[kept.value.id] = kept
+        else:
+            self._books.deposits.pop(kept.value.id, None)
+
+    def _tell(self, deposit: Deposit) -> None:
+        confirmations = self._books.chain.confirmations(deposit.block_height)
+        self._news.changed(DepositView(deposit, confirmations))
+
+
+def _credit_of(deposit: Deposit) -> Credit:
+    """The same outpoint is another credit in another block, and after each reversal."""
+    id_ = derived_id("credit", str(deposit.outpoint), deposit.block_hash, str(deposit.reversals))
+    return Credit(
+        id_, deposit.user_id, deposit.sats, deposit.outpoint.txid, deposit.outpoint.vout, deposit.block_hash
+    )

@@ -1,0 +1,46 @@
+"""What the operator's float pays for: made only while the float covers it."""
+
+from __future__ import annotations
+
+from mesh import logs, telemetry
+from services.chain.app.ports import Ledger
+from services.chain.app.wallet import Order, Wallet
+from services.chain.domain.entities import Tx
+from services.chain.domain.keys import KeyUse
+from services.chain.domain.spending import Draft
+from services.chain.domain.values import FLOAT_USER
+
+log = logs.logger(__name__)
+
+_waits = telemetry.meter.create_counter(
+    "chain.float.waits", description="Times that something had to wait because the float was too low."
+)
+
+
+class Float:
+    """The operator's money for fees and inscriptions."""
+
+    def __init__(self, *, wallet: Wallet, ledger: Ledger) -> None:
+        self._wallet = wallet
+        self._ledger = ledger
+
+    async def make(self, order: Order) -> Tx | None:
+        """The transaction, or None while the float does not cover it. Raises WalletEmpty."""
+        needed = _cost(self._wallet.draft(order))
+        available = await self._ledger.available_sats(FLOAT_USER)
+        if available < needed:
+            _waits.add(1, {"purpose": order.purpose})
+            log.warning(
+                "float too low: pay to the float address",
+                purpose=order.purpose,
+                available_sats=available,
+                needed_sats=needed,
+            )
+            return None
+        return await self._wallet.make(order)
+
+
+def _cost(found: Draft) -> int:
+    money = sum(int(coin.sats) for coin in found.inputs if coin.path.use is not KeyUse.TITLE)
+    back = sum(int(output.sats) for output in found.outputs[len(found.outputs) - found.change :])
+    return money - back

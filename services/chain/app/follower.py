@@ -1,0 +1,276 @@
+"""Following the chain: headers first and at once, then what stands in the blocks, in order.
+
+Two pointers survive a restart: `tip`, the best block and the event that led to it, and `scanned`, the last
+block whose contents were applied. Applying a block may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mesh import logs
+from mesh.clock import Clock
+from services.chain.app.accounts import Accounts
+from services.chain.app.books import Books
+from services.chain.app.deposits import Deposits
+from services.chain.app.ports import News, Node
+from services.chain.app.records import Kept, Pointer, Records
+from services.chain.app.wallet import Wallet, Work
+from services.chain.domain.entities import NO_BLOCK, Tx
+from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, Switch
+from services.chain.domain.scan import Conflict, Findings, scan_block
+from services.chain.domain.states import TxState
+from services.chain.domain.values import Block, BlockHash, Purpose, Txid
+
+log = logs.logger(__name__)
+
+TIP, SCANNED = "tip", "scanned"
+WALK_MAX = 10_000
+"""Blocks that are caught up with in one go."""
+BACKFILL_BLOCKS = 100
+
+
+async def load_chain(records: Records, node: Node, clock: Clock, scan_from: int) -> HeaderChain:
+    """The chain as it was left; at the very first start, the node's, from `scan_from` (0: its tip) on."""
+    tip = await records.pointers.get(TIP)
+    if tip is None:
+        tip = await _first_start(records, node, clock, scan_from)
+    blocks: list[Block] = []
+    wanted = BlockHash(tip.value.block_hash)
+    while len(blocks) < WINDOW_BLOCKS:
+        kept = await records.blocks.get(wanted)
+        if kept is None:
+            break
+        blocks.append(kept.value)
+        wanted = kept.value.previous_hash
+    return HeaderChain(reversed(blocks))
+
+
+async def _first_start(records: Records, node: Node, clock: Clock, scan_from: int) -> Kept[Pointer]:
+    start = await node.hash_at(scan_from) if scan_from else await node.best()
+    if start is None:
+        raise NodeUnavailable(f"the node has no block at height {scan_from} yet")
+    wanted = start
+    for _ in range(BACKFILL_BLOCKS):
+        found = await node.header(wanted)
+        if found is None:
+            raise NodeUnavailable(f"the node does not know block {wanted}")
+        await records.blocks.ensure(replace(found.block, seen_at_ns=clock.now_ns()))
+        if found.block.height == 0:
+            break
+        wanted = found.block.previous_hash
+    await records.pointers.ensure(Pointer(SCANNED, start))
+    return await records.pointers.ensure(Pointer(TIP, start))
+
+
+class Follower:
+    """Keeps our chain at the node's best one."""
+
+    def __init__(self, *, books: Books, node: Node, news: News, clock: Clock) -> None:
+        self._books = books
+        self._records = books.records
+        self._node = node
+        self._news = news
+        self._clock = clock
+        self.moved = asyncio.Event()
+
+    async def resume(self) -> None:
+        """Tells the last event again if it is not certain that it was told."""
+        kept = await self._records.pointers.get(TIP)
+        if kept is None or kept.value.published:
+            return
+        pointer = kept.value
+        found = await self._records.blocks.get_many([*pointer.orphaned, *pointer.connected])
+        switch = Switch(
+            tuple(found[key].value for key in pointer.orphaned if key in found),
+            tuple(found[key].value for key in pointer.connected if key in found),
+        )
+        await self._publish(kept, switch)
+
+    async def follow(self) -> bool:
+        """Asks the node for its best block and moves there; whether the chain moved."""
+        best = await self._node.best()
+        chain = self._books.chain
+        if best == chain.tip.hash:
+            return False
+        if chain.get(best) is not None:
+            log.info("the node's tip is behind ours", node=best, ours=chain.tip.hash)
+            return False
+        branch = await self._branch(best)
+        switch = chain.plan(branch)
+        if switch.orphaned and not await self._has_won(branch[-1]):
+            log.warning("a branch without more work is not followed", tip=best)
+            return False
+        await self._move(switch)
+        return True
+
+    async def _branch(self, best: BlockHash) -> list[Block]:
+        """Blocks from ours to the node's best, the lowest first."""
+        branch: list[Block] = []
+        wanted = best
+        seen_ns = self._clock.now_ns()
+        while self._books.chain.get(wanted) is None:
+            found = await self._node.header(wanted)
+            if found is None:
+                raise NodeUnavailable(f"the node does not know block {wanted}")
+            branch.append(replace(found.block, seen_at_ns=seen_ns))
+            if len(branch) > WALK_MAX or found.block.height <= self._books.chain.lowest.height:
+                log.critical("the node's chain does not meet ours", tip=best, ours=self._books.chain.tip.hash)
+                raise NodeUnavailable("the node's chain does not meet ours: another network, or too deep")
+            wanted = found.block.previous_hash
+        return branch[::-1]
+
+    async def _has_won(self, tip: Block) -> bool:
+        """Whether a branch beats our tip: it has more work, or the node knows our tip and left it."""
+        ours = self._books.chain.tip
+        if tip.work > ours.work:
+            return True
+        found = await self._node.header(ours.hash)
+        return found is not None and found.confirmations < 0
+
+    async def _move(self, switch: Switch) -> None:
+        kept = await self._records.pointers.get(TIP)
+        if kept is None:
+            raise NodeUnavailable("the tip's record is missing")
+        for block in switch.connected:
+            await self._records.blocks.ensure(block)
+        pointer = Pointer(
+            TIP,
+            switch.connected[-1].hash,
+            sequence=kept.value.sequence + 1,
+            at_ns=self._clock.now_ns(),
+            orphaned=tuple(block.hash for block in switch.orphaned),
+            connected=tuple(block.hash for block in switch.connected),
+            published=False,
+        )
+        written = await self._records.pointers.put(kept, pointer)
+        dropped = self._books.chain.apply(switch)
+        await self._publish(written, switch)
+        self.moved.set()
+        if switch.orphaned:
+            log.warning("reorganisation", depth=len(switch.orphaned), tip=pointer.block_hash)
+        for block in dropped:
+            await self._records.blocks.delete(block.hash)
+
+    async def _publish(self, kept: Kept[Pointer], switch: Switch) -> None:
+        self._news.blocks(f"{kept.value.sequence:016d}", kept.value.at_ns, switch)
+        await self._records.pointers.put(kept, replace(kept.value, published=True))
+
+
+class Reader:
+    """Applies what stands in blocks: deposits, and our own transactions."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        accounts: Accounts,
+        deposits: Deposits,
+        wallet: Wallet,
+        work: Mapping[Purpose, Work],
+        node: Node,
+        final_depth: int,
+    ) -> None:
+        self._books = books
+        self._records = books.records
+        self._accounts = accounts
+        self._deposits = deposits
+        self._wallet = wallet
+        self._work = work
+        self._node = node
+        self._final_depth = final_depth
+
+    async def catch_up(self) -> None:
+        """Applies blocks until the last one applied is the tip. Raises NodeUnavailable, RemoteFailure."""
+        while True:
+            kept = await self._records.pointers.get(SCANNED)
+            if kept is None:
+                raise NodeUnavailable("the record of the last block read is missing")
+            here = BlockHash(kept.value.block_hash)
+            block = self._books.chain.get(here)
+            if block is None:
+                await self._undo(here)
+                known = await self._records.blocks.get(here)
+                if known is None:
+                    raise NodeUnavailable(f"block {here} is no longer known: the chain changed too deeply")
+                target = known.value.previous_hash
+            elif block == self._books.chain.tip:
+                break
+            else:
+                after = self._books.chain.at(block.height + 1)
+                if after is None:
+                    raise NodeUnavailable(f"no block at {block.height + 1}")
+                await self._apply(after)
+                target = after.hash
+            await self._records.pointers.put(kept, replace(kept.value, block_hash=target))
+        await self._deposits.credit_due()
+        await self._finish_deep()
+
+    async def _apply(self, block: Block) -> None:
+        raw = await self._node.block(block.hash)
+        found = await asyncio.to_thread(
+            scan_block,
+            raw,
+            dict(self._accounts.watched),
+            frozenset(self._books.plans),
+            frozenset(self._books.coins),
+        )
+        await self._deposits.found(found.payments, block)
+        await self._deposits.credit_due()
+        for txid in found.ours:
+            await self._mined(txid, block)
+        for conflict in found.conflicts:
+            await self._conflict(conflict)
+        _log_findings(block, found)
+
+    async def _mined(self, txid: Txid, block: Block) -> None:
+        kept = self._books.tx_of(txid)
+        if kept is None:
+            return
+        async with self._books.settling(f"mined:{kept.value.plan}"):
+            mined = replace(kept.value, state=TxState.MINED, block_hash=block.hash, block_height=block.height)
+            kept = await self._books.put_tx(self._books.txs[mined.plan], mined)
+            await self._work[mined.purpose].mined(mined)
+            if mined.due_sats:
+                await self._books.put_tx(kept, replace(mined, due_sats=0))
+
+    async def _conflict(self, conflict: Conflict) -> None:
+        kept = self._books.coins.get(conflict.outpoint)
+        if kept is not None:
+            self._wallet.freeze(f"{conflict.outpoint} was spent by {conflict.txid}, which is not ours")
+
+    async def _undo(self, block_hash: BlockHash) -> None:
+        """The block left the winning chain."""
+        await self._deposits.undo(block_hash)
+        for kept in await self._records.txs.where("block_hash", block_hash):
+            await self._unmined(kept.value)
+
+    async def _unmined(self, tx: Tx) -> None:
+        async with self._books.changing():
+            kept = self._books.txs.get(tx.plan)
+            if kept is None or kept.value.state is not TxState.MINED:
+                log.critical("a final transaction was orphaned", txid=tx.txid, state=tx.state)
+                return
+            after = replace(kept.value, state=TxState.SEEN, block_hash=NO_BLOCK, block_height=0)
+            await self._books.put_tx(kept, after)
+            await self._work[tx.purpose].unmined(after)
+
+    async def _finish_deep(self) -> None:
+        for kept in list(self._books.txs.values()):
+            tx = kept.value
+            if tx.state is TxState.MINED and self._books.confirmations(tx) >= self._final_depth:
+                await self._wallet.finish(tx)
+
+
+def _log_findings(block: Block, found: Findings) -> None:
+    if found.payments or found.ours:
+        log.info(
+            "block applied",
+            height=block.height,
+            block=block.hash,
+            payments=len(found.payments),
+            ours=len(found.ours),
+        )

@@ -1,0 +1,242 @@
+"""What the use cases need of the world: small ports, each said from their side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from services.chain.domain.entities import Deposit, Result, Title, Withdrawal
+from services.chain.domain.headers import Switch
+from services.chain.domain.values import Block, BlockHash, Sats, Txid, UserId
+
+
+class Broadcast(StrEnum):
+    """What became of sending a transaction. UNKNOWN: it may have arrived; ask before anything else."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The outcome of sending, and the node's words."""
+
+    outcome: Broadcast
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A block header at the node; `confirmations` is -1 when it is not on the node's best chain."""
+
+    block: Block
+    confirmations: int
+
+
+class Node(Protocol):
+    """The BSV node. Every method raises NodeUnavailable when it gives no usable answer."""
+
+    async def best(self) -> BlockHash:
+        """Hash of its best block."""
+        ...
+
+    async def header(self, block_hash: BlockHash) -> Found | None:
+        """A header, or None when the node does not know the block."""
+        ...
+
+    async def hash_at(self, height: int) -> BlockHash | None:
+        """The block at this height of its best chain."""
+        ...
+
+    async def block(self, block_hash: BlockHash) -> bytes:
+        """A raw block."""
+        ...
+
+    async def send(self, raw: bytes) -> Sent:
+        """Sends a transaction; never raises, an outcome that is not known is one."""
+        ...
+
+    async def mempool(self) -> Sequence[Txid]:
+        """Transactions that wait to be mined."""
+        ...
+
+    async def waiting(self, txids: Sequence[Txid]) -> set[Txid]:
+        """Those of the transactions that are in the mempool."""
+        ...
+
+    async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
+        """Raw transactions, those that the node knows."""
+        ...
+
+
+class NodeNews(Protocol):
+    """What the node tells unasked."""
+
+    def blocks(self) -> AsyncIterator[None]:
+        """Yields whenever there may be a new best block."""
+        ...
+
+    def transactions(self) -> AsyncIterator[bytes]:
+        """Raw transactions as they arrive; some may be missed."""
+        ...
+
+
+class Reason(StrEnum):
+    """Why the ledger did not make a transfer, as far as it matters here."""
+
+    INSUFFICIENT = "insufficient"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A transfer that the ledger refused."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Satoshis to be kept back for a withdrawal."""
+
+    id: str
+    account: str
+    sats: Sats
+    memo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Part of a hold that is now spent; the rest is released."""
+
+    id: str
+    hold_id: str
+    sats: Sats
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A hold that is given up."""
+
+    id: str
+    hold_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Satoshis from one account to another."""
+
+    id: str
+    debit: str
+    credit: str
+    sats: Sats
+    memo: str
+
+
+Movement = Hold | Post | Release | Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A deposit that counts."""
+
+    id: str
+    user_id: UserId
+    sats: Sats
+    txid: Txid
+    vout: int
+    block_hash: BlockHash
+
+
+class Ledger(Protocol):
+    """The ledger service; its commands may be repeated. Raises RemoteFailure when the outcome is unknown."""
+
+    async def move(self, movements: Sequence[Movement]) -> list[Refusal | None]:
+        """Makes each movement on its own; None where it was made, now or before. At most 1,000."""
+        ...
+
+    async def credit(self, credits_: Sequence[Credit]) -> None:
+        """Credits deposits. At most 1,000."""
+        ...
+
+    async def reverse(self, reversal_id: str, credit_id: str, reason: str) -> None:
+        """Takes a credited deposit back."""
+        ...
+
+    async def owed_sats(self) -> Sats:
+        """What the hot wallet must hold."""
+        ...
+
+    async def available_sats(self, account: str) -> Sats:
+        """What an account may spend; 0 when it was never used."""
+        ...
+
+
+class Users(Protocol):
+    """Identity, as far as payouts go."""
+
+    async def payout_addresses(self, user_ids: Sequence[UserId]) -> Mapping[UserId, str]:
+        """Standing payout addresses of those users who want to be paid by themselves. At most 1,000."""
+        ...
+
+
+class News(Protocol):
+    """Where events go. Publishing never fails and never waits."""
+
+    def blocks(self, event_id: str, at_ns: int, switch: Switch) -> None:
+        """The winning chain moved."""
+        ...
+
+    def changed(self, subject: Subject) -> None:
+        """Something changed its state."""
+        ...
+
+
+class Fence(Protocol):
+    """Leadership."""
+
+    def check(self) -> None:
+        """Raises a Failure when this process may no longer act as leader."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TitleView:
+    """A title, and how its last transaction stands (None: not signed yet)."""
+
+    title: Title
+    tx_state: str | None
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """A record, and how its transaction stands (None: not signed yet)."""
+
+    result: Result
+    tx_state: str | None
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepositView:
+    """A deposit, and the blocks on it."""
+
+    deposit: Deposit
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalView:
+    """A withdrawal, and the blocks on its transaction."""
+
+    withdrawal: Withdrawal
+    confirmations: int
+
+
+Subject = DepositView | WithdrawalView | TitleView | ResultView
+"""What an event of ours is about."""

@@ -1,0 +1,328 @@
+"""The hot wallet: from an order to a signed, durable transaction; and back, when one can never be mined.
+
+The steps, each durable before the next: jobs assigned and coins reserved for a plan (conditional writes),
+then the signed transaction under that plan's key, create-only, then its own outputs. Only what is written
+is sent. Recovery gives up plans without a transaction by writing an ABANDONED one under the same key: a
+leader that was paused in between fails to write, so no two transactions ever pay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mesh import logs
+from mesh.clock import Clock
+from mesh.ids import uuid7
+from mesh.records import Exists
+from services.chain.app.books import Books
+from services.chain.app.ports import Fence, Ledger, Transfer
+from services.chain.app.records import Kept
+from services.chain.domain.entities import Coin, Tx
+from services.chain.domain.failures import NotLeader, WalletEmpty
+from services.chain.domain.keys import CHANGE, KeyPath, KeyRing, KeyUse
+from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
+from services.chain.domain.states import CoinState, TxState
+from services.chain.domain.values import (
+    COINS_ACCOUNT,
+    FLOAT_USER,
+    Outpoint,
+    PlanId,
+    Purpose,
+    Sats,
+    derived_id,
+)
+from services.chain.domain.wire import Output, parse_transaction
+
+log = logs.logger(__name__)
+
+
+class WalletFrozen(WalletEmpty):
+    """A coin of ours was spent by a transaction not ours; nothing is signed until an operator acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Fees in satoshis per 1,000 bytes, how change is cut, how deep unmined transactions may be stacked."""
+
+    sats_per_kb: int = 100
+    change_parts: int = 4
+    change_sats_min: int = 10_000
+    coins_wanted: int = 16
+    dust_sats: int = 20
+    depth_max: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the ledger covers a transaction beside the float: each job's part of the fee, all that the jobs pay
+    (amounts and parts), and what of it is to be posted once it is mined.
+    """
+
+    shares: tuple[Sats, ...] = ()
+    covered_sats: int = 0
+    due_sats: int = 0
+
+
+def _none(_: Sats) -> Shares:
+    return Shares()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a transaction shall do. `share` cuts the fee among the jobs; the float pays the rest."""
+
+    purpose: Purpose
+    jobs: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    assign: Callable[[PlanId], Awaitable[None]]
+    share: Callable[[Sats], Shares] = _none
+    fixed: tuple[Spendable, ...] = ()
+    title: KeyPath | None = None
+
+
+class Work(Protocol):
+    """What a purpose does as its transactions move on; every step may be repeated."""
+
+    async def signed(self, tx: Tx) -> None:
+        """It is durable, and will be sent."""
+        ...
+
+    async def mined(self, tx: Tx) -> None:
+        """It is in a block of the winning chain."""
+        ...
+
+    async def unmined(self, tx: Tx) -> None:
+        """Its block was orphaned."""
+        ...
+
+    async def rejected(self, tx: Tx) -> None:
+        """It can never be mined: its jobs need another one."""
+        ...
+
+
+class Wallet:
+    """Makes transactions of our coins."""
+
+    def __init__(
+        self, *, books: Books, keys: KeyRing, ledger: Ledger, fence: Fence, clock: Clock, policy: Policy
+    ) -> None:
+        self._books = books
+        self._keys = keys
+        self._ledger = ledger
+        self._fence = fence
+        self._clock = clock
+        self._policy = policy
+        self._change_script = keys.key(CHANGE).script
+        self.work: Mapping[Purpose, Work] = {}
+        self.frozen = ""
+
+    def freeze(self, why: str) -> None:
+        """Stops signing until the service is started again."""
+        self.frozen = why
+        log.critical("wallet frozen", why=why)
+
+    def spendable(self) -> list[Spendable]:
+        """Free coins that may be spent now."""
+        return [
+            self.as_spendable(kept.value)
+            for kept in self._books.coins.values()
+            if not kept.value.is_title and self.may_spend(kept.value)
+        ]
+
+    def may_spend(self, coin: Coin) -> bool:
+        """Whether a coin is free, and not stacked too deep on unmined transactions."""
+        return coin.state is CoinState.FREE and self._books.depth(coin.outpoint) < self._policy.depth_max
+
+    def as_spendable(self, coin: Coin, script: bytes | None = None) -> Spendable:
+        """A coin as building wants it; `script` where it is not the key's plain one."""
+        return Spendable(coin.outpoint, coin.sats, coin.path, script or self._keys.key(coin.path).script)
+
+    def draft(self, order: Order) -> Draft:
+        """Which coins it would take. Raises WalletEmpty."""
+        if self.frozen:
+            raise WalletFrozen
+        pool = self.spendable()
+        parts = self._policy.change_parts if len(pool) < self._policy.coins_wanted else 1
+        rule = ChangeRule(self._change_script, parts, self._policy.change_sats_min, self._policy.dust_sats)
+        return draft(order.outputs, pool, rule, self._policy.sats_per_kb, order.fixed)
+
+    async def make(self, order: Order) -> Tx:
+        """A signed, durable transaction. Raises WalletEmpty with nothing changed.
+
+        Any other failure leaves a plan half done, which the next recovery finishes or gives up.
+        """
+        async with self._books.changing():
+            found = self.draft(order)
+            check(found, self._policy.sats_per_kb, self._policy.dust_sats)
+            now_ns = self._clock.now_ns()
+            plan = PlanId(uuid7(now_ns))
+            self._fence.check()
+            await order.assign(plan)
+            await self._reserve(found, plan)
+            signed = sign(found, self._keys.key)
+            self._fence.check()
+            tx = await self._write(order, found, signed, plan, now_ns)
+            await self.adopt_outputs(tx)
+            await self.work[order.purpose].signed(tx)
+        log.info(
+            "transaction signed", txid=tx.txid, purpose=tx.purpose, fee_sats=tx.fee_sats, jobs=len(tx.jobs)
+        )
+        return tx
+
+    async def _reserve(self, found: Draft, plan: PlanId) -> None:
+        kept = [self._books.coins[coin.outpoint] for coin in found.inputs]
+        if any(coin.value.state is not CoinState.FREE for coin in kept):
+            raise WalletEmpty
+        await self._books.put_coins(
+            (coin, replace(coin.value, state=CoinState.RESERVED, plan=plan)) for coin in kept
+        )
+
+    async def _write(self, order: Order, found: Draft, signed: Signed, plan: PlanId, now_ns: int) -> Tx:
+        shares = order.share(signed.fee_sats)
+        money = sum(int(coin.sats) for coin in found.inputs if coin.path.use is not KeyUse.TITLE)
+        back = sum(int(output.sats) for output in found.outputs[len(found.outputs) - found.change :])
+        cost = money - back - shares.covered_sats
+        tx = Tx(
+            plan=plan,
+            purpose=order.purpose,
+            state=TxState.SIGNED,
+            txid=signed.txid,
+            raw=signed.raw,
+            fee_sats=signed.fee_sats,
+            inputs=tuple(str(coin.outpoint) for coin in found.inputs),
+            jobs=order.jobs,
+            shares=shares.shares,
+            due_sats=shares.due_sats,
+            cost_sats=cost,
+            cost_done=cost == 0,
+            created_ns=now_ns,
+            change=found.change,
+            title=str(order.title or ""),
+        )
+        try:
+            self._books.remember(await self._books.records.txs.create(tx))
+        except Exists as taken:
+            raise NotLeader("another leader gave this plan up") from taken
+        return tx
+
+    async def adopt_outputs(self, tx: Tx) -> None:
+        """Makes coins of the outputs that are ours: change, and the title in the first place."""
+        outputs = parse_transaction(tx.raw).outputs
+        for vout in range(len(outputs) - tx.change, len(outputs)):
+            point = Outpoint(tx.txid, vout)
+            await self._books.add_coin(Coin(point, outputs[vout].sats, CHANGE, CoinState.FREE))
+        if tx.title:
+            path = KeyPath.parse(tx.title)
+            await self._books.add_coin(Coin(Outpoint(tx.txid, 0), Sats(1), path, CoinState.FREE))
+
+    async def recover(self) -> None:
+        """Finishes or gives up what a crash left half done, coins first."""
+        for kept in list(self._books.txs.values()):
+            await self.adopt_outputs(kept.value)
+            await self._claim_inputs(kept.value)
+        for coin in list(self._books.coins.values()):
+            if coin.value.state is CoinState.RESERVED and coin.value.plan not in self._books.txs:
+                tx = await self.settled(coin.value.plan)
+                final = tx is not None and tx.state is TxState.FINAL
+                after = replace(coin.value, state=CoinState.SPENT) if final else self.freed(coin.value)
+                await self._books.put_coins([(coin, after)])
+
+    async def _claim_inputs(self, tx: Tx) -> None:
+        """A lost write of the store may show a coin as free that a transaction spends."""
+        if tx.state is TxState.REJECTED:
+            return
+        kept = [self._books.coins.get(Outpoint.parse(point)) for point in tx.inputs]
+        await self._books.put_coins(
+            (coin, replace(coin.value, state=CoinState.RESERVED, plan=tx.plan))
+            for coin in kept
+            if coin is not None and coin.value.state is CoinState.FREE
+        )
+
+    async def settled(self, plan: PlanId) -> Tx | None:
+        """The transaction of a plan; if there is none, there never will be: the plan is given up."""
+        if not plan:
+            return None
+        found = await self._books.records.txs.ensure(
+            Tx(plan=plan, purpose=Purpose.WALLET, state=TxState.ABANDONED, open=0)
+        )
+        gone = found.value.state in (TxState.ABANDONED, TxState.REJECTED)
+        return None if gone else found.value
+
+    async def pay_cost(self, plan: PlanId) -> bool:
+        """Has the float pay what the transaction costs it, before it is sent; False while it cannot."""
+        kept = self._books.txs.get(plan)
+        if kept is None:
+            return False
+        tx = kept.value
+        if tx.cost_done:
+            return True
+        async with self._books.settling(f"cost:{plan}"):
+            tx = self._books.txs[plan].value
+            refusal = (await self._ledger.move([_cost(tx, tx.cost_sats, "cost")]))[0]
+            after = replace(tx, cost_done=True) if refusal is None else _another_try(tx)
+            await self._books.put_tx(self._books.txs[plan], after)
+        if refusal is not None:
+            log.warning("float too low", txid=tx.txid, needed_sats=tx.cost_sats, detail=refusal.detail)
+        return refusal is None
+
+    async def reject(self, tx: Tx, why: str) -> None:
+        """Undoes a transaction that can never be mined, and those that spend its outputs."""
+        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
+        async with self._books.settling(f"reject:{tx.plan}"):
+            kept = self._books.txs[tx.plan]
+            if kept.value.state is not TxState.REJECTED:
+                kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
+            rejected = kept.value
+            if rejected.cost_done and rejected.cost_sats:
+                await self._ledger.move([_cost(rejected, -rejected.cost_sats, "refund")])
+            children = await self._release(rejected)
+            await self.work[rejected.purpose].rejected(rejected)
+            await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
+        for child in children:
+            await self.reject(child, f"its parent {tx.txid} was rejected")
+
+    async def _release(self, tx: Tx) -> list[Tx]:
+        """Its inputs are free again, its outputs are gone; returns transactions that spend those."""
+        children: list[Tx] = []
+        changes: list[tuple[Kept[Coin], Coin]] = []
+        for kept in self._books.coins.values():
+            coin = kept.value
+            if coin.plan == tx.plan and coin.state is CoinState.RESERVED:
+                changes.append((kept, self.freed(coin)))
+            elif coin.outpoint.txid == tx.txid:
+                changes.append((kept, replace(coin, credited=False) if coin.plan else _gone(coin)))
+                if coin.plan in self._books.txs:
+                    children.append(self._books.txs[coin.plan].value)
+        await self._books.put_coins(changes)
+        return list({child.plan: child for child in children}.values())
+
+    def freed(self, coin: Coin) -> Coin:
+        """A reserved coin whose plan is over: free, or gone when what it came with is no longer there."""
+        free = replace(coin, state=CoinState.FREE, plan=PlanId(""))
+        return free if coin.credited else replace(free, state=CoinState.GONE)
+
+    async def finish(self, tx: Tx) -> None:
+        """A transaction is deep enough: its coins are spent for good."""
+        async with self._books.changing():
+            spent = [self._books.coins.get(Outpoint.parse(point)) for point in tx.inputs]
+            await self._books.put_coins(
+                (kept, replace(kept.value, state=CoinState.SPENT)) for kept in spent if kept is not None
+            )
+            await self._books.put_tx(self._books.txs[tx.plan], replace(tx, state=TxState.FINAL, open=0))
+
+
+def _cost(tx: Tx, sats: int, what: str) -> Transfer:
+    debit, credit = (FLOAT_USER, COINS_ACCOUNT) if sats > 0 else (COINS_ACCOUNT, FLOAT_USER)
+    id_ = derived_id(what, tx.txid, str(tx.cost_tries))
+    return Transfer(id_, debit, credit, Sats(abs(sats)), f"{tx.purpose}:{tx.txid}")
+
+
+def _another_try(tx: Tx) -> Tx:
+    """The ledger remembers a refusal: the next try needs an id of its own."""
+    return replace(tx, cost_tries=tx.cost_tries + 1)
+
+
+def _gone(coin: Coin) -> Coin:
+    return replace(coin, state=CoinState.GONE)

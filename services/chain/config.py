@@ -1,0 +1,88 @@
+"""Settings of the chain service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+
+from mesh.config import Address, MeshSettings
+from services.chain.app.desk import Rules
+from services.chain.app.wallet import Policy
+from services.chain.app.withdrawals import WithdrawalRule
+from services.chain.domain.spending import SATS_PER_KB_MIN
+from services.chain.domain.values import Network
+
+
+class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
+    """What the chain service needs to know."""
+
+    service: ClassVar[str] = "chain"
+
+    listen: Address = Field("127.0.0.1:7106", description="Address the gRPC server listens on, HOST:PORT.")
+    network: Network = Field(Network.REGTEST, description="Which chain: main, test or regtest.")
+    node_url: SecretStr = Field(
+        SecretStr("http://127.0.0.1:18332"),
+        description="The node's JSON-RPC: http://USER:PASSWORD@HOST:PORT.",
+    )
+    node_zmq: str = Field("", description="The node's ZMQ with hashblock and rawtx; empty: polling only.")
+    node_timeout_s: float = Field(10.0, gt=0, le=120, description="How long the node has for an answer.")
+    seed: SecretStr = Field(
+        SecretStr(""), description="Seed of all keys, 64 bytes as hex; empty: from the seed file."
+    )
+    seed_file: Path | None = Field(
+        None, description="File of the seed, mode 0600; none: chain.seed under the data folder."
+    )
+    scan_from: int = Field(
+        0, ge=0, description="At the very first start, read blocks from this height on; 0: from the tip."
+    )
+    poll_s: float = Field(1.0, gt=0, le=600, description="Time between two looks for a new best block.")
+    mempool_s: float = Field(5.0, gt=0, le=600, description="Time between two looks at the mempool.")
+    confirmations: int = Field(1, ge=1, le=100, description="Confirmations until a deposit is spendable.")
+    final_depth: int = Field(
+        10, ge=1, le=200, description="Confirmations after which our transaction is taken as permanent."
+    )
+    replace_after_blocks: int = Field(
+        6, ge=0, le=200, description="Blocks a spent deposit must be gone before its spender is given up."
+    )
+    sats_per_kb: int = Field(
+        SATS_PER_KB_MIN, ge=SATS_PER_KB_MIN, le=100_000, description="Miner's fee per 1,000 bytes."
+    )
+    withdrawal_min_sats: int = Field(200, ge=1, description="Smallest withdrawal.")
+    withdrawal_fee_max_sats: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        description="What a withdrawal pays for the miner at most; the float pays the rest.",
+    )
+    batch_s: float = Field(3.0, gt=0, le=3600, description="Time between two batches of withdrawals.")
+    change_parts: int = Field(
+        4, ge=1, le=100, description="Parts that change is cut into while coins are few."
+    )
+    coins_wanted: int = Field(16, ge=1, le=1000, description="Free coins below which change is cut.")
+    depth_max: int = Field(20, ge=1, le=900, description="Unmined transactions of ours stacked on another.")
+
+    @property
+    def seed_path(self) -> Path:
+        """Where the seed is."""
+        return self.seed_file or self.data_dir / "chain.seed"
+
+    @property
+    def rules(self) -> Rules:
+        """How the service behaves."""
+        return Rules(
+            withdrawal=WithdrawalRule(self.network, self.withdrawal_min_sats, self.withdrawal_fee_max_sats),
+            policy=Policy(
+                sats_per_kb=self.sats_per_kb,
+                change_parts=self.change_parts,
+                coins_wanted=self.coins_wanted,
+                depth_max=self.depth_max,
+            ),
+            confirmations_needed=self.confirmations,
+            final_depth=self.final_depth,
+            replace_after_blocks=self.replace_after_blocks,
+            scan_from=self.scan_from,
+            batch_s=self.batch_s,
+            mempool_s=self.mempool_s,
+        )

@@ -1,0 +1,1 @@
+"""Rules of the chain service: pure, synchronous, without I/O."""

@@ -1,0 +1,65 @@
+"""Looking for what concerns us in transactions: without an index on the node, every output is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.chain.domain.keys import KeyPath
+from services.chain.domain.values import Outpoint, Sats, Txid
+from services.chain.domain.wire import Transaction, parse_block
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """An output that pays one of the watched scripts."""
+
+    outpoint: Outpoint
+    sats: Sats
+    path: KeyPath
+    coinbase: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A coin of ours was spent by a transaction that we do not know under this id."""
+
+    outpoint: Outpoint
+    txid: Txid
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found."""
+
+    payments: list[Payment] = field(default_factory=list)
+    ours: list[Txid] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+def scan(
+    transactions: Iterable[Transaction],
+    watched: Mapping[bytes, KeyPath],
+    own: Collection[Txid],
+    coins: Collection[Outpoint],
+) -> Findings:
+    """Payments to watched scripts, transactions of our own, and others that spend our coins."""
+    found = Findings()
+    for tx in transactions:
+        found.payments += (
+            Payment(Outpoint(tx.txid, vout), output.sats, watched[output.script], tx.is_coinbase)
+            for vout, output in enumerate(tx.outputs)
+            if output.script in watched and output.sats > 0
+        )
+        if tx.txid in own:
+            found.ours.append(tx.txid)
+        else:
+            found.conflicts += (Conflict(point, tx.txid) for point in tx.spends if point in coins)
+    return found
+
+
+def scan_block(
+    raw: bytes, watched: Mapping[bytes, KeyPath], own: Collection[Txid], coins: Collection[Outpoint]
+) -> Findings:
+    """`scan` over a raw block. Raises BadBytes."""
+    return scan(parse_block(raw), watched, own, coins)

@@ -1,0 +1,172 @@
+"""Building transactions: fees, choice of coins, change, and the checks before anything is signed.
+
+Fees are `rate` satoshis per 1,000 bytes, rounded up, on the largest size the signed transaction can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.chain.domain.failures import BadTransaction, WalletEmpty
+from services.chain.domain.keys import KeyPath, SigningKey
+from services.chain.domain.scripts import P2PKH_BYTES
+from services.chain.domain.values import SATS_MAX, Outpoint, Sats, Txid
+from services.chain.domain.wire import Output, Spent, assemble, digests, txid_of, unlocking, varint
+
+OUTPUTS_MAX = 1_000
+"""Payments in one transaction."""
+INPUTS_MAX = 600
+UNLOCKING_BYTES_MAX = 1 + 72 + 1 + 33
+INPUT_BYTES_MAX = 36 + 1 + UNLOCKING_BYTES_MAX + 4
+CHANGE_BYTES = 8 + 1 + P2PKH_BYTES
+SATS_PER_KB_MIN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Spendable:
+    """A coin as far as building goes."""
+
+    outpoint: Outpoint
+    sats: Sats
+    path: KeyPath
+    script: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A transaction before it is signed. The change outputs stand behind the payments."""
+
+    inputs: tuple[Spendable, ...]
+    outputs: tuple[Output, ...]
+    change: int
+    fee_sats: Sats
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed transaction."""
+
+    txid: Txid
+    raw: bytes
+    fee_sats: Sats
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRule:
+    """How change comes back: to which script, in how many parts at most, and none smaller than `sats_min`.
+
+    Several parts let several transactions be under way at once. What is below `dust_sats` goes to the miner.
+    """
+
+    script: bytes
+    parts_max: int = 1
+    sats_min: int = 10_000
+    dust_sats: int = 20
+
+
+def fee_for(size_bytes: int, sats_per_kb: int) -> Sats:
+    """The miner's fee of a transaction of this size, rounded up."""
+    return Sats(-(-size_bytes * sats_per_kb // 1000))
+
+
+def size_max(inputs: int, outputs: Sequence[Output], change: int = 0) -> int:
+    """Bytes of a transaction with so many P2PKH inputs, signatures at their longest."""
+    counted = len(varint(inputs)) + len(varint(len(outputs) + change))
+    paid = sum(8 + len(varint(len(output.script))) + len(output.script) for output in outputs)
+    return 8 + counted + inputs * INPUT_BYTES_MAX + paid + change * CHANGE_BYTES
+
+
+def draft(
+    outputs: Sequence[Output],
+    pool: Sequence[Spendable],
+    change: ChangeRule,
+    sats_per_kb: int,
+    fixed: Sequence[Spendable] = (),
+) -> Draft:
+    """Chooses coins for the outputs, `fixed` ones first and in any case, and adds change.
+
+    Largest coins first: few inputs, small fees. Raises WalletEmpty.
+    """
+    wanted = sum(int(output.sats) for output in outputs)
+    chosen = list(fixed)
+    have = sum(int(coin.sats) for coin in chosen)
+    ordered = sorted(pool, key=lambda coin: (coin.sats, coin.outpoint))
+    while True:
+        needed = wanted + fee_for(size_max(max(1, len(chosen)), outputs), sats_per_kb)
+        if chosen and have >= needed:
+            return _with_change(tuple(chosen), tuple(outputs), have - wanted, change, sats_per_kb)
+        if not ordered or len(chosen) >= INPUTS_MAX:
+            raise WalletEmpty(available=have, needed=needed)
+        chosen.append(ordered.pop())
+        have += chosen[-1].sats
+
+
+def _with_change(
+    inputs: tuple[Spendable, ...],
+    outputs: tuple[Output, ...],
+    left_sats: int,
+    rule: ChangeRule,
+    sats_per_kb: int,
+) -> Draft:
+    """`left_sats` is what fee and change share."""
+    for parts in range(rule.parts_max, 0, -1):
+        rest = left_sats - fee_for(size_max(len(inputs), outputs, parts), sats_per_kb)
+        least = rule.dust_sats if parts == 1 else rule.sats_min * parts
+        if rest >= max(least, 1):
+            amounts = [rest // parts + (1 if part < rest % parts else 0) for part in range(parts)]
+            returned = tuple(Output(Sats(amount), rule.script) for amount in amounts)
+            return Draft(inputs, outputs + returned, parts, Sats(left_sats - rest))
+    return Draft(inputs, outputs, 0, Sats(left_sats))
+
+
+def check(found: Draft, sats_per_kb: int, dust_sats: int) -> None:
+    """The rules every transaction obeys before it is signed. Raises BadTransaction.
+
+    Value: inputs = outputs + fee. Fee: at least the rate on the largest size; at most that plus a change too
+    small to be returned. Dust: at least 1 sat on an output that can be spent. No coin twice.
+    """
+    if not found.inputs or not found.outputs:
+        raise BadTransaction("nothing is spent, or nobody is paid")
+    if len({coin.outpoint for coin in found.inputs}) != len(found.inputs):
+        raise BadTransaction("a coin is spent twice")
+    if found.fee_sats != sum(c.sats for c in found.inputs) - sum(o.sats for o in found.outputs):
+        raise BadTransaction("inputs are not outputs and fee")
+    least = fee_for(size_max(len(found.inputs), found.outputs), max(sats_per_kb, SATS_PER_KB_MIN))
+    most = least + dust_sats + fee_for(CHANGE_BYTES, sats_per_kb)
+    if not least <= found.fee_sats <= most:
+        raise BadTransaction(f"a fee of {found.fee_sats} sat is not within {least}..{most}")
+    for output in found.outputs:
+        data_only = output.script[:2] == b"\x00\x6a"
+        if not (0 if data_only else 1) <= output.sats <= SATS_MAX:
+            raise BadTransaction(f"an output of {output.sats} sat")
+
+
+def sign(found: Draft, key: Callable[[KeyPath], SigningKey]) -> Signed:
+    """Signs every input. `check` it first."""
+    spent = [Spent(coin.outpoint, coin.sats, coin.script) for coin in found.inputs]
+    unlocked = []
+    for coin, digest in zip(found.inputs, digests(spent, found.outputs), strict=True):
+        signer = key(coin.path)
+        unlocked.append(unlocking(signer.sign_digest(digest), signer.public_key))
+    raw = assemble(spent, unlocked, found.outputs)
+    return Signed(txid_of(raw), raw, found.fee_sats)
+
+
+def split_fee(fee_sats: Sats, ceilings: Sequence[Sats]) -> tuple[list[Sats], Sats]:
+    """Each payment's part of the fee, none above its ceiling, and what is left for the operator.
+
+    Parts are equal, the remainder goes to the first ones (largest remainder with equal weights); they and the
+    operator's part together are exactly the fee.
+    """
+    shares = [0] * len(ceilings)
+    left = int(fee_sats)
+    open_ = [place for place, ceiling in enumerate(ceilings) if ceiling > 0]
+    while left and open_:
+        each, extra = divmod(left, len(open_))
+        for turn, place in enumerate(open_):
+            given = min(each + (1 if turn < extra else 0), ceilings[place] - shares[place])
+            shares[place] += given
+            left -= given
+        open_ = [place for place in open_ if shares[place] < ceilings[place]]
+    return [Sats(share) for share in shares], Sats(left)

@@ -1,0 +1,113 @@
+"""Life of everything that has one: a table of transitions each, and nothing moves outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from services.chain.domain.failures import ImpossibleTransition
+
+State = TypeVar("State", bound=StrEnum)
+Table = Mapping[State, frozenset[State]]
+
+
+class TxState(StrEnum):
+    """A transaction of ours. ABANDONED: planned, and given up before it was signed."""
+
+    SIGNED = "signed"
+    SEEN = "seen"
+    MINED = "mined"
+    FINAL = "final"
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+
+
+TX: Table[TxState] = {
+    TxState.SIGNED: frozenset({TxState.SEEN, TxState.MINED, TxState.REJECTED}),
+    TxState.SEEN: frozenset({TxState.MINED, TxState.REJECTED}),
+    TxState.MINED: frozenset({TxState.SEEN, TxState.FINAL}),  # SEEN: its block was orphaned
+    TxState.FINAL: frozenset(),
+    TxState.REJECTED: frozenset(),
+    TxState.ABANDONED: frozenset(),
+}
+
+
+class DepositState(StrEnum):
+    """Coins that somebody sent to a deposit address."""
+
+    SEEN = "seen"
+    CREDITED = "credited"
+    REVERSED = "reversed"
+
+
+DEPOSIT: Table[DepositState] = {
+    DepositState.SEEN: frozenset({DepositState.CREDITED, DepositState.REVERSED}),
+    DepositState.CREDITED: frozenset({DepositState.REVERSED}),
+    DepositState.REVERSED: frozenset({DepositState.SEEN}),  # seen again, on the winning chain or waiting
+}
+
+
+class WithdrawalState(StrEnum):
+    """Coins that leave. NEW and REFUSED are ours alone: not yet held, or not covered."""
+
+    NEW = "new"
+    REFUSED = "refused"
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+
+WITHDRAWAL: Table[WithdrawalState] = {
+    WithdrawalState.NEW: frozenset({WithdrawalState.QUEUED, WithdrawalState.REFUSED}),
+    WithdrawalState.REFUSED: frozenset({WithdrawalState.NEW}),  # asked for again
+    WithdrawalState.QUEUED: frozenset({WithdrawalState.ASSIGNED, WithdrawalState.FAILED}),
+    WithdrawalState.ASSIGNED: frozenset({WithdrawalState.SENT, WithdrawalState.QUEUED}),
+    # QUEUED: its transaction can never be mined, another one pays it
+    WithdrawalState.SENT: frozenset({WithdrawalState.CONFIRMED, WithdrawalState.QUEUED}),
+    WithdrawalState.CONFIRMED: frozenset({WithdrawalState.SENT}),  # its block was orphaned
+    WithdrawalState.FAILED: frozenset(),
+}
+
+
+class JobState(StrEnum):
+    """Something to be written on chain: an inscription, a title's move, a result."""
+
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    SENT = "sent"
+
+
+JOB: Table[JobState] = {
+    JobState.QUEUED: frozenset({JobState.ASSIGNED}),
+    JobState.ASSIGNED: frozenset({JobState.SENT, JobState.QUEUED}),
+    JobState.SENT: frozenset({JobState.QUEUED}),
+}
+
+
+class CoinState(StrEnum):
+    """An output we can spend. RESERVED: by a plan, signed or about to be; GONE: no longer on the chain."""
+
+    PENDING = "pending"
+    FREE = "free"
+    RESERVED = "reserved"
+    SPENT = "spent"
+    GONE = "gone"
+
+
+COIN: Table[CoinState] = {
+    CoinState.PENDING: frozenset({CoinState.FREE, CoinState.GONE}),
+    CoinState.FREE: frozenset({CoinState.RESERVED, CoinState.PENDING, CoinState.GONE}),
+    CoinState.RESERVED: frozenset({CoinState.FREE, CoinState.SPENT, CoinState.GONE}),
+    CoinState.SPENT: frozenset(),
+    CoinState.GONE: frozenset({CoinState.PENDING}),
+}
+
+
+def check(table: Table[State], before: State, after: State) -> State:
+    """The state after. Raises ImpossibleTransition unless the table knows the way, or it is no change."""
+    if after is not before and after not in table[before]:
+        raise ImpossibleTransition(f"{type(before).__name__}: {before} → {after}")
+    return after

@@ -1,0 +1,88 @@
+"""Names and small values everything else is said in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+Sats = NewType("Sats", int)
+Txid = NewType("Txid", str)
+BlockHash = NewType("BlockHash", str)
+UserId = NewType("UserId", str)
+MemeId = NewType("MemeId", str)
+PlanId = NewType("PlanId", str)
+
+SATS_MAX = 21_000_000 * 100_000_000
+
+FLOAT_USER = UserId("platform:float")
+"""Stands for the operator where deposits name a user; also the ledger account that pays miners' fees."""
+COINS_ACCOUNT = "chain:coins"
+"""Contra account of the ledger: its negative balance is what the hot wallet must hold."""
+
+
+class Network(StrEnum):
+    """Which chain: addresses of one are never paid on another."""
+
+    MAIN = "main"
+    TEST = "test"
+    REGTEST = "regtest"
+
+
+class Purpose(StrEnum):
+    """What a transaction of ours is for."""
+
+    WITHDRAWAL = "withdrawal"
+    INSCRIPTION = "inscription"
+    TITLE_TRANSFER = "title_transfer"
+    RESULT = "result"
+    WALLET = "wallet"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Outpoint:
+    """One output of one transaction; as text "<txid>_<vout>", as ordinals are named."""
+
+    txid: Txid
+    vout: int
+
+    def __str__(self) -> str:
+        return f"{self.txid}_{self.vout}"
+
+    @classmethod
+    def parse(cls, text: str) -> Outpoint:
+        """The outpoint that this text names."""
+        txid, _, vout = text.rpartition("_")
+        return cls(Txid(txid), int(vout))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's header as far as it matters here. `work` is the work of the chain up to it, 64 hex digits."""
+
+    hash: BlockHash
+    height: int
+    previous_hash: BlockHash
+    mined_at_s: int
+    seen_at_ns: int
+    work: str
+
+
+def account_of(user_id: UserId) -> str:
+    """The ledger account of a user, or of the operator's float."""
+    return user_id if user_id == FLOAT_USER else f"user:{user_id}"
+
+
+def derived_id(*parts: str) -> str:
+    """An id made from others: the same parts always give the same id (RFC 9562, version 8)."""
+    digest = bytearray(hashlib.sha256("\n".join(("satreel.chain", *parts)).encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(digest)))
+
+
+def noise_of(text: str, bits: int = 74) -> int:
+    """Bits that follow from the text, where an id asks for random ones and the same must come out again."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big") >> (256 - bits)

@@ -1,0 +1,1 @@
+"""The chain service's gRPC face."""

@@ -1,0 +1,201 @@
+"""Between the contract's messages and the domain."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from satreel.chain.v1 import chain_pb2, chain_service_pb2
+
+from services.chain.app.custody import Custody
+from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, WithdrawalView
+from services.chain.domain.entities import Deposit, Tx, Withdrawal
+from services.chain.domain.failures import PageTokenInvalid
+from services.chain.domain.headers import Switch
+from services.chain.domain.states import DepositState, TxState, WithdrawalState
+from services.chain.domain.values import Block, Purpose
+
+NS_PER_S = 1_000_000_000
+
+TX_STATES = {
+    TxState.SIGNED: chain_pb2.TRANSACTION_STATE_SIGNED,
+    TxState.SEEN: chain_pb2.TRANSACTION_STATE_SEEN,
+    TxState.MINED: chain_pb2.TRANSACTION_STATE_MINED,
+    TxState.FINAL: chain_pb2.TRANSACTION_STATE_FINAL,
+    TxState.REJECTED: chain_pb2.TRANSACTION_STATE_REJECTED,
+}
+PURPOSES = {
+    Purpose.WITHDRAWAL: chain_pb2.PURPOSE_WITHDRAWAL,
+    Purpose.INSCRIPTION: chain_pb2.PURPOSE_INSCRIPTION,
+    Purpose.TITLE_TRANSFER: chain_pb2.PURPOSE_TITLE_TRANSFER,
+    Purpose.RESULT: chain_pb2.PURPOSE_RESULT,
+    Purpose.WALLET: chain_pb2.PURPOSE_WALLET,
+}
+DEPOSIT_STATES = {
+    DepositState.SEEN: chain_pb2.DEPOSIT_STATE_SEEN,
+    DepositState.CREDITED: chain_pb2.DEPOSIT_STATE_CREDITED,
+    DepositState.REVERSED: chain_pb2.DEPOSIT_STATE_REVERSED,
+}
+WITHDRAWAL_STATES = {
+    WithdrawalState.QUEUED: chain_pb2.WITHDRAWAL_STATE_QUEUED,
+    WithdrawalState.ASSIGNED: chain_pb2.WITHDRAWAL_STATE_QUEUED,
+    WithdrawalState.SENT: chain_pb2.WITHDRAWAL_STATE_SENT,
+    WithdrawalState.CONFIRMED: chain_pb2.WITHDRAWAL_STATE_CONFIRMED,
+    WithdrawalState.FAILED: chain_pb2.WITHDRAWAL_STATE_FAILED,
+}
+
+
+def timestamp(ns: int) -> Timestamp:
+    """An instant."""
+    found = Timestamp()
+    found.FromNanoseconds(ns)
+    return found
+
+
+def block(found: Block) -> chain_pb2.Block:
+    """A block."""
+    return chain_pb2.Block(
+        hash=found.hash,
+        height=found.height,
+        previous_hash=found.previous_hash,
+        mined_at=timestamp(found.mined_at_s * NS_PER_S),
+        seen_at=timestamp(found.seen_at_ns or found.mined_at_s * NS_PER_S),
+    )
+
+
+def deposit(found: Deposit, confirmations: int) -> chain_pb2.ChainDeposit:
+    """A deposit."""
+    return chain_pb2.ChainDeposit(
+        id=found.id,
+        user_id=found.user_id,
+        amount_sats=found.sats,
+        txid=found.outpoint.txid,
+        vout=found.outpoint.vout,
+        state=DEPOSIT_STATES[found.state],
+        confirmations=confirmations,
+        block_hash=found.block_hash,
+        seen_at=timestamp(found.seen_ns),
+        address=found.address,
+    )
+
+
+def withdrawal(found: Withdrawal, confirmations: int) -> chain_pb2.Withdrawal:
+    """A withdrawal; its fee is a ceiling until it is sent."""
+    return chain_pb2.Withdrawal(
+        id=found.id,
+        user_id=found.user_id,
+        address=found.address,
+        amount_sats=found.amount_sats,
+        fee_sats=found.share_sats if found.txid else found.ceiling_sats,
+        state=WITHDRAWAL_STATES[found.state],
+        txid=found.txid,
+        confirmations=confirmations,
+        requested_at=timestamp(found.requested_ns),
+        failure=found.failure,
+    )
+
+
+def inscription(shown: TitleView) -> chain_pb2.Inscription:
+    """A title on chain."""
+    title = shown.title
+    return chain_pb2.Inscription(
+        meme_id=title.meme_id,
+        origin=title.origin,
+        outpoint=title.outpoint,
+        owner_id=title.owner_id,
+        address=title.address,
+        state=_state(shown.tx_state),
+        confirmations=shown.confirmations,
+    )
+
+
+def record(shown: ResultView) -> chain_pb2.ResultRecord:
+    """A round's record."""
+    result = shown.result
+    return chain_pb2.ResultRecord(
+        round_id=result.round_id,
+        txid=result.txid,
+        state=_state(shown.tx_state),
+        confirmations=shown.confirmations,
+        payload_sha256=result.sha256,
+        payload_json=result.payload_json,
+    )
+
+
+def _state(state: str | None) -> chain_pb2.TransactionState.ValueType:
+    return chain_pb2.TRANSACTION_STATE_UNSPECIFIED if state is None else TX_STATES[TxState(state)]
+
+
+def transaction(tx: Tx, confirmations: int) -> chain_pb2.ChainTransaction:
+    """A transaction of ours."""
+    return chain_pb2.ChainTransaction(
+        txid=tx.txid,
+        purpose=PURPOSES[tx.purpose],
+        state=TX_STATES[tx.state],
+        fee_sats=tx.fee_sats,
+        size_bytes=len(tx.raw),
+        confirmations=confirmations,
+        block_hash=tx.block_hash,
+        block_height=tx.block_height,
+        created_at=timestamp(tx.created_ns),
+    )
+
+
+def custody(found: Custody) -> chain_service_pb2.GetCustodyResponse:
+    """Coins against debts."""
+    return chain_service_pb2.GetCustodyResponse(
+        coins_sats=found.coins_sats,
+        uncredited_sats=found.uncredited_sats,
+        in_flight_sats=found.in_flight_sats,
+        unposted_cost_sats=found.unposted_cost_sats,
+        owed_sats=found.owed_sats,
+        difference_sats=found.difference_sats,
+        coins=found.coins,
+    )
+
+
+def block_event(event_id: str, at_ns: int, switch: Switch) -> bytes:
+    """The winning chain moved, for the feed."""
+    return chain_service_pb2.BlockEvent(
+        id=event_id,
+        at=timestamp(at_ns),
+        orphaned=map(block, switch.orphaned),
+        connected=map(block, switch.connected),
+    ).SerializeToString()
+
+
+def chain_event(event_id: str, at_ns: int, subject: Subject) -> bytes:
+    """Something changed its state, for the feed."""
+    event = chain_service_pb2.ChainEvent(id=event_id, at=timestamp(at_ns))
+    match subject:
+        case DepositView():
+            event.deposit.CopyFrom(deposit(subject.deposit, subject.confirmations))
+        case WithdrawalView():
+            event.withdrawal.CopyFrom(withdrawal(subject.withdrawal, subject.confirmations))
+        case TitleView():
+            event.inscription.CopyFrom(inscription(subject))
+        case ResultView():
+            event.record.CopyFrom(record(subject))
+    return event.SerializeToString()
+
+
+_TOKEN_PREFIX = b"v1:"
+
+
+def page_token(key: str) -> str:
+    """Where the next page begins."""
+    return base64.urlsafe_b64encode(_TOKEN_PREFIX + key.encode()).decode()
+
+
+def page_start(token: str) -> str:
+    """The key a page begins below; "" for the first. Raises PageTokenInvalid."""
+    if not token:
+        return ""
+    try:
+        found = base64.urlsafe_b64decode(token.encode())
+        if not found.startswith(_TOKEN_PREFIX):
+            raise PageTokenInvalid
+        return found.removeprefix(_TOKEN_PREFIX).decode("ascii")
+    except (binascii.Error, ValueError) as problem:
+        raise PageTokenInvalid from problem
