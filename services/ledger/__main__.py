@@ -10,9 +10,10 @@ from satreel.ledger.v1 import ledger_service_pb2_grpc
 from mesh import config
 from mesh.clock import SystemClock
 from mesh.feeds import open_feed
+from mesh.leases import LEASES, Lease
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
-from services.ledger.adapters.election import SoleElection
+from services.ledger.adapters.election import LEASE, LeaseElection
 from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.adapters.news import FEED, FeedNews
 from services.ledger.app.leadership import keep_leading
@@ -30,7 +31,8 @@ async def main(settings: LedgerSettings) -> None:
     """Composes the service and serves until stopped."""
     async with Runtime(settings) as runtime:
         clock = runtime.clock
-        store = await runtime.enter(open_store(settings, SETS))
+        store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
+        election = LeaseElection(Lease(store, LEASE, clock=clock, ttl_s=settings.lease_ttl_s))
         feed = await runtime.enter(open_feed(settings.redis_url, FEED))
         ledger = Ledger(
             StoreJournal(store, clock, read_command),
@@ -44,7 +46,7 @@ async def main(settings: LedgerSettings) -> None:
             await runtime.health.set(SERVICE, yes)
 
         async def lead() -> None:
-            await keep_leading(ledger, SoleElection(), serving, clock)
+            await keep_leading(ledger, election, serving, clock)
 
         servicer = LedgerServicer(ledger, feed)
         await runtime.add(

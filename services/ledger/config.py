@@ -18,6 +18,9 @@ class LedgerSettings(MeshSettings, env_prefix="SATREEL_LEDGER_"):
     queue_max: int = Field(
         10_000, gt=0, le=100_000, description="Commands that may wait; more are refused with QUEUE_FULL."
     )
+    lease_ttl_s: float = Field(
+        5.0, gt=0.5, le=60, description="A leader that does not renew for so long is replaced."
+    )
     session_silence_s: int = Field(
         10, gt=0, le=600, description="A session that no gateway reports for so long is closed."
     )

@@ -1,16 +1,26 @@
-"""Election of the one instance there is."""
+"""Election by a lease in the record store; what a leader writes is fenced by the journal as well."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from mesh.ids import uuid7
+from mesh import leases
+from mesh.leases import Leadership, Lease
 from services.ledger.app.journal import Author
 
+LEASE = "ledger"
 
-class SoleElection:
-    """Elects this instance at once. Two of them would fence each other by the journal."""
 
-    async def lead(self, reign: Callable[[Author], Awaitable[None]]) -> None:
-        """Reigns under a fresh id."""
-        await reign(Author(uuid7(), 0))
+class LeaseElection:
+    """Elects the one instance that holds the lease."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    async def lead(self, reign: Callable[[Author, Callable[[], bool]], Awaitable[None]]) -> None:
+        """Reigns whenever the lease is held; raises what the reign raises."""
+
+        async def work(leadership: Leadership) -> None:
+            await reign(Author(self._lease.owner, leadership.token), lambda: leadership.held)
+
+        await leases.lead(self._lease, work)

@@ -21,10 +21,10 @@ log = logs.logger(__name__)
 class Election(Protocol):
     """Decides which of several instances leads."""
 
-    async def lead(self, reign: Callable[[Author], Awaitable[None]]) -> None:
+    async def lead(self, reign: Callable[[Author, Callable[[], bool]], Awaitable[None]]) -> None:
         """Waits until this instance is elected and then reigns; cancels the reign when it is deposed.
 
-        Raises what the reign raises.
+        The reign is told who it is and how to ask whether it is in office. Raises what the reign raises.
         """
         ...
 
@@ -33,8 +33,7 @@ async def keep_leading(ledger: Ledger, election: Election, serving: Serving, clo
     """Endless. Raises JournalBroken: then a person has to look before anything is written again."""
     while True:
         try:
-            await election.lead(lambda author: ledger.reign(author, serving))
-            log.info("deposed")
+            await election.lead(lambda author, in_office: ledger.reign(author, serving, in_office))
         except Fenced as problem:
             log.warning("fenced", problem=str(problem))
         except Unresolved as problem:

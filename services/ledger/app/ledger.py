@@ -78,6 +78,7 @@ class Ledger:
         self._machine = Machine()
         self._head = Head()
         self._leading = False
+        self._in_office: Callable[[], bool] = lambda: False
         self._committing = False
 
     @property
@@ -117,8 +118,9 @@ class Ledger:
         self._questions.append(reply)
         return await answer
 
-    async def reign(self, author: Author, serving: Serving) -> None:
+    async def reign(self, author: Author, serving: Serving, in_office: Callable[[], bool]) -> None:
         """Recovers, fences whoever led before, and serves until cancelled. Raises what the journal raises."""
+        self._in_office = in_office
         started_s = self._clock.monotonic_s()
         self._machine, self._head = await recover(self._journal)
         log.info("recovered", sequence=self._head.sequence, seconds=self._clock.monotonic_s() - started_s)
@@ -136,7 +138,8 @@ class Ledger:
             await serving(False)
 
     def _require_leading(self) -> None:
-        if not self._leading:
+        # A leader that was paused may not know yet that another leads: it must not answer from old state.
+        if not self._leading or not self._in_office():
             raise Refused(Reason.NOT_LEADER, "this instance does not lead; repeat the call")
 
     async def _next_work(self) -> None:
