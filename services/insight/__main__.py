@@ -12,6 +12,7 @@ from satreel.ledger.v1 import ledger_service_pb2_grpc
 from satreel.market.v1 import market_service_pb2_grpc
 from satreel.rounds.v1 import rounds_service_pb2_grpc
 
+from mesh.leases import LEASES, Leadership, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
 from services.insight.adapters.records import SETS, FactRecords
@@ -29,7 +30,8 @@ SERVICE = "satreel.insight.v1.InsightService"
 async def main(settings: InsightSettings) -> None:
     """Runs insight until told to stop."""
     async with Runtime(settings) as runtime:
-        facts = FactRecords(await runtime.enter(open_store(settings, SETS)))
+        store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
+        facts = FactRecords(store)
         sources = streams(
             identity=identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity")),
             content=content_service_pb2_grpc.ContentServiceStub(runtime.channel("content")),
@@ -43,20 +45,26 @@ async def main(settings: InsightSettings) -> None:
         insight = Insight(facts=facts, tallies=tallies, listening=listening, clock=runtime.clock)
         live = Live(insight, runtime.clock)
 
-        async def lead() -> None:
+        async def listen(_: Leadership) -> None:
             await tallies.load()
             await listening.load()
-            await runtime.health.set(SERVICE, True)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(listening.run())
-                group.create_task(live.run())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(listening.run())
+                    group.create_task(live.run())
+                    await runtime.health.set(SERVICE, True)
+            finally:
+                await runtime.health.set(SERVICE, False)
+
+        async def elected() -> None:
+            await lead(Lease(store, "insight", clock=runtime.clock), listen)
 
         await runtime.add(
             insight_service_pb2_grpc.add_InsightServiceServicer_to_server,
             InsightServicer(insight, live),
             serving=False,
         )
-        runtime.background(lead, "lead")
+        runtime.background(elected, "lead")
         await runtime.serve()
 
 

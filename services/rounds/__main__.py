@@ -9,6 +9,7 @@ from satreel.rounds.v1 import rounds_service_pb2_grpc
 
 from mesh.feeds import open_feed
 from mesh.ids import uuid7
+from mesh.leases import LEASES, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
 from services.rounds.adapters.chain import ChainClient
@@ -34,7 +35,7 @@ async def main(settings: RoundsSettings) -> None:
     """Runs rounds until told to stop."""
     async with Runtime(settings) as runtime:
         clock = runtime.clock
-        store = await runtime.enter(open_store(settings, SETS))
+        store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
         feed = await runtime.enter(open_feed(settings.redis_url, "rounds"))
 
         rounds = RoundRecords(store)
@@ -70,18 +71,18 @@ async def main(settings: RoundsSettings) -> None:
         leading = Leading(driver=driver, followers=followers, announcer=announcer, assignment=assignment)
         service = RoundsService(rounds=rounds, driver=driver, clock=clock)
 
-        async def ready() -> None:
-            await runtime.health.set(SERVICE, True)
+        async def serving(yes: bool) -> None:
+            await runtime.health.set(SERVICE, yes)
 
-        async def lead() -> None:
-            await leading.run(ready)
+        async def elected() -> None:
+            await lead(Lease(store, "rounds", clock=clock), lambda _: leading.run(serving))
 
         await runtime.add(
             rounds_service_pb2_grpc.add_RoundsServiceServicer_to_server,
             RoundsServicer(service, feed),
             serving=False,
         )
-        runtime.background(lead, "lead")
+        runtime.background(elected, "lead")
         await runtime.serve()
 
 

@@ -516,7 +516,7 @@ class World:
 
         async def run() -> None:
             try:
-                await leading.run(_ready)
+                await leading.run(_serving)
             except BaseExceptionGroup as group:
                 if group.subgroup(Crash) is None:
                     raise
@@ -568,5 +568,5 @@ class World:
         return self.current.state
 
 
-async def _ready() -> None:
+async def _serving(_: bool) -> None:
     await asyncio.sleep(0)

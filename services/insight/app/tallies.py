@@ -36,7 +36,9 @@ class Tallies:
         self.began = NEVER
 
     async def load(self) -> None:
-        """Reads where facts begin. Raises the store's errors."""
+        """Begins to lead: forgets what another may have changed, reads where facts begin."""
+        self._held.clear()
+        self._recent.clear()
         began = await self._facts.began()
         self.began = NEVER if began is None else began
 

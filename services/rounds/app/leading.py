@@ -22,13 +22,16 @@ class Leading:
         self._announcer = announcer
         self._assignment = assignment
 
-    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
-        """Runs until cancelled; `ready` is called when calls can be answered."""
+    async def run(self, serving: Callable[[bool], Awaitable[None]]) -> None:
+        """Runs until cancelled, and says from when and until when calls can be answered."""
         await self._assignment.load()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._driver.run())
-            await self._driver.started()
-            await self._followers.assign()
-            group.create_task(self._announcer.run(lambda: self._driver.current))
-            group.create_task(self._followers.run())
-            await ready()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._driver.run())
+                await self._driver.started()
+                await self._followers.assign()
+                group.create_task(self._announcer.run(lambda: self._driver.current))
+                group.create_task(self._followers.run())
+                await serving(True)
+        finally:
+            await serving(False)
