@@ -19,6 +19,7 @@ from mesh.runtime import Runtime, run
 from services.content.adapters.aitubo import Aitubo, AituboAccess
 from services.content.adapters.files import open_files
 from services.content.adapters.incoming import IncomingFolder
+from services.content.adapters.instance import sole_instance
 from services.content.adapters.media import PictureDoor, PictureLinks, link_key
 from services.content.adapters.peers import GrpcCreators, GrpcTitles
 from services.content.adapters.queue import SaqQueue, open_queue, work
@@ -37,13 +38,13 @@ from services.content.rpc.news import FEED, FeedNews
 from services.content.rpc.servicer import ContentServicer
 
 LINK_MARGIN_S = 600.0
-STOP_GRACE_S = 5
 
 
 async def main(settings: ContentSettings) -> None:
     """Composes the service and serves until stopped."""
     async with Runtime(settings) as runtime:
         clock = runtime.clock
+        await runtime.enter(sole_instance(settings.lock_path))
         store = await runtime.enter(open_store(settings, SETS))
         feed = await runtime.enter(open_feed(settings.redis_url, FEED))
         saq = await runtime.enter(open_queue(settings.redis_url))
@@ -89,6 +90,7 @@ async def main(settings: ContentSettings) -> None:
             news=news,
             clock=clock,
             step_s_max=settings.step_s,
+            instance=settings.instance,
             chance=random.Random(),  # noqa: S311 - spreads retries, guards nothing
         )
         uploading = Uploading(
@@ -109,11 +111,14 @@ async def main(settings: ContentSettings) -> None:
             pipeline=pipeline,
             feed=feed,
         )
+        # Before any work: afterwards a lease of ours may be alive.
+        await pipeline.recover()
         host, _, port = settings.media_listen.rpartition(":")
         await runtime.enter(PictureDoor(links=links, files=files).listening(host, int(port)))
         await runtime.add(content_service_pb2_grpc.add_ContentServiceServicer_to_server, servicer)
         runtime.background(
-            partial(work, saq, pipeline.advance, workers=settings.workers, grace_s=STOP_GRACE_S), "workers"
+            partial(work, saq, pipeline.advance, workers=settings.workers, grace_s=settings.stop_grace_s),
+            "workers",
         )
         sweep = partial(
             sweep_for_ever, pipeline=pipeline, uploading=uploading, clock=clock, every_s=settings.sweep_s

@@ -45,6 +45,11 @@ class ContentSettings(MeshSettings, env_prefix="SATREEL_CONTENT_"):
         3, ge=1, le=20, description="Orders sent for one version whose job was never heard of."
     )
 
+    instance: str = Field(
+        "content-1",
+        pattern="^[a-z0-9][a-z0-9.-]{0,62}$",
+        description="Name of this instance, another for each that shares records; kept over restarts.",
+    )
     workers: int = Field(10, ge=1, le=100, description="Background steps done at a time.")
     sweep_s: float = Field(
         5.0, gt=0, le=300, description="How often the records are searched for forgotten work."
@@ -68,6 +73,11 @@ class ContentSettings(MeshSettings, env_prefix="SATREEL_CONTENT_"):
     def incoming_dir(self) -> Path:
         """Where uploads and films in work lie."""
         return self.data_dir / "content" / "incoming"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the one process that goes by this instance's name."""
+        return self.data_dir / "content" / f"{self.instance}.lock"
 
     @property
     def link_key_path(self) -> Path:

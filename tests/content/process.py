@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -82,7 +82,7 @@ class ContentProcess:
         await self._child.stop()
         return self._child.exit_code
 
-    def acting(self, user_id: str, *roles: str) -> object:
+    def acting(self, user_id: str, *roles: str) -> AbstractContextManager[None]:
         token, _ = self._signer.sign(user_id=user_id, roles=frozenset(roles), session_id="test")
         return caller.acting_as(Caller("", user_id, frozenset(roles), "test"), token)
 

@@ -1,4 +1,4 @@
-"""The whole of content as a process, over its contract, with a real queue and films that are really rendered."""
+"""The whole of content as a process, over its contract, with a real queue and really rendered films."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def aitubo_settings(folder: Path) -> AituboSettings:
 async def test_a_picture_becomes_a_published_film_across_a_kill(tmp_path: Path, valkey_url: str) -> None:
     creator, meme_id = uuid7(), uuid7()
     data = meme_bytes(3, Aspect.WIDE, PictureFormat.JPEG)
-    async with running_peers(tmp_path, creator) as peers, running_aitubo(aitubo_settings(tmp_path)) as aitubo_url:
+    async with (
+        running_peers(tmp_path, creator) as peers,
+        running_aitubo(aitubo_settings(tmp_path)) as aitubo_url,
+    ):
         content = ContentProcess(tmp_path, valkey_url, peers, aitubo_url, KEY)
         await content.start()
         async with content.stub() as stub:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -32,16 +33,19 @@ log = logger(__name__)
 
 
 class PatientQueue(RedisQueue):
-    """A queue whose workers wait while Redis is away, rather than ask without a pause."""
+    """A queue that can be closed, and whose workers pause while Redis is away."""
+
+    closed = False
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
         """The next job, or None."""
         try:
-            return await super().dequeue(timeout, poll_interval)
+            if not self.closed:
+                return await super().dequeue(timeout, poll_interval)
         except (RedisError, OSError) as problem:
             log.warning("queue away", problem=type(problem).__name__)
-            await asyncio.sleep(AWAY_PAUSE_S)
-            return None
+        await asyncio.sleep(AWAY_PAUSE_S)
+        return None
 
 
 class QuietWorker(Worker[Any]):
@@ -77,8 +81,10 @@ class SaqQueue:
 
 
 @asynccontextmanager
-async def open_queue(redis_url: str, name: str = QUEUE) -> AsyncIterator[Queue]:
+async def open_queue(redis_url: str, name: str = QUEUE) -> AsyncIterator[PatientQueue]:
     """The queue on this Redis. Does not fail when Redis is away."""
+    # It tells of every job thrice; the pipeline tells of those that matter.
+    logging.getLogger("saq").setLevel(logging.WARNING)
     client = redis.asyncio.Redis.from_url(
         redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
     )
@@ -89,12 +95,16 @@ async def open_queue(redis_url: str, name: str = QUEUE) -> AsyncIterator[Queue]:
 
 
 async def work(
-    queue: Queue, advance: Callable[[MemeId], Awaitable[None]], *, workers: int, grace_s: int
+    queue: PatientQueue, advance: Callable[[MemeId], Awaitable[None]], *, workers: int, grace_s: float
 ) -> None:
-    """Takes jobs from the queue until cancelled; running ones get `grace_s` to end."""
+    """Takes jobs from the queue until cancelled; then no more, and those at work get `grace_s` to end."""
+    at_work: set[asyncio.Task[None]] = set()
 
     async def run(_: Any, *, meme_id: str) -> None:
-        await advance(MemeId(meme_id))
+        task = asyncio.ensure_future(advance(MemeId(meme_id)))
+        at_work.add(task)
+        task.add_done_callback(at_work.discard)
+        await task
 
     worker = QuietWorker(
         queue,
@@ -102,6 +112,13 @@ async def work(
         concurrency=workers,
         dequeue_timeout=DEQUEUE_S,
         timers={"sweep": QUEUE_SWEEP_S},  # type: ignore[arg-type] # the others keep their defaults
-        shutdown_grace_period_s=grace_s,
     )
-    await worker.start()
+    started = asyncio.create_task(worker.start())
+    try:
+        await asyncio.shield(started)
+    finally:
+        queue.closed = True
+        if at_work:
+            await asyncio.wait(at_work, timeout=grace_s)
+        await worker.stop()
+        await started

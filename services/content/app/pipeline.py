@@ -60,6 +60,7 @@ class Pipeline:
         news: News,
         clock: Clock,
         step_s_max: float,
+        instance: str,
         chance: random.Random,
     ) -> None:
         self._memes = memes
@@ -68,6 +69,7 @@ class Pipeline:
         self._news = news
         self._clock = clock
         self._step_s_max = step_s_max
+        self._instance = instance
         self._chance = chance
         self._done: deque[float] = deque(maxlen=DONE_MAX)
 
@@ -100,6 +102,22 @@ class Pipeline:
         if meme.task is not None:
             await self._queue.enqueue(meme.id, generation, meme.task.due_ns)
 
+    async def recover(self) -> int:
+        """At start: what this instance had in hand when it died is free again at once; returns how much."""
+        freed = 0
+        async for kept in self._memes.unfinished():
+            task = kept.meme.task
+            if task is None or task.leased_by != self._instance or task.leased_until_ns == NEVER:
+                continue
+            try:
+                await self._memes.put(
+                    kept.meme.with_task(replace(task, leased_until_ns=NEVER)), kept.generation
+                )
+                freed += 1
+            except Stale:
+                continue
+        return freed
+
     async def sweep(self, overdue_s: float = OVERDUE_S) -> int:
         """Queues what should have been done already; returns how many. At start with `overdue_s` 0."""
         found = 0
@@ -127,7 +145,7 @@ class Pipeline:
         # An order counts before it is sent: after a crash nobody knows whether it was.
         orders = task.orders + (meme.state is MemeState.UPLOADED)
         until = later(InstantNs(self._clock.now_ns()), self._step_s_max + LEASE_MARGIN_S)
-        return replace(task, leased_until_ns=until, orders=orders)
+        return replace(task, leased_until_ns=until, leased_by=self._instance, orders=orders)
 
     async def _outcome(self, meme: Meme) -> Meme:
         try:

@@ -94,12 +94,13 @@ class Version:
 class Task:
     """What background work knows of the meme: when it is due, who has it until when, how often it failed.
 
-    `job` is AITubo's secret name of the render job. `orders` counts the jobs ordered for this version, those
-    whose fate is unknown included.
+    `leased_by` is the instance of content that has it, `job` AITubo's secret name of the render job. `orders`
+    counts the jobs ordered for this version, those whose fate is unknown included.
     """
 
     due_ns: InstantNs
     leased_until_ns: InstantNs = NEVER
+    leased_by: str = ""
     failures: int = 0
     job: str = field(default="", repr=False)
     job_since_ns: InstantNs = NEVER
