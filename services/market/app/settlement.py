@@ -1,7 +1,7 @@
 """Settlement: from a claimed listing to a sale, or back; the same steps for a first try and after any crash.
 
 1. the listing is SETTLING (claimed by one purchase)
-2. the ledger makes all transfers or none; their ids come from the sale's id, and the ledger answers an id once:
+2. the ledger makes all transfers or none; their ids come from the sale, and the ledger answers an id once:
    a repetition changes nothing, and what it refused cannot be made by a copy of the request that comes late
 3. the sale is recorded (create-only), numbered within its meme
 4. the meme's quote counts the sale and frees the meme's place, in one change
@@ -52,8 +52,8 @@ class Settlement:
     async def settle(self, listing: Listing, attempt: Attempt) -> Sale:
         """The sale that the attempt becomes.
 
-        Raises InsufficientFunds, NotOwner, IdReused, SettlementFault when nothing moved; Unavailable when that
-        is not known.
+        Raises InsufficientFunds, NotOwner, IdReused, SettlementFault when nothing moved; Unavailable when
+        that is not known.
         """
         refused = await self._ledger.settle(settlement(listing, attempt))
         if refused is None:
