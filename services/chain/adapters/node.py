@@ -6,6 +6,7 @@ Only reads are repeated after a failure of the line. Sending never is: its outco
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -52,9 +53,10 @@ class NodeRefused(Exception):  # noqa: N818 - an answer, as failures are
 async def open_node(url: str, timeout_s: float) -> AsyncIterator[RpcNode]:
     """The node at http://user:password@host:port; its credentials never reach a log."""
     parts = urlsplit(url)
-    auth = aiohttp.BasicAuth(unquote(parts.username or ""), unquote(parts.password or ""))
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
     connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
-    async with aiohttp.ClientSession(auth=auth, connector=connector) as session:
+    async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
         yield RpcNode(session, f"{parts.scheme}://{parts.hostname}:{parts.port}/", timeout_s)
 
 

@@ -40,7 +40,8 @@ async def load_chain(records: Records, node: Node, clock: Clock, scan_from: int)
         tip = await _first_start(records, node, clock, scan_from)
     blocks: list[Block] = []
     wanted = BlockHash(tip.value.block_hash)
-    while len(blocks) < WINDOW_BLOCKS:
+    # The genesis block has none before it.
+    while wanted and len(blocks) < WINDOW_BLOCKS:
         kept = await records.blocks.get(wanted)
         if kept is None:
             break
