@@ -128,10 +128,10 @@ class House:
         return {
             **_inherited(),
             "SATREEL_REDIS_URL": redis_url,
-            "SATREEL_NODE_URL": self.node_url,
-            "SATREEL_NODE_ZMQ": self.zmq_endpoint,
-            "SATREEL_AITUBO_URL": aitubo_url,
-            "SATREEL_AITUBO_KEY": key,
+            "SATREEL_CHAIN_NODE_URL": self.node_url,
+            "SATREEL_CHAIN_NODE_ZMQ": self.zmq_endpoint,
+            "SATREEL_CONTENT_AITUBO_URL": aitubo_url,
+            "SATREEL_CONTENT_AITUBO_KEY": key,
             "SATREEL_PEERS": json.dumps(peers),
             "SATREEL_DATA_DIR": str(self._data),
             "SATREEL_DRAIN_S": "0.2",
@@ -192,6 +192,7 @@ class House:
                 own["SATREEL_CONTENT_MEDIA_LISTEN"] = f"{LOOPBACK}:{settings.port('content-media')}"
             case "chain":
                 own["SATREEL_CHAIN_NETWORK"] = "regtest"
+                own["SATREEL_CHAIN_BATCH_S"] = "1"
             case "gateway":
                 own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
                 own["SATREEL_GATEWAY_GRAPHIQL"] = "true"
