@@ -59,7 +59,7 @@ class Listening:
     async def _take(self, source: Source, heard: Heard) -> None:
         known, now_ns = self._resumes[source.name], self._clock.now_ns()
         if heard.fresh_start and known.heard_ns:
-            await self._bridge(source, known.heard_ns)
+            await self._bridge(source, known)
         if await self._tallies.take(heard.batches):
             self.changed.set()
         resume = Resume(heard.cursor, now_ns)
@@ -67,13 +67,13 @@ class Listening:
             await self._facts.keep_resume(source.name, resume)
             self._resumes[source.name] = resume
 
-    async def _bridge(self, source: Source, since_ns: int) -> None:
-        """Events were lost: says so, and reads what can still be read."""
-        log.warning("events were lost", source=source.name, since_ns=since_ns)
-        gap = Batch(
-            f"insight/gap.{source.name}.{since_ns}", since_ns, (Fact("insight.gaps", 1, source.name),)
-        )
-        await self._tallies.take([gap])
+    async def _bridge(self, source: Source, known: Resume) -> None:
+        """Events may have been lost: says so, once a gap, and reads what can still be read."""
+        if known.cursor:
+            log.warning("events may have been lost", source=source.name, since_ns=known.heard_ns)
+            fact = Fact("insight.gaps", 1, source.name)
+            gap = Batch(f"insight/gap.{source.name}.{known.heard_ns}", known.heard_ns, (fact,))
+            await self._tallies.take([gap])
         async for page in source.backfill():
             # What is older than a page of nothing new was known before.
             if not await self._tallies.take(page):
