@@ -167,6 +167,13 @@ def test_chain() -> None:
     }
 
 
+def test_the_operator_is_no_user() -> None:
+    state = chain_pb2.DEPOSIT_STATE_CREDITED
+    found = chain_pb2.ChainDeposit(id="d2", user_id="platform:float", amount_sats=5, state=state)
+    event = chain_service_pb2.ChainEvent(id="1", at=AT, deposit=found)
+    assert totals(chain_facts(event)) == {"chain.deposits": 1, "chain.deposits_sat": 5}
+
+
 def block_events() -> list[Batch]:
     block = chain_pb2.Block(height=101, hash="h1")
     event = chain_service_pb2.BlockEvent(

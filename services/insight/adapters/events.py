@@ -15,6 +15,8 @@ from satreel.rounds.v1 import rounds_pb2
 
 from services.insight.domain.facts import Batch, Fact, batches
 
+PLATFORM = "platform:"
+
 
 def identity_facts(event: identity_service_pb2.IdentityEvent) -> list[Batch]:
     """First log-ins and log-ins."""
@@ -95,11 +97,13 @@ def chain_facts(event: chain_service_pb2.ChainEvent) -> list[Batch]:
 
 def _deposit(deposit: chain_pb2.ChainDeposit, at: Timestamp) -> list[Batch]:
     if deposit.state == chain_pb2.DEPOSIT_STATE_CREDITED:
-        credited = (
+        credited = [
             Fact("chain.deposits", 1, deposit.id),
             Fact("chain.deposits_sat", deposit.amount_sats, deposit.id),
-            Fact("users.active", 1, deposit.user_id),
-        )
+        ]
+        # The operator's float is no user.
+        if not deposit.user_id.startswith(PLATFORM):
+            credited.append(Fact("users.active", 1, deposit.user_id))
         return _one(f"chain/deposit.{deposit.id}.{deposit.block_hash}", at, *credited)
     if deposit.state == chain_pb2.DEPOSIT_STATE_REVERSED:
         undone = (
