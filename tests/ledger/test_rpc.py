@@ -195,7 +195,7 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
     assert [one async for one in replies] == []
 
 
-async def meter(house: House, *lines: tuple[str, int]) -> list[pb.MeterReceipt]:
+async def meter(gateway: LedgerServiceStub, *lines: tuple[str, int]) -> list[pb.MeterReceipt]:
     request = pb.MeterRequest(
         gateway_id=uid("gateway"),
         sequence=1,
@@ -205,7 +205,7 @@ async def meter(house: House, *lines: tuple[str, int]) -> list[pb.MeterReceipt]:
     async def once() -> AsyncIterator[pb.MeterRequest]:
         yield request
 
-    return [receipt async for reply in house.gateway.Meter(once()) for receipt in reply.receipts]
+    return [receipt async for reply in gateway.Meter(once()) for receipt in reply.receipts]
 
 
 async def watch_for(house: House, viewer: str, seconds: int, budget: int = 1_000) -> str:
@@ -217,7 +217,7 @@ async def watch_for(house: House, viewer: str, seconds: int, budget: int = 1_000
         )
     for second in range(5, seconds + 1, 5):
         house.clock.shift_ns += 5 * NS_PER_S
-        receipts = await meter(house, (session_id, second))
+        receipts = await meter(house.gateway, (session_id, second))
         assert receipts[0].seconds == second
     return session_id
 
@@ -328,7 +328,7 @@ async def test_commands_that_are_refused(house: House) -> None:
     await house.rounds.LockRound(pb.LockRoundRequest(round_id=request.round_id))
     wrong = pb.DistributePoolRequest(round_id=request.round_id, ranking=[])
     await house.refused(house.rounds.DistributePool(wrong), "RANKING_MISMATCH", Code.INVALID_ARGUMENT)
-    assert (await meter(house, (session, 9)))[0].reason == ledger_pb2.ERROR_REASON_GRACE_OVER
+    assert (await meter(house.gateway, (session, 9)))[0].reason == ledger_pb2.ERROR_REASON_GRACE_OVER
 
 
 async def test_rounds_that_make_no_sense(house: House) -> None:
@@ -421,6 +421,10 @@ async def test_a_standby_says_so(valkey_url: str) -> None:
                 with pytest.raises(RemoteFailure) as failure:
                     await call
                 assert failure.value.reason == "NOT_LEADER"
+            gateway = LedgerServiceStub(server.channel("gateway"))
+            with pytest.raises(RemoteFailure) as failure:
+                await meter(gateway, (uuid7(), 1))
+            assert failure.value.reason == "NOT_LEADER"
 
 
 async def test_watchers_get_a_snapshot_and_then_what_happens(valkey_url: str) -> None:

@@ -104,12 +104,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> AsyncIterator[pb.MeterResponse]:
         async for request in request_iterator:
             lines = request.sessions
-            async with asyncio.TaskGroup() as group:
-                parts = [
-                    group.create_task(self._report(lines[start : start + METER_CHUNK]))
-                    for start in range(0, len(lines), METER_CHUNK)
-                ]
-            receipts = [show.receipt(receipt) for part in parts for receipt in part.result()]
+            # Not a TaskGroup: a refusal has to reach the caller as it is.
+            parts = await asyncio.gather(
+                *(self._report(lines[at : at + METER_CHUNK]) for at in range(0, len(lines), METER_CHUNK))
+            )
+            receipts = [show.receipt(receipt) for part in parts for receipt in part]
             yield pb.MeterResponse(sequence=request.sequence, receipts=receipts)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:

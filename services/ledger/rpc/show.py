@@ -34,8 +34,8 @@ def account(view: AccountView) -> pb.Account:
     )
 
 
-def posting(view: PostingView) -> pb.Posting:
-    """A posting."""
+def posting(view: PostingView, posted_at: Timestamp | None = None) -> pb.Posting:
+    """A posting; `posted_at` spares making the same moment again for each of many."""
     return pb.Posting(
         sequence=view.sequence,
         transfer_id=view.posting.transfer_id,
@@ -44,7 +44,7 @@ def posting(view: PostingView) -> pb.Posting:
         asset=view.asset,
         amount=view.posting.amount,
         memo=view.posting.memo,
-        posted_at=timestamp(view.posting.at_ns),
+        posted_at=posted_at or timestamp(view.posting.at_ns),
     )
 
 
@@ -147,10 +147,11 @@ def totals(view: Totals, head: Head) -> calls.GetTotalsResponse:
 
 def event(head: Head, changes: Changes) -> bytes:
     """A LedgerEvent of what a committed record changed, serialised. It may be empty; its id is the number."""
+    at = timestamp(changes.at_ns)
     return calls.LedgerEvent(
         id=str(head.sequence),
-        at=timestamp(changes.at_ns),
-        postings=[posting(one) for one in changes.postings],
+        at=at,
+        postings=[posting(one, at) for one in changes.postings],
         accounts=[account(one) for one in changes.accounts],
         tallies=[tally(one) for one in changes.tallies],
         round_id=changes.round_id,
