@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 from functools import partial
@@ -42,6 +43,8 @@ LINK_MARGIN_S = 600.0
 
 async def main(settings: ContentSettings) -> None:
     """Composes the service and serves until stopped."""
+    # Decoding processes never call gRPC: its fork handlers would only get in their way. Read at first use.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     async with Runtime(settings) as runtime:
         clock = runtime.clock
         await runtime.enter(sole_instance(settings.lock_path))

@@ -174,11 +174,14 @@ class Pipeline:
         if given_up is not None:
             return given_up
         wait_s = retry_after_s(failure) or self._backoff_s(failures)
+        # The time that a job may take stands still while AITubo cannot be asked about it.
+        unasked_s = wait_s if nothing_ordered and task.job else 0.0
         return meme.with_task(
             replace(
                 task,
                 due_ns=later(InstantNs(self._clock.now_ns()), wait_s),
                 leased_until_ns=NEVER,
+                job_since_ns=later(task.job_since_ns, unasked_s),
                 failures=failures,
                 orders=task.orders - (nothing_ordered and meme.state is MemeState.UPLOADED),
             )

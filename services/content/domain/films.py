@@ -1,11 +1,11 @@
 """What a film must be, and how good it is: rules over what was measured of it.
 
-    score = 0.30 timing + 0.40 smoothness + 0.15 motion + 0.15 contrast          (all 0..1)
+    score = 0.25 timing + 0.30 smoothness + 0.20 evenness + 0.10 motion + 0.15 contrast      (all 0..1)
 
 timing: share of frames that follow the one before at 1/30 s, within a tenth of it. smoothness: share of steps
-from frame to frame whose change is like that of the steps around it: neither a jump nor a freeze. motion:
-median change per step against MOTION_FULL. contrast: spread of brightness against CONTRAST_FULL. A film that
-breaks a limit below is refused whatever its score.
+from frame to frame whose change is like that of the steps around it: neither a jump nor a freeze. evenness:
+how alike they are, on average. motion: median change per step against MOTION_FULL. contrast: median spread of
+brightness against CONTRAST_FULL. A film that breaks a limit below is refused whatever its score.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from math import log
+from statistics import fmean, median
 
 from services.content.domain.values import PPM
 
@@ -31,10 +32,10 @@ CHANGE_FLOOR = 0.2  # below it a step is as good as still: encoders alone change
 UNEVEN_FACTOR = 2.5
 NEIGHBOURS = 4  # steps on either side that a step is held against
 MOVING_SHARE_MIN = 0.25
-MOTION_FULL = 0.5
+MOTION_FULL = 2.0
 BLACK_BRIGHTNESS_MAX, BLACK_SPREAD_MAX = 24.0, 6.0
 BLACK_SHARE_MAX = 0.5
-CONTRAST_FULL = 30.0
+CONTRAST_FULL = 64.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ def assess(measured: Measured) -> FilmFacts:
     span_s = sum(steps_s)
     rate = len(steps_s) / span_s if span_s > 0 else 0.0
     timing = _share(abs(step * FRAMES_PER_S - 1) <= STEP_TOLERANCE for step in steps_s)
-    smoothness = _share(_even_steps(measured.changes))
+    ratios = _ratios(measured.changes)
+    smoothness = _share(1 / UNEVEN_FACTOR <= ratio <= UNEVEN_FACTOR for ratio in ratios)
+    evenness = fmean(max(0.0, 1 - abs(log(ratio, UNEVEN_FACTOR))) for ratio in ratios) if ratios else 0.0
     black = _share(map(_is_black, measured.brightness, measured.spread))
     motion = min(1.0, median(measured.changes or (0.0,)) / MOTION_FULL)
     contrast = min(1.0, median(measured.spread or (0.0,)) / CONTRAST_FULL)
-    score = 0.30 * timing + 0.40 * smoothness + 0.15 * motion + 0.15 * contrast
+    score = 0.25 * timing + 0.30 * smoothness + 0.20 * evenness + 0.10 * motion + 0.15 * contrast
     duration_s = span_s + 1 / FRAMES_PER_S if frames else 0.0
     limits = {
         f"codec {measured.codec}, not {CODEC}": measured.codec == CODEC,
@@ -113,16 +116,14 @@ def unreadable(why: str) -> FilmFacts:
     return FilmFacts("", 0, 0, 0.0, 0, 0, 0.0, 0.0, 0, (why,))
 
 
-def _even_steps(changes: Sequence[float]) -> Iterator[bool]:
-    """Of each step, whether it changes about as much as the median of those around it."""
+def _ratios(changes: Sequence[float]) -> list[float]:
+    """Of each step, its change against the median of those around it; 1 is like them."""
+    ratios = []
     for number, change in enumerate(changes):
-        around = (
-            *changes[max(0, number - NEIGHBOURS) : number],
-            *changes[number + 1 : number + 1 + NEIGHBOURS],
-        )
-        usual = median(around or (change,))
-        ratio = (change + CHANGE_FLOOR) / (usual + CHANGE_FLOOR)
-        yield 1 / UNEVEN_FACTOR <= ratio <= UNEVEN_FACTOR
+        first, following = max(0, number - NEIGHBOURS), number + 1
+        around = (*changes[first:number], *changes[following : following + NEIGHBOURS])
+        ratios.append((change + CHANGE_FLOOR) / (median(around or (change,)) + CHANGE_FLOOR))
+    return ratios
 
 
 def _is_black(brightness: float, spread: float) -> bool:
