@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from bsv.native import NATIVE_AVAILABLE
 from satreel.chain.v1 import chain_service_pb2_grpc
 from satreel.identity.v1 import identity_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2_grpc
 
 from mesh.feeds import open_feed
-from mesh.leases import LEASES, Lease, lead
+from mesh.leases import LEASES, LeadershipLost, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
 from services.chain.adapters.feeds import BLOCKS_FEED, CHAIN_FEED, FeedNews
@@ -58,7 +60,9 @@ async def main(settings: ChainSettings) -> None:
         chain = Chain(world, settings.rules, serving)
 
         async def leading() -> None:
-            await lead(Lease(store, "chain", clock=runtime.clock), chain.reign)
+            while True:
+                with suppress(LeadershipLost):
+                    await lead(Lease(store, "chain", clock=runtime.clock), chain.reign)
 
         await runtime.add(
             chain_service_pb2_grpc.add_ChainServiceServicer_to_server,

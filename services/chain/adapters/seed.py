@@ -28,8 +28,8 @@ def load_seed(*, secret_hex: str, path: Path, network: Network) -> bytes:
     if not path.exists():
         if network is Network.MAIN:
             raise SeedMissing(
-                f"no key seed: {path} does not exist, and on mainnet none is made by itself. Put {SEED_BYTES} "
-                "random bytes as hex into it (mode 0600), or set SATREEL_CHAIN_SEED; keep a copy offline."
+                f"no key seed: {path} does not exist, and on mainnet none is made by itself. Put 64 random "
+                "bytes as hex into it (mode 0600), or set SATREEL_CHAIN_SEED; keep a copy offline."
             )
         _make(path)
     mode = stat.S_IMODE(path.stat().st_mode)

@@ -124,12 +124,17 @@ class Books:
         known = coin.credited if credited is None else credited
         await self.put_coins([(kept, replace(coin, state=wanted, credited=known))])
 
-    def depth(self, outpoint: Outpoint) -> int:
-        """How many unmined transactions of ours this coin stands on."""
-        kept = self.tx_of(outpoint.txid)
-        if kept is None or kept.value.state in (TxState.MINED, TxState.FINAL):
-            return 0
-        return 1 + max(self.depth(Outpoint.parse(point)) for point in kept.value.inputs)
+    def depth(self, txid: Txid, known: dict[Txid, int] | None = None) -> int:
+        """How many unmined transactions of ours an output of this one stands on; `known` saves work."""
+        known = {} if known is None else known
+        if txid not in known:
+            kept = self.tx_of(txid)
+            if kept is None or kept.value.state is TxState.MINED:
+                known[txid] = 0
+            else:
+                below = {Outpoint.parse(point).txid for point in kept.value.inputs}
+                known[txid] = 1 + max(self.depth(parent, known) for parent in below)
+        return known[txid]
 
     def confirmations(self, tx: Tx | None) -> int:
         """Blocks on a transaction of ours."""

@@ -115,8 +115,8 @@ class Deposits:
             await self._ledger.credit([_credit_of(kept.value) for kept in batch])
             for kept in batch:
                 after = replace(kept.value, state=DepositState.CREDITED, credit_id=_credit_of(kept.value).id)
-                await self._put(kept, after)
                 await self._books.set_coin(after.outpoint, CoinState.FREE, credited=True)
+                await self._put(kept, after)
         for kept in batch:
             log.info(
                 "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid
@@ -142,8 +142,9 @@ class Deposits:
                 gone_height=self._books.chain.tip.height,
             )
             log.warning("deposit reversed", deposit=deposit.id, sats=deposit.sats)
-        await self._put(kept, after)
+        # The coin first: while the deposit's record is as it was, all of this is done again.
         await self._books.set_coin(deposit.outpoint, CoinState.PENDING, credited=False)
+        await self._put(kept, after)
         self._tell(after)
 
     async def check_waiting(self) -> None:

@@ -28,6 +28,7 @@ from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty
 from services.chain.domain.keys import KeyRing
+from services.chain.domain.states import TxState
 from services.chain.domain.values import Purpose
 
 log = logs.logger(__name__)
@@ -88,7 +89,7 @@ class Desk:
             clock=world.clock,
             policy=rules.policy,
         )
-        float_ = Float(wallet=self.wallet, ledger=world.ledger)
+        float_ = Float(wallet=self.wallet, ledger=world.ledger, clock=world.clock)
         self.deposits = Deposits(
             books=books,
             accounts=self.accounts,
@@ -258,7 +259,7 @@ class Desk:
     async def tend(self) -> None:
         """Sees to unmined transactions, waiting deposits and unknown outcomes."""
         for kept in list(self.books.txs.values()):
-            if kept.value.state == "rejected":
+            if kept.value.state is TxState.REJECTED:
                 await self.wallet.reject(kept.value, "what was begun is finished")
         await self.sender.tend()
         await self.deposits.check_waiting()

@@ -10,7 +10,7 @@ from services.chain.app.ports import Broadcast, Node
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
 from services.chain.domain.states import CoinState, DepositState, TxState
-from services.chain.domain.values import Outpoint, PlanId
+from services.chain.domain.values import Outpoint, PlanId, Txid
 
 log = logs.logger(__name__)
 
@@ -49,7 +49,8 @@ class Sender:
         """Looks after everything unmined: asks the node, sends again what it does not have."""
         open_ = [kept.value for kept in self._books.txs.values() if kept.value.state in UNMINED]
         # Parents before children, or the node answers that inputs are missing.
-        open_.sort(key=lambda tx: (self._books.depth(Outpoint(tx.txid, 0)), tx.created_ns))
+        depths: dict[Txid, int] = {}
+        open_.sort(key=lambda tx: (self._books.depth(tx.txid, depths), tx.created_ns))
         there = await self._node.waiting([tx.txid for tx in open_])
         for tx in open_:
             if tx.txid not in there:

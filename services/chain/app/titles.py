@@ -95,11 +95,13 @@ class Titles:
         shown = await self.get(meme_id)
         path = await self._accounts.path(new_owner_id, KeyUse.TITLE)
         move = Move(sale_id, meme_id, new_owner_id, JobState.QUEUED, self._clock.now_ns())
-        kept = await self._records.moves.ensure(move)
-        if (kept.value.meme_id, kept.value.new_owner_id) != (meme_id, new_owner_id):
-            raise IdReused(sale_id=sale_id)
-        if kept.value.state is JobState.QUEUED:
-            self._moves.setdefault(sale_id, kept)
+        try:
+            kept = self._moves[sale_id] = await self._records.moves.create(move)
+        except Exists:
+            known = await self._records.moves.get(sale_id)
+            if known is None or (known.value.meme_id, known.value.new_owner_id) != (meme_id, new_owner_id):
+                raise IdReused(sale_id=sale_id) from None
+            kept = known
         if kept.value.state is not JobState.SENT:
             target = replace(shown.title, owner_id=new_owner_id, address=self._keys.address(path))
             return TitleView(target, None, 0)

@@ -31,6 +31,7 @@ from services.chain.domain.values import (
     PlanId,
     Purpose,
     Sats,
+    Txid,
     derived_id,
 )
 from services.chain.domain.wire import Output, parse_transaction
@@ -40,6 +41,10 @@ log = logs.logger(__name__)
 
 class WalletFrozen(WalletEmpty):
     """A coin of ours was spent by a transaction not ours; nothing is signed until an operator acts."""
+
+
+class HalfDone(Exception):  # noqa: N818 - told to the term, which ends
+    """A plan was begun and not finished: the next recovery finishes it or gives it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +130,18 @@ class Wallet:
 
     def spendable(self) -> list[Spendable]:
         """Free coins that may be spent now."""
+        depths: dict[Txid, int] = {}
         return [
             self.as_spendable(kept.value)
             for kept in self._books.coins.values()
-            if not kept.value.is_title and self.may_spend(kept.value)
+            if not kept.value.is_title and self.may_spend(kept.value, depths)
         ]
 
-    def may_spend(self, coin: Coin) -> bool:
+    def may_spend(self, coin: Coin, depths: dict[Txid, int] | None = None) -> bool:
         """Whether a coin is free, and not stacked too deep on unmined transactions."""
-        return coin.state is CoinState.FREE and self._books.depth(coin.outpoint) < self._policy.depth_max
+        if coin.state is not CoinState.FREE:
+            return False
+        return self._books.depth(coin.outpoint.txid, depths) < self._policy.depth_max
 
     def as_spendable(self, coin: Coin, script: bytes | None = None) -> Spendable:
         """A coin as building wants it; `script` where it is not the key's plain one."""
@@ -149,35 +157,34 @@ class Wallet:
         return draft(order.outputs, pool, rule, self._policy.sats_per_kb, order.fixed)
 
     async def make(self, order: Order) -> Tx:
-        """A signed, durable transaction. Raises WalletEmpty with nothing changed.
-
-        Any other failure leaves a plan half done, which the next recovery finishes or gives up.
-        """
+        """A signed, durable transaction. Raises WalletEmpty with nothing changed, and HalfDone."""
         async with self._books.changing():
             found = self.draft(order)
             check(found, self._policy.sats_per_kb, self._policy.dust_sats)
-            now_ns = self._clock.now_ns()
-            plan = PlanId(uuid7(now_ns))
             self._fence.check()
-            await order.assign(plan)
-            await self._reserve(found, plan)
-            signed = sign(found, self._keys.key)
-            self._fence.check()
-            tx = await self._write(order, found, signed, plan, now_ns)
-            await self.adopt_outputs(tx)
-            await self.work[order.purpose].signed(tx)
+            try:
+                tx = await self._make(order, found)
+            except Exception as problem:
+                raise HalfDone(str(problem)) from problem
         log.info(
             "transaction signed", txid=tx.txid, purpose=tx.purpose, fee_sats=tx.fee_sats, jobs=len(tx.jobs)
         )
         return tx
 
-    async def _reserve(self, found: Draft, plan: PlanId) -> None:
-        kept = [self._books.coins[coin.outpoint] for coin in found.inputs]
-        if any(coin.value.state is not CoinState.FREE for coin in kept):
-            raise WalletEmpty
+    async def _make(self, order: Order, found: Draft) -> Tx:
+        now_ns = self._clock.now_ns()
+        plan = PlanId(uuid7(now_ns))
+        await order.assign(plan)
         await self._books.put_coins(
-            (coin, replace(coin.value, state=CoinState.RESERVED, plan=plan)) for coin in kept
+            (kept, replace(kept.value, state=CoinState.RESERVED, plan=plan))
+            for kept in (self._books.coins[coin.outpoint] for coin in found.inputs)
         )
+        signed = sign(found, self._keys.key)
+        self._fence.check()
+        tx = await self._write(order, found, signed, plan, now_ns)
+        await self.adopt_outputs(tx)
+        await self.work[order.purpose].signed(tx)
+        return tx
 
     async def _write(self, order: Order, found: Draft, signed: Signed, plan: PlanId, now_ns: int) -> Tx:
         shares = order.share(signed.fee_sats)
@@ -275,13 +282,20 @@ class Wallet:
             if kept.value.state is not TxState.REJECTED:
                 kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
             rejected = kept.value
-            if rejected.cost_done and rejected.cost_sats:
-                await self._ledger.move([_cost(rejected, -rejected.cost_sats, "refund")])
+            await self._refund(rejected)
             children = await self._release(rejected)
             await self.work[rejected.purpose].rejected(rejected)
             await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
         for child in children:
             await self.reject(child, f"its parent {tx.txid} was rejected")
+
+    async def _refund(self, tx: Tx) -> None:
+        if not tx.cost_sats:
+            return
+        # Whether the float had paid may be in doubt: asking again tells.
+        paid = tx.cost_done or (await self._ledger.move([_cost(tx, tx.cost_sats, "cost")]))[0] is None
+        if paid:
+            await self._ledger.move([_cost(tx, -tx.cost_sats, "refund")])
 
     async def _release(self, tx: Tx) -> list[Tx]:
         """Its inputs are free again, its outputs are gone; returns transactions that spend those."""

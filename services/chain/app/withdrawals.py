@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mesh import logs
 from mesh.clock import Clock
 from mesh.errors import IdReused
-from mesh.records import Exists, Stale
+from mesh.records import Exists
 from services.chain.app.books import Books
 from services.chain.app.ports import Hold, Ledger, News, Post, Reason, Refusal, Release, Users, WithdrawalView
 from services.chain.app.records import Kept
@@ -76,6 +77,8 @@ class Withdrawals:
         self._clock = clock
         self._rule = rule
         self._queue: dict[str, Kept[Withdrawal]] = {}
+        # One after the other, so that a repeated request finds what the first one did.
+        self._asking = asyncio.Lock()
 
     async def recover(self) -> None:
         """Goes on with everything that was under way."""
@@ -91,18 +94,21 @@ class Withdrawals:
 
     async def hold_new(self) -> None:
         """Asks again for holds whose outcome was unknown."""
-        for kept in await self._table.where("state", WithdrawalState.NEW):
-            await self._hold([kept])
+        async with self._asking:
+            for kept in await self._table.where("state", WithdrawalState.NEW):
+                await self._hold([kept])
 
     async def request(self, wanted_id: str, user_id: UserId, address: str, sats: Sats) -> Withdrawal:
         """Queues a withdrawal. Raises AddressInvalid, AmountTooSmall, InsufficientFunds, IdReused."""
         key_hash_of(address, self._rule.network)
         if sats < self._rule.sats_min:
             raise AmountTooSmall(minimum=self._rule.sats_min)
-        kept = await self._open(self._new(wanted_id, user_id, address, sats, self._rule.fee_ceiling_sats))
-        if kept.value.state not in HIDDEN:
-            return kept.value
-        after, refusal = (await self._hold([kept]))[0]
+        new = self._new(wanted_id, user_id, address, sats, self._rule.fee_ceiling_sats)
+        async with self._asking:
+            kept = await self._open(new)
+            if kept.value.state not in HIDDEN:
+                return kept.value
+            after, refusal = (await self._hold([kept]))[0]
         if refusal is not None:
             available = await self._ledger.available_sats(account_of(user_id))
             raise InsufficientFunds(available=available, needed=kept.value.held_sats)
@@ -111,8 +117,15 @@ class Withdrawals:
     async def queue_payouts(self, payouts: Sequence[Payout]) -> tuple[list[Withdrawal], list[UserId]]:
         """Queues payouts; also returns the users who are left out."""
         known = await self._table.get_many(payout.id for payout in payouts)
-        fresh = [payout for payout in payouts if payout.id not in known]
-        addresses = await self._users.payout_addresses(sorted({payout.user_id for payout in fresh}))
+        fresh = {payout.user_id for payout in payouts if payout.id not in known}
+        addresses = await self._users.payout_addresses(sorted(fresh))
+        async with self._asking:
+            return await self._queue_payouts(payouts, addresses)
+
+    async def _queue_payouts(
+        self, payouts: Sequence[Payout], addresses: Mapping[UserId, str]
+    ) -> tuple[list[Withdrawal], list[UserId]]:
+        known = await self._table.get_many(payout.id for payout in payouts)
         opened: list[Kept[Withdrawal]] = []
         skipped: list[UserId] = []
         for payout in payouts:
@@ -172,12 +185,7 @@ class Withdrawals:
         for one, refusal in zip(kept, refusals, strict=True):
             state = WithdrawalState.QUEUED if refusal is None else WithdrawalState.REFUSED
             refused = one.value.holds + (0 if refusal is None else 1)
-            try:
-                after = await self._put(Kept(replace(one.value, holds=refused), one.generation), state)
-            except Stale:  # a repeated request was faster
-                found = await self._table.get(one.value.id)
-                done.append((found or one, refusal))
-                continue
+            after = await self._put(Kept(replace(one.value, holds=refused), one.generation), state)
             if refusal is None:
                 self._queue[after.value.id] = after
                 self._tell(after.value, None)
@@ -193,7 +201,7 @@ class Withdrawals:
 
     async def batch(self) -> Tx | None:
         """Pays up to OUTPUTS_MAX of the queue with one transaction; None when it cannot now."""
-        size = min(len(self._queue), OUTPUTS_MAX)
+        size = 0 if self._wallet.frozen else min(len(self._queue), OUTPUTS_MAX)
         while size:
             try:
                 return await self._wallet.make(self._order([*self._queue.values()][:size]))
