@@ -121,3 +121,19 @@ def test_reporting_at_once_or_each_second_pays_the_same() -> None:
 @given(st.lists(st.integers(3, 90), min_size=1, max_size=12))
 def test_cuts_never_matter(cuts: list[int]) -> None:
     assert earn(cuts)[1] == earn([sum(cuts)])[1]
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 10_000), st.data(), st.lists(st.integers(1, 300), min_size=1, max_size=30))
+def test_many_owners_never_get_more_than_was_taken(
+    fee_bp: int, data: st.DataObject, parts: list[int]
+) -> None:
+    rates = replace(
+        RATES,
+        platform_fee_bp=fee_bp,
+        instant_bp=data.draw(st.sampled_from([10_000 - fee_bp, (10_000 - fee_bp) // 2])),
+        creator_bp=data.draw(st.sampled_from([0, 1, 3_333, 5_000, 9_999, 10_000])),
+    )
+    whole = entitlement(sum(parts), rates)
+    owners = sum(entitlement(part, rates).owner_sats for part in parts)
+    assert whole.fee_sats + whole.creator_sats + owners <= sum(parts)
