@@ -112,8 +112,8 @@ class Ledger:
             try:
                 self._require_leading()
                 answer.set_result(question(self._machine, self._head))
-            except Refused as refusal:
-                answer.set_exception(refusal)
+            except Exception as problem:  # whoever asked hears of it; the writer goes on
+                answer.set_exception(problem)
 
         self._questions.append(reply)
         return await answer
