@@ -73,6 +73,7 @@ class Town:
     admin: Person
     creators: list[Person]
     viewers: list[Person]
+    # Those that wait for a round.
     memes: list[str] = field(default_factory=list)
 
     @classmethod

@@ -19,13 +19,12 @@ from sandbox.report import Report
 
 FLOAT_LOW_SATS = 50_000
 BALANCE_LOW_SATS = 5_000
-STOCK_OF_MEMES = 2
+STOCK_OF_MEMES = 3
 UPLOAD_PAUSE_S = 2.0
 RETRY_PAUSE_S = 2.0
 TRADE_CHANCE = 0.3
 
 OPERATOR_FLOAT = """{ books { totals { platformSats } } }"""
-UNPLAYED = "{ currentRound { state entryCount } }"
 
 
 async def play(house: House, report: Report, *, seed: str) -> None:
@@ -57,20 +56,22 @@ async def _again(report: Report, what: str, work: Any) -> None:
     while True:
         try:
             await work()
-        except (GraphqlError, NotInTime, OSError) as problem:
-            report.step(f"{what}: {problem}; trying again")
+        except* (GraphqlError, NotInTime, OSError) as problems:
+            report.step(f"{what}: {_words(problems)}; trying again")
         await asyncio.sleep(RETRY_PAUSE_S)
 
 
+def _words(problems: BaseExceptionGroup[Exception]) -> str:
+    return "; ".join(str(problem) for problem in problems.exceptions)
+
+
 async def _upload_for_ever(town: Town) -> None:
-    """Keeps a few fresh memes waiting for the next round."""
+    """Keeps a few fresh memes waiting for the next round, which takes them all."""
     await town.admin.log_in()
     fresh = random.SystemRandom().randrange(1 << 30)
     for number in itertools.count(fresh):
-        current = (await town.admin.client.ask(UNPLAYED))["currentRound"]
-        if current is not None and current["state"] == "PENDING" and current["entryCount"] > STOCK_OF_MEMES:
+        while len(town.memes) >= STOCK_OF_MEMES:
             await asyncio.sleep(UPLOAD_PAUSE_S)
-            continue
         creator = town.creators[number % len(town.creators)]
         meme_id = await town.admin.upload(number, f"Meme {number % 10_000}", creator=creator)
 
@@ -79,6 +80,7 @@ async def _upload_for_ever(town: Town) -> None:
             return state if state in {"PUBLISHED", "REJECTED"} else None
 
         state = await town.until(f"meme {meme_id}", done)
+        town.memes.append(meme_id)
         town.report.step(f"meme by {creator.name} is {state}")
 
 
@@ -86,23 +88,29 @@ async def _watch_for_ever(town: Town) -> None:
     """Everybody watches every round that opens; each that ends is reported."""
     for viewer in town.viewers:
         await viewer.log_in()
-    async for event in town.viewers[0].client.follow(ROUND_UPDATED):
-        played = event["roundUpdated"]
-        if played["state"] == "ACTIVE":
-            town.report.title(
-                f"Round {played['number']} opened at block {played['anchor']['height']} "
-                f"with {played['entryCount']} memes"
-            )
-            await _watch_round(town, played["id"])
-        elif played["state"] == "COMPLETED":
-            await _report_round(town, played["id"])
+    told: set[tuple[str, str]] = set()
+    async with asyncio.TaskGroup() as group:
+        # A round comes again with new sums each second; what we do about it, we do once.
+        async for event in town.viewers[0].client.follow(ROUND_UPDATED):
+            played = event["roundUpdated"]
+            if (moment := (played["id"], played["state"])) in told:
+                continue
+            told.add(moment)
+            if played["state"] == "ACTIVE":
+                group.create_task(_watch_round(town, played))
+            elif played["state"] == "COMPLETED":
+                group.create_task(_report_round(town, played["id"]))
 
 
 ENTRIES = "query($id: ID!) { round(id: $id) { entries { meme { id } } } }"
 
 
-async def _watch_round(town: Town, round_id: str) -> None:
-    entries = (await town.admin.client.ask(ENTRIES, id=round_id))["round"]["entries"]
+async def _watch_round(town: Town, played: dict[str, Any]) -> None:
+    town.memes.clear()
+    town.report.title(
+        f"Round {played['number']} opened at block {played['anchor']['height']} with {played['entryCount']} memes"
+    )
+    entries = (await town.admin.client.ask(ENTRIES, id=played["id"]))["round"]["entries"]
     chance = random.SystemRandom()
     async with asyncio.TaskGroup() as group:
         for viewer in town.viewers:
