@@ -44,11 +44,12 @@ class PictureFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a file says of itself: size in pixels as stored, and frames."""
+    """What a file says of itself: size in pixels as stored, frames, and where its (first) picture ends."""
 
     format: PictureFormat
     width: int
     height: int
+    end: int
     frames: int = 1
 
 
@@ -108,7 +109,6 @@ def _png(data: bytes) -> Outline:
         or interlace > 1
     ):
         raise Undecodable("no valid PNG header")
-    frames = 1
     for kind, start, end in _png_chunks(data):
         if kind == b"acTL":
             raise TooManyFrames("animated PNG is not taken", frames="several", maximum=1)
@@ -116,7 +116,7 @@ def _png(data: bytes) -> Outline:
             raise Undecodable("a chunk is damaged")
         if kind == b"IEND" and end + 4 != len(data):
             raise Undecodable("the file goes on behind its end")
-    return Outline(PictureFormat.PNG, width, height, frames)
+    return Outline(PictureFormat.PNG, width, height, len(data))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -165,7 +165,7 @@ def _jpeg(data: bytes) -> Outline:
     rest = data[at:].lstrip(b"\0")
     if rest and not rest.startswith(JPEG_SIGNATURE):
         raise Undecodable("the file goes on behind its end")
-    return Outline(PictureFormat.JPEG, size[1], size[0])
+    return Outline(PictureFormat.JPEG, size[1], size[0], at)
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
@@ -212,7 +212,7 @@ def _gif(data: bytes, frames_max: int) -> Outline:
         raise Undecodable("the file goes on behind its end")
     if frames == 0:
         raise Undecodable("no frame in the GIF")
-    return Outline(PictureFormat.GIF, width, height, frames)
+    return Outline(PictureFormat.GIF, width, height, at + 1, frames)
 
 
 def _require_inside(frame: tuple[int, ...], width: int, height: int) -> None:

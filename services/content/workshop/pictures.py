@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import warnings
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
 
 from mesh.errors import Failure
-from services.content.domain.containers import PictureFormat, outline, require_exact_data
+from services.content.domain.containers import Outline, PictureFormat, outline, require_exact_data
 from services.content.domain.failures import Undecodable
 from services.content.domain.looks import Look
 from services.content.domain.pictures import Inspection, PictureBounds, require_bearable, require_shape
@@ -39,6 +40,7 @@ def inspect(data: bytes, bounds: PictureBounds) -> Inspection:
         # Pillow only warns of a picture up to twice its bound.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
+            _require_whole_jpeg(data, found)
             return _decoded(data, found.format, (found.width, found.height))
         except (Failure, MemoryError):
             raise
@@ -48,6 +50,23 @@ def inspect(data: bytes, bounds: PictureBounds) -> Inspection:
             raise Undecodable(f"the picture cannot be decoded: {_first_line(problem)}") from problem
         except Exception as problem:  # decoders fail in many ways on hostile input, and all mean the same
             raise Undecodable("the picture cannot be decoded") from problem
+
+
+def _require_whole_jpeg(data: bytes, found: Outline) -> None:
+    """Refuses a JPEG with less in it than its header says: Pillow's decoder would fill that up with grey."""
+    if found.format is not PictureFormat.JPEG:
+        return
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode+crccheck+bitstream+buffer"}
+    decoder.thread_count = 1
+    try:
+        decoder.decode(av.Packet(data[: found.end]))
+        decoder.decode(None)
+    except av.error.InvalidDataError as problem:
+        raise Undecodable("the image data is not what the header says") from problem
+    except av.FFmpegError:
+        # A rare kind of JPEG that this decoder does not know: Pillow's word counts alone.
+        return
 
 
 def _decoded(data: bytes, format_: PictureFormat, promised: tuple[int, int]) -> Inspection:
