@@ -5,8 +5,8 @@ machines: the holder counts `ttl_s` on its own monotonic clock from before each 
 `MARGIN` before its end; a candidate takes over once it has itself seen the record unchanged for longer than
 `ttl_s` on its own. This holds as long as no clock runs apart from another by more than that margin.
 
-A process paused in the midst of an action, or a store that forgets an acknowledged write, can break it. What a
-leader writes is therefore fenced as well: each change of holder makes the fencing token greater.
+A process paused in the midst of an action, or a store that forgets an acknowledged write, can break it. What
+a leader writes is therefore fenced as well: each change of holder makes the fencing token greater.
 
     async def run_rounds(leadership: Leadership) -> None:
         ...  # cancelled when the lease is lost
