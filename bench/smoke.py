@@ -65,14 +65,15 @@ async def _measure(folder: Path) -> None:
 async def _follow(spectator: Town, quiet: _Quiet) -> tuple[float, list[float]]:
     """When the first round opened, and for each round the delay from its block; ends after some rounds."""
     opened_at_s: dict[str, float] = {}
-    completed = 0
+    completed: set[str] = set()
     async with contextlib.aclosing(spectator.admin.client.follow(ROUND_UPDATED)) as events:
         async for event in events:
             now_s, played = time.monotonic(), event["roundUpdated"]
             if played["state"] == "ACTIVE":
                 opened_at_s.setdefault(played["anchor"]["hash"], now_s)
-            completed += played["state"] == "COMPLETED"
-            if completed >= ROUNDS:
+            if played["state"] == "COMPLETED":
+                completed.add(played["id"])
+            if len(completed) >= ROUNDS:
                 break
     delays_ms = [max(0.0, at_s - quiet.mined_s[block]) * 1000 for block, at_s in opened_at_s.items()]
     return min(opened_at_s.values()), delays_ms
@@ -107,7 +108,7 @@ def _memory(house: House) -> dict[str, float]:
 
 def _name(house: House, process: psutil.Process) -> str:
     by_pid = {part.child.pid: name for name, part in house.parts.items() if part.child is not None}
-    return by_pid.get(process.pid) or process.name()
+    return by_pid.get(process.pid) or Path(process.exe()).name
 
 
 def _print(start_s: float, delays_ms: list[float], memory_mb: dict[str, float]) -> None:

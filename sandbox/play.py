@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from typing import Any
 
@@ -20,7 +21,6 @@ from sandbox.report import Report
 FLOAT_LOW_SATS = 50_000
 BALANCE_LOW_SATS = 5_000
 STOCK_OF_MEMES = 3
-UPLOAD_PAUSE_S = 2.0
 RETRY_PAUSE_S = 2.0
 TRADE_CHANCE = 0.3
 
@@ -70,8 +70,7 @@ async def _upload_for_ever(town: Town) -> None:
     await town.admin.log_in()
     fresh = random.SystemRandom().randrange(1 << 30)
     for number in itertools.count(fresh):
-        while len(town.memes) >= STOCK_OF_MEMES:
-            await asyncio.sleep(UPLOAD_PAUSE_S)
+        await town.until("a round takes the memes that wait", lambda: _has_room(town), timeout_s=math.inf)
         creator = town.creators[number % len(town.creators)]
         meme_id = await town.admin.upload(number, f"Meme {number % 10_000}", creator=creator)
 
@@ -82,6 +81,10 @@ async def _upload_for_ever(town: Town) -> None:
         state = await town.until(f"meme {meme_id}", done)
         town.memes.append(meme_id)
         town.report.step(f"meme by {creator.name} is {state}")
+
+
+async def _has_room(town: Town) -> bool:
+    return len(town.memes) < STOCK_OF_MEMES
 
 
 async def _watch_for_ever(town: Town) -> None:
@@ -108,7 +111,8 @@ ENTRIES = "query($id: ID!) { round(id: $id) { entries { meme { id } } } }"
 async def _watch_round(town: Town, played: dict[str, Any]) -> None:
     town.memes.clear()
     town.report.title(
-        f"Round {played['number']} opened at block {played['anchor']['height']} with {played['entryCount']} memes"
+        f"Round {played['number']} opened at block {played['anchor']['height']} "
+        f"with {played['entryCount']} memes"
     )
     entries = (await town.admin.client.ask(ENTRIES, id=played["id"]))["round"]["entries"]
     chance = random.SystemRandom()
