@@ -171,6 +171,8 @@ class Context:
     client_address: str = ""
     client: str = ""
     viewer: Viewer | None = None
+    # What the request names it, if it does.
+    operation_name: str | None = None
     # What a WebSocket's connection_init brought; Strawberry sets it.
     connection_params: dict[str, Any] | None = None
     # The Authorization header that a WebSocket was opened with.
@@ -195,9 +197,9 @@ class Context:
         """Film tickets."""
         return self.parts.tickets
 
-    def for_operation(self) -> Context:
+    def for_operation(self, name: str | None) -> Context:
         """A context of its own for one operation: those of one socket run side by side and share no state."""
-        return Context(self.parts, self.client_address, self.client, self.viewer)
+        return Context(self.parts, self.client_address, self.client, self.viewer, operation_name=name)
 
     def require_viewer(self) -> Viewer:
         """The signed-in user. Raises Unauthenticated."""

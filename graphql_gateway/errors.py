@@ -11,6 +11,8 @@ from typing import Any
 
 from graphql import GraphQLError
 from opentelemetry import trace
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from mesh import logs
 from mesh.errors import Failure, RemoteFailure
@@ -22,6 +24,8 @@ log = logs.logger(__name__)
 # error.
 REQUEST_CODE = "BAD_REQUEST"
 INTERNAL_CODE = "INTERNAL"
+# What else a document can be wrong with before it is executed, such as numbers of thousands of digits.
+_REQUEST_PROBLEMS = (ValueError, MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
 def extensions_of(failure: Failure) -> dict[str, Any]:
@@ -51,14 +55,13 @@ def masked(problem: BaseException, **about: Any) -> tuple[str, dict[str, Any]]:
     return "Something went wrong on our side.", {"code": INTERNAL_CODE, "errorId": error_id}
 
 
-def rendered(error: GraphQLError) -> GraphQLError:
+def rendered(error: GraphQLError, *, before_execution: bool = False) -> GraphQLError:
     """The error as clients see it."""
     cause = _cause(error)
-    if cause is None:
-        return _like(error, error.message, {"code": REQUEST_CODE, **(error.extensions or {})})
-    if isinstance(cause, RecursionError) and error.path is None:
-        # Before execution there is only the client's document to go too deep in.
+    if before_execution and isinstance(cause, RecursionError):
         return _like(error, "The document is nested too deeply.", {"code": REQUEST_CODE})
+    if cause is None or (before_execution and isinstance(cause, _REQUEST_PROBLEMS)):
+        return _like(error, error.message, {"code": REQUEST_CODE, **(error.extensions or {})})
     if isinstance(cause, Failure) and not is_fault(cause):
         return _like(error, cause.message, extensions_of(cause))
     return _like(error, *masked(cause, path=error.path))

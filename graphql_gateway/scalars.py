@@ -8,6 +8,7 @@ from typing import Any, NewType
 
 import strawberry
 from google.protobuf.timestamp_pb2 import Timestamp
+from graphql import GraphQLError
 from strawberry.file_uploads import Upload
 
 INT64_MAX = 2**63 - 1
@@ -25,7 +26,7 @@ def _serialize_whole(value: int) -> int:
 
 def _parse_whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= JS_SAFE_MAX:
-        raise ValueError("must be a whole number from 0 to 9007199254740991")
+        raise GraphQLError("must be a whole number from 0 to 9007199254740991")
     return value
 
 
@@ -39,18 +40,18 @@ def _parse_time(value: object) -> datetime:
     try:
         parsed = datetime.fromisoformat(str(value))
     except ValueError:
-        raise ValueError("must be a time like 2026-01-31T12:00:00Z") from None
+        raise GraphQLError("must be a time like 2026-01-31T12:00:00Z") from None
     if parsed.tzinfo is None:
-        raise ValueError("must name its time zone, for example by a Z at the end")
+        raise GraphQLError("must name its time zone, for example by a Z at the end")
     try:
         return parsed.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must be in the years 1 to 9999") from None
+        raise GraphQLError("must be in the years 1 to 9999") from None
 
 
 def _parse_upload(value: object) -> BytesIO:
     if not isinstance(value, BytesIO):
-        raise ValueError("must be a file, sent by the GraphQL multipart request specification")
+        raise GraphQLError("must be a file, sent by the GraphQL multipart request specification")
     return value
 
 

@@ -7,17 +7,18 @@ is compared with that file (exit code 1 when they differ).
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationDefinitionNode
 from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
 
 from graphql_gateway.accounts.mutations import AccountsMutation
 from graphql_gateway.accounts.queries import AccountsQuery
@@ -65,22 +66,45 @@ class Subscription(
     """All live updates."""
 
 
+class OperationNamed(SchemaExtension):
+    """Refuses to guess which of several operations is meant."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Before validation."""
+        context = self.execution_context
+        definitions = context.graphql_document.definitions if context.graphql_document else ()
+        operations = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
+        if len(operations) > 1 and context.context.operation_name is None:
+            context.pre_execution_errors = [GraphQLError("Name the operation: there are several.")]
+        yield
+
+
 class SatreelSchema(strawberry.Schema):
     """Gives each operation a context of its own, and renders the errors of every result."""
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """One operation over HTTP, whose context has just been signed in."""
-        kwargs["context_value"] = kwargs["context_value"].for_operation()
+        _give_own_context(kwargs)
+        # Strawberry would let them through, for protocols that we do not speak.
+        kwargs["allowed_operation_types"] = set(kwargs["allowed_operation_types"]) - {
+            OperationType.SUBSCRIPTION
+        }
         return _rendered(await super().execute(*args, **kwargs))
 
     async def stream(self, *args: Any, **kwargs: Any) -> Any:
         """One operation over a WebSocket."""
-        own = kwargs["context_value"] = kwargs["context_value"].for_operation()
+        own = _give_own_context(kwargs)
         results = await super().stream(*args, **kwargs)
         return _renewed_first(own, cast("AsyncGenerator[ExecutionResult, None]", results))
 
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""
+
+
+def _give_own_context(arguments: dict[str, Any]) -> Context:
+    shared: Context = arguments["context_value"]
+    own = arguments["context_value"] = shared.for_operation(arguments["operation_name"])
+    return own
 
 
 async def _renewed_first(
@@ -99,7 +123,8 @@ async def _renewed_first(
 
 def _rendered(result: ExecutionResult) -> ExecutionResult:
     if result.errors:
-        result.errors = [rendered(error) for error in result.errors]
+        early = isinstance(result, PreExecutionError)
+        result.errors = [rendered(error, before_execution=early) for error in result.errors]
     return result
 
 
@@ -108,6 +133,7 @@ def build(
 ) -> strawberry.Schema:
     """The whole graph, with bounds on documents."""
     extensions: list[Callable[[], SchemaExtension]] = [
+        OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
         lambda: AddValidationRules([size_rule(depth_max=depth_max)]),
         *(() if introspection else (DisableIntrospection,)),

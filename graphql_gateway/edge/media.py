@@ -31,14 +31,11 @@ _CACHE = {"poster": "public, max-age=300", "film": "private, no-store", "picture
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bytes that are asked for: from `first`, or the last `suffix`; `last` None is the end."""
+    """A part that is asked for: from `first`, or the last `suffix` bytes; `last` None is the end."""
 
     first: int = 0
     last: int | None = None
     suffix: int | None = None
-
-
-WHOLE = Range()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,9 @@ class Media:
         act_for(viewer)
         file = File(meme_id, kind, vouched)
         asked = asked_range(request.headers.get("Range", ""))
-        if asked != WHOLE and (condition := request.headers.get("If-Range")):
+        if asked is not None and (condition := request.headers.get("If-Range")):
             info = await self._describe(file)
-            asked = asked if condition == _etag(info) else WHOLE
+            asked = asked if condition == _etag(info) else None
         try:
             return await self._send(request, file, asked)
         except RemoteFailure as failure:
@@ -116,17 +113,20 @@ class Media:
         async for piece in self._parts.services.content.ReadMedia(request):
             yield piece
 
-    async def _send(self, request: web.Request, file: File, asked: Range) -> web.StreamResponse:
-        first = asked.first
-        if asked.suffix is not None:
-            size = (await self._describe(file)).size_bytes
-            # The last 0 bytes are no range that a file could have.
-            first = max(0, size - asked.suffix) if asked.suffix else size
-        length = 0 if asked.last is None else asked.last - first + 1
+    async def _first(self, file: File, asked: Range) -> int:
+        if asked.suffix is None:
+            return asked.first
+        size = (await self._describe(file)).size_bytes
+        # The last 0 bytes are no range that a file could have.
+        return max(0, size - asked.suffix) if asked.suffix else size
+
+    async def _send(self, request: web.Request, file: File, asked: Range | None) -> web.StreamResponse:
+        first = 0 if asked is None else await self._first(file, asked)
+        length = 0 if asked is None or asked.last is None else asked.last - first + 1
         async with aclosing(self._read(file, first, length)) as pieces:
             info = (await anext(pieces)).info
             response = _head(file, info, first, asked)
-            if request.headers.get("If-None-Match") in {_etag(info), "*"}:
+            if _is_known(request.headers.get("If-None-Match", ""), info):
                 return web.Response(status=304, headers=_validators(file, info))
             await response.prepare(request)
             if request.method != "HEAD":
@@ -150,24 +150,26 @@ async def _send_pieces(
             request.transport.close()
 
 
-def asked_range(header: str) -> Range:
-    """The bytes asked for. Anything but one plain range is answered by the whole file, as the RFC allows."""
+def asked_range(header: str) -> Range | None:
+    """The part asked for; None, the whole file, for anything but one plain range, as the RFC allows."""
     found = _RANGE.fullmatch(header.strip())
     if found is None or found[1] == found[2] == "":
-        return WHOLE
+        return None
     if found[1] == "":
         return Range(suffix=int(found[2]))
     asked = Range(first=int(found[1]), last=int(found[2]) if found[2] else None)
-    return WHOLE if asked.last is not None and asked.last < asked.first else asked
+    return None if asked.last is not None and asked.last < asked.first else asked
 
 
-def _head(file: File, info: content_service_pb2.MediaInfo, first: int, asked: Range) -> web.StreamResponse:
+def _head(
+    file: File, info: content_service_pb2.MediaInfo, first: int, asked: Range | None
+) -> web.StreamResponse:
     end = info.size_bytes - 1
-    last = end if asked.last is None else min(asked.last, end)
-    response = web.StreamResponse(status=200 if asked == WHOLE else 206, headers=_validators(file, info))
+    last = end if asked is None or asked.last is None else min(asked.last, end)
+    response = web.StreamResponse(status=200 if asked is None else 206, headers=_validators(file, info))
     response.content_type = info.mime
     response.content_length = last - first + 1
-    if asked != WHOLE:
+    if asked is not None:
         response.headers["Content-Range"] = f"bytes {first}-{last}/{info.size_bytes}"
     return response
 
@@ -179,6 +181,11 @@ def _validators(file: File, info: content_service_pb2.MediaInfo) -> dict[str, st
         "ETag": _etag(info),
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def _is_known(condition: str, info: content_service_pb2.MediaInfo) -> bool:
+    known = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
+    return bool(known & {_etag(info), "*"})
 
 
 def _etag(info: content_service_pb2.MediaInfo) -> str:

@@ -70,6 +70,11 @@ class Watch(Generic[N]):
         self._subscribers: set[News[N]] = set()
 
     @property
+    def is_live(self) -> bool:
+        """Whether the stream has begun."""
+        return self._live.is_set()
+
+    @property
     def subscribers(self) -> int:
         """How many follow now."""
         return len(self._subscribers)

@@ -1,0 +1,140 @@
+"""GraphQL as front ends speak it, and as they should not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+
+WAIT_S = 5.0
+PROTOCOL = "graphql-transport-ws"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over HTTP."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The extensions of the first error, with its message."""
+        first = self.json["errors"][0]
+        return {"message": first["message"], **first["extensions"]}
+
+    @property
+    def code(self) -> str:
+        return str(self.error["code"])
+
+
+class Client:
+    """Over HTTP and WebSockets."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def send(self, method: str, path: str = "/graphql", **given: Any) -> Answer:
+        async with self._http.request(method, self.url + path, **given) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def post(self, query: str, variables: Any = None, *, token: str = "", **more: Any) -> Answer:
+        body = {"query": query, "variables": variables, **more}
+        return await self.send("POST", json=body, headers=bearer(token))
+
+    async def ask(self, query: str, variables: Any = None, *, token: str = "") -> Any:
+        """The data of an answer without errors."""
+        answer = await self.post(query, variables, token=token)
+        assert "errors" not in answer.json, answer.json
+        return answer.json["data"]
+
+    async def fail(self, query: str, variables: Any = None, *, token: str = "") -> dict[str, Any]:
+        """The first error of an answer."""
+        return (await self.post(query, variables, token=token)).error
+
+    @asynccontextmanager
+    async def socket(
+        self, token: str = "", *, ack: bool = True, protocol: str = PROTOCOL, **given: Any
+    ) -> AsyncIterator[Socket]:
+        """A WebSocket, acknowledged unless told otherwise."""
+        async with self._http.ws_connect(f"{self.url}/graphql", protocols=[protocol], **given) as ws:
+            socket = Socket(ws)
+            if ack:
+                payload = {"authorization": f"Bearer {token}"} if token else None
+                await socket.send(type="connection_init", payload=payload)
+                assert await socket.next() == {"type": "connection_ack"}
+            yield socket
+
+
+class Socket:
+    """One WebSocket."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self.ws = ws
+
+    async def send(self, **message: Any) -> None:
+        await self.ws.send_str(json.dumps(message))
+
+    async def subscribe(self, query: str, variables: Any = None, *, as_id: str = "1") -> None:
+        await self.send(id=as_id, type="subscribe", payload={"query": query, "variables": variables})
+
+    async def next(self) -> Any:
+        """The next message."""
+        async with asyncio.timeout(WAIT_S):
+            message = await self.ws.receive()
+        assert message.type is aiohttp.WSMsgType.TEXT, (message, self.ws.close_code)
+        return json.loads(message.data)
+
+    async def data(self) -> Any:
+        """The data of the next event, which must have no errors."""
+        message = await self.next()
+        assert message["type"] == "next", message
+        assert "errors" not in message["payload"], message
+        return message["payload"]["data"]
+
+    async def code(self) -> str:
+        """The code of the error that comes next, in an `error` message or in an event."""
+        message = await self.next()
+        errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
+        return str(errors[0]["extensions"]["code"])
+
+    def vanish(self) -> None:
+        """The connection breaks without a word."""
+        connection = self.ws._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.abort()
+
+    async def until_closed(self) -> int:
+        """The code that the socket is closed with, whatever comes before."""
+        async for _ in self.ws:
+            pass
+        return self.ws.close_code or 0
+
+    async def closed(self) -> tuple[int, str]:
+        """Code and reason of the close frame that comes next."""
+        async with asyncio.timeout(WAIT_S):
+            message = await self.ws.receive()
+        assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}, message
+        return self.ws.close_code or 0, str(message.extra or "")
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
