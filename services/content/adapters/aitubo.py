@@ -122,7 +122,9 @@ class Aitubo:
         return RenderDone(_joined(outer.data.domain, outer.data.video))
 
     async def download(self, url: str, path: Path) -> Received:
-        """Fetches the film. The key is not sent: films lie on other hosts."""
+        """Fetches the film, over https or from AITubo's own address. The key is not sent."""
+        if not url.startswith(("https://", f"{self._access.url.rstrip('/')}/")):
+            raise FilmUnusable("the film's address is not one to fetch from")
         async with self._call(self._access.download_s_max), self._http.get(url) as response:
             if response.status != 200:
                 self._refuse(response, b"")
