@@ -36,8 +36,9 @@ run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
 demo: setup ## one round in a mesh of its own, then a report; fails if a check does
 	@$(BIN)/python -m sandbox demo
 
-test: setup ## all tests
-	@$(BIN)/python -m pytest -q
+test: setup ## all tests, those of whole meshes last
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest -q tests/e2e
 
 check: setup ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/ruff format --check --quiet $(PACKAGES)
