@@ -31,8 +31,11 @@ _REQUEST_PROBLEMS = (ValueError, MissingQueryError, CannotGetOperationTypeError,
 def extensions_of(failure: Failure) -> dict[str, Any]:
     """What `errors[].extensions` says of a failure."""
     told: dict[str, Any] = {"code": failure.reason, "status": str(failure.code)}
-    if isinstance(failure, RemoteFailure) and failure.domain:
-        told["service"] = failure.domain.removeprefix("satreel.")
+    if isinstance(failure, RemoteFailure):
+        # The domain is the service's own word; without an answer there is only the method that was called.
+        told["service"] = (
+            (failure.domain or failure.method.lstrip("/")).removeprefix("satreel.").split(".")[0]
+        )
     if failure.metadata:
         told["metadata"] = dict(failure.metadata)
     if failure.violations:

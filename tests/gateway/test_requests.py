@@ -199,6 +199,15 @@ async def test_our_own_faults_are_masked(world: World, client: Client, problem: 
     assert b"hunter2" not in answer.body
 
 
+async def test_a_service_that_does_not_answer_is_named(world: World, client: Client) -> None:
+    held = world.log.holding["GetTip"] = asyncio.Event()
+    contract_timeout_s = 5
+    async with asyncio.timeout(contract_timeout_s + 2):
+        error = await client.fail("{ tip { height } }")
+    held.set()
+    assert (error["code"], error["service"]) == ("DEADLINE_EXCEEDED", "chain")
+
+
 async def test_a_bad_token_is_401(world: World, client: Client) -> None:
     world.user("ada")
     assert await client.ask("{ me { user { displayName } } }", token=token_of("ada"))
