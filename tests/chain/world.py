@@ -91,12 +91,15 @@ class FakeLedger:
                 del self.holds[movement.hold_id]
                 self._transfer(hold.account, COINS_ACCOUNT, movement.sats)
             case Release():
-                if self.holds.pop(movement.hold_id, None) is None:
+                released = self.holds.pop(movement.hold_id, None)
+                if released is None:
                     return Refusal(Reason.OTHER, "HOLD")
+                self._settle(released.account)
             case Transfer():
                 if movement.debit != COINS_ACCOUNT and self.available(movement.debit) < movement.sats:
                     return Refusal(Reason.INSUFFICIENT, f"available {self.available(movement.debit)}")
                 self._transfer(movement.debit, movement.credit, movement.sats)
+                self._settle(movement.credit)
         return None
 
     async def credit(self, credits_: Sequence[Credit]) -> None:
@@ -110,12 +113,7 @@ class FakeLedger:
             self.credits[credit.id] = self.standing[credit.id] = credit
             account = account_of(credit.user_id)
             self._transfer(COINS_ACCOUNT, account, credit.sats)
-            if account in self.debts:
-                paid = min(self.debts[account], credit.sats)
-                self._transfer(account, "debts", paid)
-                self.debts[account] -= paid
-                if not self.debts[account]:
-                    del self.debts[account]
+            self._settle(account)
         self._answer()
 
     async def reverse(self, reversal_id: str, credit_id: str, reason: str) -> None:
@@ -145,6 +143,15 @@ class FakeLedger:
         self.balances[debit] = self.balances.get(debit, 0) - sats
         self.balances[credit] = self.balances.get(credit, 0) + sats
         assert sum(self.balances.values()) == 0
+
+    def _settle(self, account: str) -> None:
+        """Whoever gets something pays its debt first."""
+        paid = min(self.debts.get(account, 0), self.available(account))
+        if paid > 0:
+            self._transfer(account, "debts", paid)
+            self.debts[account] -= paid
+            if not self.debts[account]:
+                del self.debts[account]
 
     def _reach(self) -> None:
         if self.down:
@@ -270,7 +277,7 @@ class Rig:
         return self.ledger.available(account_of(user))
 
     async def custody(self) -> Custody:
-        return await custody(self.desk.books, self.desk.withdrawals, self.ledger)
+        return await custody(self.desk.books, self.ledger)
 
     async def balanced(self) -> None:
         found = await self.custody()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from services.chain.app.books import Books
 from services.chain.app.ports import Ledger
-from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.states import CoinState
 
 
@@ -28,7 +27,7 @@ class Custody:
         return held - self.owed_sats
 
 
-async def custody(books: Books, withdrawals: Withdrawals, ledger: Ledger) -> Custody:
+async def custody(books: Books, ledger: Ledger) -> Custody:
     """One consistent look at both sides. Raises InDoubt while a call to the ledger has no known outcome."""
     async with books.changing():
         books.require_settled()
@@ -42,7 +41,7 @@ async def custody(books: Books, withdrawals: Withdrawals, ledger: Ledger) -> Cus
         return Custody(
             coins_sats=sum(coin.sats for coin in held),
             uncredited_sats=sum(coin.sats for coin in uncredited),
-            in_flight_sats=sum(tx.due_sats for tx in txs) - withdrawals.posted_unpaid_sats(),
+            in_flight_sats=sum(tx.due_sats for tx in txs),
             unposted_cost_sats=sum(tx.cost_sats for tx in txs if not tx.cost_done),
             owed_sats=owed,
             coins=len(held),

@@ -61,12 +61,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How the ledger covers a transaction beside the float: each job's part of the fee, all that the jobs pay
-    (amounts and parts), and what of it is to be posted once it is mined.
-    """
+    """Each job's part of the fee, and all that the ledger posts for the jobs once it is mined."""
 
     shares: tuple[Sats, ...] = ()
-    covered_sats: int = 0
     due_sats: int = 0
 
 
@@ -190,7 +187,7 @@ class Wallet:
         shares = order.share(signed.fee_sats)
         money = sum(int(coin.sats) for coin in found.inputs if coin.path.use is not KeyUse.TITLE)
         back = sum(int(output.sats) for output in found.outputs[len(found.outputs) - found.change :])
-        cost = money - back - shares.covered_sats
+        cost = money - back - shares.due_sats
         tx = Tx(
             plan=plan,
             purpose=order.purpose,
@@ -267,7 +264,7 @@ class Wallet:
             return True
         async with self._books.settling(f"cost:{plan}"):
             tx = self._books.txs[plan].value
-            refusal = (await self._ledger.move([_cost(tx, tx.cost_sats, "cost")]))[0]
+            refusal = (await self._ledger.move([_cost(tx)]))[0]
             after = replace(tx, cost_done=True) if refusal is None else _another_try(tx)
             await self._books.put_tx(self._books.txs[plan], after)
         if refusal is not None:
@@ -293,9 +290,9 @@ class Wallet:
         if not tx.cost_sats:
             return
         # Whether the float had paid may be in doubt: asking again tells.
-        paid = tx.cost_done or (await self._ledger.move([_cost(tx, tx.cost_sats, "cost")]))[0] is None
+        paid = tx.cost_done or (await self._ledger.move([_cost(tx)]))[0] is None
         if paid:
-            await self._ledger.move([_cost(tx, -tx.cost_sats, "refund")])
+            await self._ledger.move([_cost(tx, back=True)])
 
     async def _release(self, tx: Tx) -> list[Tx]:
         """Its inputs are free again, its outputs are gone; returns transactions that spend those."""
@@ -327,10 +324,11 @@ class Wallet:
             await self._books.put_tx(self._books.txs[tx.plan], replace(tx, state=TxState.FINAL, open=0))
 
 
-def _cost(tx: Tx, sats: int, what: str) -> Transfer:
-    debit, credit = (FLOAT_USER, COINS_ACCOUNT) if sats > 0 else (COINS_ACCOUNT, FLOAT_USER)
-    id_ = derived_id(what, tx.txid, str(tx.cost_tries))
-    return Transfer(id_, debit, credit, Sats(abs(sats)), f"{tx.purpose}:{tx.txid}")
+def _cost(tx: Tx, *, back: bool = False) -> Transfer:
+    """The float pays what the transaction costs it, or gets it back."""
+    debit, credit = (COINS_ACCOUNT, FLOAT_USER) if back else (FLOAT_USER, COINS_ACCOUNT)
+    id_ = derived_id("refund" if back else "cost", tx.txid, str(tx.cost_tries))
+    return Transfer(id_, debit, credit, Sats(tx.cost_sats), f"{tx.purpose}:{tx.txid}")
 
 
 def _another_try(tx: Tx) -> Tx:

@@ -12,7 +12,18 @@ from mesh.clock import Clock
 from mesh.errors import IdReused
 from mesh.records import Exists
 from services.chain.app.books import Books
-from services.chain.app.ports import Hold, Ledger, News, Post, Reason, Refusal, Release, Users, WithdrawalView
+from services.chain.app.ports import (
+    Hold,
+    Ledger,
+    News,
+    Post,
+    Reason,
+    Refusal,
+    Release,
+    Transfer,
+    Users,
+    WithdrawalView,
+)
 from services.chain.app.records import Kept
 from services.chain.app.wallet import Order, Shares, Wallet
 from services.chain.domain.addresses import key_hash_of
@@ -27,7 +38,16 @@ from services.chain.domain.failures import (
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.spending import OUTPUTS_MAX, split_fee
 from services.chain.domain.states import WITHDRAWAL, WithdrawalState, check
-from services.chain.domain.values import Network, PlanId, Purpose, Sats, UserId, account_of, derived_id
+from services.chain.domain.values import (
+    COINS_ACCOUNT,
+    Network,
+    PlanId,
+    Purpose,
+    Sats,
+    UserId,
+    account_of,
+    derived_id,
+)
 from services.chain.domain.wire import Output
 
 log = logs.logger(__name__)
@@ -275,20 +295,36 @@ class Withdrawals:
                 await self._requeue(kept)
 
     async def _requeue(self, kept: Kept[Withdrawal]) -> None:
-        attempts = kept.value.attempts + 1
+        """What the ledger holds or has posted goes back, and is held anew.
+
+        Perhaps the transaction died with a deposit that the user no longer has: others shall not pay for it.
+        """
+        before = kept.value
+        attempts, holds = before.attempts + 1, before.holds + 1
         again = replace(
-            kept.value, state=WithdrawalState.QUEUED, plan=NO_PLAN, txid=NO_TXID, attempts=attempts
+            before,
+            state=WithdrawalState.QUEUED,
+            plan=NO_PLAN,
+            txid=NO_TXID,
+            share_sats=Sats(0),
+            posted=False,
+            attempts=attempts,
+            holds=holds,
         )
-        after = await self._table.put(kept, again)
-        if attempts < ATTEMPTS_MAX or again.posted:
-            self._queue[again.id] = after
-        else:
+        await self._ledger.move([_undo_of(before)])
+        if attempts >= ATTEMPTS_MAX:
             why = f"{attempts} transactions in a row could not be mined"
+        else:
+            refusal = (await self._ledger.move([_hold_of(again)]))[0]
+            why = "" if refusal is None else "the balance no longer covers it"
+        if why:
             failed = replace(again, state=WithdrawalState.FAILED, failure=why)
-            await self._ledger.move([Release(derived_id("void", again.id), _hold_of(again).id)])
-            after = await self._table.put(after, failed)
-            log.error("withdrawal failed", withdrawal=again.id, why=why)
-        self._tell(after.value, None)
+            await self._table.put(kept, failed)
+            log.error("withdrawal failed", withdrawal=failed.id, why=why)
+            self._tell(failed, None)
+        else:
+            self._queue[again.id] = await self._table.put(kept, again)
+            self._tell(again, None)
 
     async def get(self, withdrawal_id: str) -> tuple[Withdrawal, Tx | None]:
         """A withdrawal and its transaction. Raises WithdrawalNotFound."""
@@ -308,11 +344,6 @@ class Withdrawals:
             before = page[-1].value.id
         return found[:limit]
 
-    def posted_unpaid_sats(self) -> int:
-        """What the ledger has posted for withdrawals that need another transaction."""
-        waiting = (kept.value for kept in self._queue.values() if kept.value.posted)
-        return sum(withdrawal.amount_sats + withdrawal.share_sats for withdrawal in waiting)
-
     async def _put(self, kept: Kept[Withdrawal], state: WithdrawalState) -> Kept[Withdrawal]:
         check(WITHDRAWAL, kept.value.state, state)
         return await self._table.put(kept, replace(kept.value, state=state))
@@ -322,14 +353,9 @@ class Withdrawals:
 
 
 def shares_of(batch: Sequence[Withdrawal], fee_sats: Sats) -> Shares:
-    """Each one's part of the fee: what was posted before stays, the others share what that leaves."""
-    posted = sum(int(w.share_sats) for w in batch if w.posted)
-    ceilings = [Sats(0) if w.posted else w.ceiling_sats for w in batch]
-    shares, _ = split_fee(Sats(max(0, fee_sats - posted)), ceilings)
-    parts = tuple(w.share_sats if w.posted else share for w, share in zip(batch, shares, strict=True))
-    paid = [int(w.amount_sats + part) for w, part in zip(batch, parts, strict=True)]
-    due = sum(sats for w, sats in zip(batch, paid, strict=True) if not w.posted)
-    return Shares(parts, sum(paid), due)
+    """Each one's part of the fee, and what all of them pay."""
+    shares, _ = split_fee(fee_sats, [withdrawal.ceiling_sats for withdrawal in batch])
+    return Shares(tuple(shares), sum(withdrawal.amount_sats for withdrawal in batch) + sum(shares))
 
 
 def _same_payout(kept: Kept[Withdrawal], payout: Payout) -> Kept[Withdrawal]:
@@ -345,5 +371,20 @@ def _hold_of(withdrawal: Withdrawal) -> Hold:
 
 
 def _post_of(withdrawal: Withdrawal) -> Post:
-    sats = Sats(withdrawal.amount_sats + withdrawal.share_sats)
-    return Post(derived_id("post", withdrawal.id), _hold_of(withdrawal).id, sats)
+    hold_id = _hold_of(withdrawal).id
+    return Post(derived_id("post", hold_id), hold_id, _paid_sats(withdrawal))
+
+
+def _undo_of(withdrawal: Withdrawal) -> Release | Transfer:
+    """Gives back what the ledger holds, or has posted."""
+    hold_id = _hold_of(withdrawal).id
+    if not withdrawal.posted:
+        return Release(derived_id("release", hold_id), hold_id)
+    account = account_of(withdrawal.user_id)
+    memo = f"withdrawal undone:{withdrawal.id}"
+    id_ = derived_id("unpost", hold_id)
+    return Transfer(id_, COINS_ACCOUNT, account, _paid_sats(withdrawal), memo)
+
+
+def _paid_sats(withdrawal: Withdrawal) -> Sats:
+    return Sats(withdrawal.amount_sats + withdrawal.share_sats)

@@ -49,7 +49,7 @@ class Tx:
 
     `jobs` are what it does, `shares` their parts of the fee, `change` the number of its last outputs, which
     come back; `title` is the key path of its first output if that carries a title. `cost_sats` is what the
-    float pays (negative: gets), `cost_done` whether the ledger knows; `due_sats` is what the ledger posts
+    float pays, `cost_done` whether the ledger knows; `due_sats` is what the ledger posts
     once it is mined, 0 afterwards. `open` is 1 while something is left to do about it.
     """
 

@@ -9,13 +9,13 @@ m/44'/<coin>'/3'/0/0    signs records
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bsv.compat import bsm
 from bsv.hd.bip32 import Xprv, ckd
 from bsv.keys import PrivateKey, PublicKey, recover_public_key
-from bsv.utils import unstringify_ecdsa_recoverable
 
 from services.chain.domain.addresses import address_of, hash160
 from services.chain.domain.scripts import p2pkh
@@ -23,6 +23,8 @@ from services.chain.domain.values import Network
 
 SEED_BYTES = 64
 CACHED_KEYS_MAX = 10_000
+# A signed message: a header (uncompressed keys 27..30, compressed ones 31..34), r, s.
+_SIGNATURE_BYTES, _HEADER_MIN, _HEADER_MAX = 65, 27, 34
 
 
 class KeyUse(StrEnum):
@@ -131,9 +133,12 @@ class KeyRing:
 def message_signed_by(message: bytes, signature: str, address: str, network: Network) -> bool:
     """Whether the owner of the address made this Bitcoin Signed Message."""
     try:
-        serialized, compressed = unstringify_ecdsa_recoverable(signature)
-        found: PublicKey = recover_public_key(serialized, bsm.magic_hash(message), hasher=None)
-        found.compressed = compressed
-        return address_of(hash160(found.serialize()), network) == address
-    except (ValueError, TypeError, IndexError):
+        packed = base64.b64decode(signature, validate=True)
+        if len(packed) != _SIGNATURE_BYTES or not _HEADER_MIN <= packed[0] <= _HEADER_MAX:
+            return False
+        compressed, recovery = divmod(packed[0] - _HEADER_MIN, 4)
+        signed = packed[1:] + bytes((recovery,))
+        found: PublicKey = recover_public_key(signed, bsm.magic_hash(message), hasher=None)
+        return address_of(hash160(found.serialize(bool(compressed))), network) == address
+    except ValueError:
         return False

@@ -156,17 +156,11 @@ def sign(found: Draft, key: Callable[[KeyPath], SigningKey]) -> Signed:
 def split_fee(fee_sats: Sats, ceilings: Sequence[Sats]) -> tuple[list[Sats], Sats]:
     """Each payment's part of the fee, none above its ceiling, and what is left for the operator.
 
-    Parts are equal, the remainder goes to the first ones (largest remainder with equal weights); they and the
-    operator's part together are exactly the fee.
+    Parts are equal to within a satoshi, except where a ceiling is lower; together they are exactly the fee.
     """
-    shares = [0] * len(ceilings)
-    left = int(fee_sats)
-    open_ = [place for place, ceiling in enumerate(ceilings) if ceiling > 0]
-    while left and open_:
-        each, extra = divmod(left, len(open_))
-        for turn, place in enumerate(open_):
-            given = min(each + (1 if turn < extra else 0), ceilings[place] - shares[place])
-            shares[place] += given
-            left -= given
-        open_ = [place for place in open_ if shares[place] < ceilings[place]]
+    shares, left = [0] * len(ceilings), int(fee_sats)
+    by_ceiling = sorted(range(len(ceilings)), key=lambda place: (ceilings[place], place))
+    for done, place in enumerate(by_ceiling):
+        shares[place] = min(int(ceilings[place]), left // (len(ceilings) - done))
+        left -= shares[place]
     return [Sats(share) for share in shares], Sats(left)

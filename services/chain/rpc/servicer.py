@@ -257,4 +257,4 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
 
     async def GetCustody(self, request: pb.GetCustodyRequest, context: Context) -> pb.GetCustodyResponse:
         desk = self._chain.desk
-        return mapping.custody(await custody(desk.books, desk.withdrawals, self._chain.world.ledger))
+        return mapping.custody(await custody(desk.books, self._chain.world.ledger))

@@ -1,0 +1,240 @@
+"""Rules without a world: scripts, keys, addresses, wire format, states, headers."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from bsv.hd.bip32 import Xprv, ckd
+from bsv.keys import PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.chain.domain import scripts, states
+from services.chain.domain.addresses import address_of, key_hash_of
+from services.chain.domain.failures import AddressInvalid, ImpossibleTransition
+from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, NotLinked
+from services.chain.domain.keys import CHANGE, KeyPath, KeyRing, KeyUse, SigningKey, message_signed_by
+from services.chain.domain.values import Block, BlockHash, Network, derived_id
+from services.chain.domain.wire import BadBytes, parse_block, parse_transaction, txid_of
+from tests.chain.world import SEED
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+BSV = json.loads((VECTORS / "bsv.json").read_text())
+BSM = json.loads((VECTORS / "bsm.json").read_text())["vectors"]
+
+
+def test_derivation_follows_bip32() -> None:
+    vector = BSV["bip32"]
+    master = Xprv.from_seed(vector["seed"])
+    assert str(master) == vector["m"]
+    assert str(ckd(master, "m/0")) == vector["m/0"]
+
+
+def test_signed_messages_are_those_of_other_wallets() -> None:
+    vector = next(found for found in BSM if found.get("wif"))
+    key = SigningKey(PrivateKey(vector["wif"]))
+    message = vector["message"].encode()
+    assert key.sign_message(message) == vector["signature"]
+    assert message_signed_by(message, vector["signature"], key.address(Network.MAIN), Network.MAIN)
+    named = next(found for found in BSM if found.get("address"))
+    assert message_signed_by(named["message"].encode(), named["signature"], named["address"], Network.MAIN)
+    assert not message_signed_by(b"another", named["signature"], named["address"], Network.MAIN)
+    assert not message_signed_by(b"x", "AAAA", named["address"], Network.MAIN)
+
+
+def test_keys_never_show_themselves() -> None:
+    ring = KeyRing(SEED, Network.REGTEST)
+    key = ring.key(CHANGE)
+    secret = key._key.hex()
+    shown = f"{ring!r} {ring} {key!r} {key} {vars(ring).keys()}"
+    assert secret not in shown
+    assert key._key.wif() not in shown
+    assert SEED.hex() not in shown
+    with pytest.raises(ValueError, match="64 bytes") as problem:
+        KeyRing(SEED[:32], Network.REGTEST)
+    assert SEED[:32].hex() not in str(problem.value)
+
+
+def test_every_use_has_keys_of_its_own() -> None:
+    rings = [KeyRing(SEED, Network.REGTEST), KeyRing(SEED, Network.MAIN)]
+    found = {ring.key(KeyPath(use, index)).key_hash for ring in rings for use in KeyUse for index in (0, 1)}
+    assert len(found) == 2 * 5 * 2
+
+
+def test_addresses_of_other_networks_and_kinds_are_refused() -> None:
+    key_hash = bytes(range(20))
+    for network in Network:
+        assert key_hash_of(address_of(key_hash, network), network) == key_hash
+    main = address_of(key_hash, Network.MAIN)
+    for wrong in (
+        main,
+        "3P14159f73E4gFr7JterCCQh9QjiTjiZrG",
+        "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfO",
+        "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq",
+        "",
+        "0OIl",
+        address_of(key_hash, Network.TEST)[:-1] + "1",
+    ):
+        with pytest.raises(AddressInvalid):
+            key_hash_of(wrong, Network.REGTEST)
+
+
+FIELDS = {"app": "satreel", "type": "ord", "name": "Katze ♥", "creator": "x"}
+
+
+@given(st.binary(min_size=1, max_size=70_000), st.binary(min_size=20, max_size=20))
+def test_inscriptions_read_back(data: bytes, key_hash: bytes) -> None:
+    script = scripts.inscription(key_hash, "image/png", data, FIELDS)
+    found = scripts.read_inscription(script)
+    assert found == scripts.Inscription(key_hash, "image/png", data, FIELDS)
+    assert scripts.key_hash_paid(script) == key_hash
+    assert len(script) - len(data) < 460
+
+
+def test_inscriptions_are_as_the_format_has_them() -> None:
+    script = scripts.inscription(bytes(20), "image/png", b"PNG", {"app": "satreel"})
+    assert script.hex() == (
+        "0063036f7264" + "51" + "09" + b"image/png".hex() + "00" + "03" + b"PNG".hex() + "68"
+        "76a914" + "00" * 20 + "88ac" + "6a"
+        "22" + b"1PuQa7K62MiKCtssSLKy1kh56WWU7MtUR5".hex() + "03" + b"SET".hex()
+        + "03" + b"app".hex() + "07" + b"satreel".hex()
+    )  # fmt: skip
+
+
+def test_inscriptions_with_the_p2pkh_first_are_read_too() -> None:
+    script = scripts.inscription(bytes(20), "image/png", b"PNG", {})
+    turned = script[-25:] + script[:-25]
+    found = scripts.read_inscription(turned)
+    assert found is not None
+    assert (found.key_hash, found.data, found.map) == (bytes(20), b"PNG", {})
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_no_inscription_or_one(script: bytes) -> None:
+    scripts.read_inscription(script)
+    scripts.read_inscription(b"\x00\x63\x03ord" + script)
+    scripts.key_hash_paid(script)
+
+
+def test_data_records_read_back_and_verify() -> None:
+    signer = KeyRing(SEED, Network.REGTEST).key(KeyPath(KeyUse.RECORD, 0))
+    fields = scripts.record_fields(b'{"a":1}', "application/json", "r.json", {"app": "satreel", "round": "r"})
+    message = scripts.signed_message(fields)
+    signature = signer.sign_message(message)
+    address = signer.address(Network.REGTEST)
+    found = scripts.read_data_record(scripts.data_record(fields, address, signature))
+    assert (found.data, found.mime, found.map) == (
+        b'{"a":1}',
+        "application/json",
+        {"app": "satreel", "round": "r"},
+    )
+    assert found.signed == message
+    assert message_signed_by(found.signed, found.signature, found.address, Network.REGTEST)
+    changed = [*fields[:1], b'{"a":2}', *fields[2:]]
+    other = scripts.read_data_record(scripts.data_record(changed, address, signature))
+    assert not message_signed_by(other.signed, other.signature, other.address, Network.REGTEST)
+
+
+@pytest.mark.parametrize("script", [b"", b"\x6a", b"\x00\x6a\x01a", b"\x00\x6a\x4c\xff", bytes(30)])
+def test_other_outputs_are_no_records(script: bytes) -> None:
+    with pytest.raises(scripts.BadScript):
+        scripts.read_data_record(script)
+
+
+def test_a_transaction_of_the_chain_reads_as_others_read_it() -> None:
+    raw = bytes.fromhex(BSV["ordinal_bid_transaction"]["hex"])
+    found = parse_transaction(raw)
+    assert len(found.spends) == 4
+    assert [out.sats for out in found.outputs] == [40, 1, 100_000_000, 27_601]
+    assert found.txid == txid_of(raw)
+    block = bytes(80) + b"\x02" + raw + raw
+    assert [tx.txid for tx in parse_block(block)] == [found.txid] * 2
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_no_transaction(raw: bytes) -> None:
+    with pytest.raises(BadBytes):
+        parse_transaction(raw)
+
+
+@given(st.data())
+def test_cut_or_lengthened_transactions_are_refused(data: st.DataObject) -> None:
+    raw = bytes.fromhex(BSV["ordinal_bid_transaction"]["hex"])
+    cut = data.draw(st.integers(0, len(raw) - 1))
+    for wrong in (raw[:cut], raw + b"\x00"):
+        with pytest.raises(BadBytes):
+            parse_transaction(wrong)
+
+
+def test_states_move_only_as_their_tables_say() -> None:
+    tables = (states.TX, states.DEPOSIT, states.WITHDRAWAL, states.JOB, states.COIN)
+    for table in tables:
+        kind = type(next(iter(table)))
+        assert set(table) == set(kind), "every state stands in its table"
+        for before in kind:
+            for after in kind:
+                if after is before or after in table[before]:
+                    assert states.check(table, before, after) is after
+                else:
+                    with pytest.raises(ImpossibleTransition):
+                        states.check(table, before, after)
+    assert states.TX[states.TxState.FINAL] == frozenset()
+    assert states.WithdrawalState.QUEUED not in states.WITHDRAWAL[states.WithdrawalState.CONFIRMED]
+
+
+def test_derived_ids_are_ids() -> None:
+    ids = {derived_id("a", "b"), derived_id("a", "b"), derived_id("ab"), derived_id("b", "a")}
+    assert len(ids) == 3
+    assert all(len(id_) == 36 and id_[14] == "8" for id_ in ids)
+
+
+def block(height: int, parent: str, name: str = "") -> Block:
+    return Block(BlockHash(f"{name}{height}"), height, BlockHash(parent), 0, 0, f"{height:064x}")
+
+
+def line(count: int, *, start: int = 0, parent: str = "", name: str = "") -> list[Block]:
+    found: list[Block] = []
+    for height in range(start, start + count):
+        found.append(block(height, found[-1].hash if found else parent, name))
+    return found
+
+
+def test_the_header_chain_moves_by_exact_lists() -> None:
+    chain = HeaderChain(line(5))
+    branch = line(4, start=3, parent="2", name="x")
+    switch = chain.plan(branch)
+    assert [b.hash for b in switch.orphaned] == ["4", "3"]
+    assert [b.hash for b in switch.connected] == ["x3", "x4", "x5", "x6"]
+    chain.apply(switch)
+    assert chain.tip.hash == "x6"
+    assert [chain.at(h).hash for h in range(7)] == ["0", "1", "2", "x3", "x4", "x5", "x6"]  # type: ignore[union-attr]
+    assert (chain.confirmations(6), chain.confirmations(3), chain.confirmations(0)) == (1, 4, 0)
+    assert chain.get(BlockHash("4")) is None
+
+
+def test_the_header_chain_refuses_what_is_not_linked() -> None:
+    with pytest.raises(NotLinked):
+        HeaderChain([])
+    with pytest.raises(NotLinked):
+        HeaderChain([block(0, ""), block(2, "0")])
+    chain = HeaderChain(line(3))
+    with pytest.raises(NotLinked):
+        chain.plan([block(9, "8")])
+    with pytest.raises(NotLinked):
+        chain.plan([])
+    switch = chain.plan([block(3, "2")])
+    chain.apply(switch)
+    with pytest.raises(NotLinked):
+        chain.apply(chain.plan([block(3, "2", "y"), block(9, "y3")]))
+
+
+def test_the_header_chain_keeps_a_window() -> None:
+    chain = HeaderChain(line(WINDOW_BLOCKS))
+    more = line(10, start=WINDOW_BLOCKS, parent=str(WINDOW_BLOCKS - 1))
+    dropped = chain.apply(chain.plan(more))
+    assert [b.height for b in dropped] == list(range(10))
+    assert chain.lowest.height == 10
+    assert all(b.height == a.height + 1 for a, b in pairwise(chain.at(h) for h in range(10, 20)))  # type: ignore[union-attr]
