@@ -120,7 +120,7 @@ class Town:
             await asyncio.sleep(POLL_S)
         return found
 
-    async def mine_until(self, what: str, ready: Any, *, blocks_max: int = 10) -> Any:
+    async def mine_until(self, what: str, ready: Any, *, blocks_max: int = 30) -> Any:
         """Mines a block at a time until `ready()`. Raises NotInTime."""
         for _ in range(blocks_max):
             await self.house.chain.mine()
