@@ -49,9 +49,15 @@ class PatientQueue(RedisQueue):
 
 
 class QuietWorker(Worker[Any]):
-    """A worker that leaves signals to the runtime."""
+    """A worker that leaves signals to the runtime, and tells in a line when Redis went away."""
 
     SIGNALS = []  # noqa: RUF012 - the library's own attribute
+
+    def _process(self, previous_task: asyncio.Task[Any] | None = None) -> None:
+        # The library looks at no task that ended; an exception would surface whenever it is collected.
+        if previous_task is not None and not previous_task.cancelled() and previous_task.exception():
+            log.warning("queue away", problem=type(previous_task.exception()).__name__)
+        super()._process(previous_task)
 
 
 @dataclass(frozen=True, slots=True)
