@@ -37,16 +37,16 @@ class Mined:
 class SimNode:
     """One node. `down` makes it silent; `sends` says how the next sendings end."""
 
-    def __init__(self) -> None:
+    def __init__(self, salt: int = 0) -> None:
         self.down = False
         self.sends: list[str] = []
         self.sent: list[Txid] = []
         self.pool: dict[Txid, Transaction] = {}
         self._faucets = 0
-        genesis = Block(BlockHash("00" * 32), 0, BlockHash(""), 0, 0, f"{0:064x}")
+        genesis = Block(BlockHash(f"{salt:064x}"), 0, BlockHash(""), 0, 0, f"{0:064x}")
         self.blocks: dict[BlockHash, Mined] = {genesis.hash: Mined(genesis, [])}
         self.tip = genesis.hash
-        self._salt = 0
+        self._salt = salt
         for _ in range(3):
             self.mine()
 
@@ -165,7 +165,7 @@ class SimNode:
 
     def _chain(self, tip: BlockHash) -> list[BlockHash]:
         found = []
-        while tip:
+        while tip in self.blocks:
             found.append(tip)
             tip = self.blocks[tip].block.previous_hash
         return found

@@ -234,7 +234,9 @@ def test_the_header_chain_refuses_what_is_not_linked() -> None:
 def test_the_header_chain_keeps_a_window() -> None:
     chain = HeaderChain(line(WINDOW_BLOCKS))
     more = line(10, start=WINDOW_BLOCKS, parent=str(WINDOW_BLOCKS - 1))
-    dropped = chain.apply(chain.plan(more))
-    assert [b.height for b in dropped] == list(range(10))
+    chain.apply(chain.plan(more))
+    assert [b.height for b in chain.trim(4)] == list(range(4))
+    assert [b.height for b in chain.trim(300)] == list(range(4, 10))
+    assert chain.trim(300) == []
     assert chain.lowest.height == 10
     assert all(b.height == a.height + 1 for a, b in pairwise(chain.at(h) for h in range(10, 20)))  # type: ignore[union-attr]

@@ -38,14 +38,16 @@ async def load_chain(records: Records, node: Node, clock: Clock, scan_from: int)
     tip = await records.pointers.get(TIP)
     if tip is None:
         tip = await _first_start(records, node, clock, scan_from)
+    scanned = await records.pointers.get(SCANNED)
     blocks: list[Block] = []
-    wanted = BlockHash(tip.value.block_hash)
+    wanted, read = BlockHash(tip.value.block_hash), False
     # The genesis block has none before it.
-    while wanted and len(blocks) < WINDOW_BLOCKS:
+    while wanted and not (read and len(blocks) >= WINDOW_BLOCKS):
         kept = await records.blocks.get(wanted)
         if kept is None:
             break
         blocks.append(kept.value)
+        read = read or scanned is None or kept.value.hash == scanned.value.block_hash
         wanted = kept.value.previous_hash
     return HeaderChain(reversed(blocks))
 
@@ -148,13 +150,11 @@ class Follower:
             published=False,
         )
         written = await self._records.pointers.put(kept, pointer)
-        dropped = self._books.chain.apply(switch)
+        self._books.chain.apply(switch)
         await self._publish(written, switch)
         self.moved.set()
         if switch.orphaned:
             log.warning("reorganisation", depth=len(switch.orphaned), tip=pointer.block_hash)
-        for block in dropped:
-            await self._records.blocks.delete(block.hash)
 
     async def _publish(self, kept: Kept[Pointer], switch: Switch) -> None:
         self._news.blocks(f"{kept.value.sequence:016d}", kept.value.at_ns, switch)
@@ -207,6 +207,8 @@ class Reader:
                 await self._apply(after)
                 target = after.hash
             await self._records.pointers.put(kept, replace(kept.value, block_hash=target))
+        for block in self._books.chain.trim(self._books.chain.tip.height):
+            await self._records.blocks.delete(block.hash)
         await self._deposits.credit_due()
         await self._finish_deep()
 

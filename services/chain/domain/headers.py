@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.chain.domain.values import Block, BlockHash
 
 WINDOW_BLOCKS = 300
-"""Headers kept: the deepest reorganisation that is followed by itself."""
+"""Headers kept at least: the deepest reorganisation that is followed by itself."""
 
 
 class NotLinked(ValueError):  # noqa: N818 - an answer, as failures are
@@ -65,8 +65,8 @@ class HeaderChain:
         orphaned = tuple(reversed(self._blocks[fork.height - self.lowest.height + 1 :]))
         return Switch(orphaned, tuple(branch))
 
-    def apply(self, switch: Switch) -> list[Block]:
-        """Moves the chain; returns blocks that fell out of the window. Raises NotLinked."""
+    def apply(self, switch: Switch) -> None:
+        """Moves the chain. Raises NotLinked."""
         if tuple(reversed(self._blocks[len(self._blocks) - len(switch.orphaned) :])) != switch.orphaned:
             raise NotLinked("the blocks to leave are not the newest")
         for block in switch.orphaned:
@@ -74,7 +74,11 @@ class HeaderChain:
             del self._by_hash[block.hash]
         for block in switch.connected:
             self._append(block)
-        dropped = self._blocks[: max(0, len(self._blocks) - WINDOW_BLOCKS)]
+
+    def trim(self, height: int) -> list[Block]:
+        """Forgets blocks below `height` that are more than the window; returns them."""
+        surplus = min(len(self._blocks) - WINDOW_BLOCKS, height - self.lowest.height)
+        dropped = self._blocks[: max(0, surplus)]
         del self._blocks[: len(dropped)]
         for block in dropped:
             del self._by_hash[block.hash]
