@@ -66,5 +66,13 @@ __all__ = [
 @asynccontextmanager
 async def open_store(settings: MeshSettings, sets: Iterable[SetSpec]) -> AsyncIterator[Store]:
     """The service's store: Aerospike if `SATREEL_AEROSPIKE_HOSTS` is set, else SQLite in the data folder."""
-    async with open_sqlite(settings.records_path, sets) as store:
-        yield store
+    if settings.aerospike_hosts:
+        # Imported when asked for: the client's library need not load where SQLite is all there is.
+        from mesh.records.aerospike import AerospikeSettings, open_aerospike  # noqa: PLC0415
+
+        cluster = AerospikeSettings(hosts=settings.aerospike_hosts)
+        async with open_aerospike(cluster, sets, service=settings.service) as aerospike:
+            yield aerospike
+    else:
+        async with open_sqlite(settings.records_path, sets) as sqlite:
+            yield sqlite

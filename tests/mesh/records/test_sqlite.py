@@ -1,0 +1,203 @@
+"""What only SQLite promises: durable when acknowledged, shared by processes, closed cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesh.config import MeshSettings
+from mesh.records import Busy, Exists, SetSpec, Stale, StoreUnavailable, open_store, scan_all
+from mesh.records import lane as lanes
+from mesh.records.sqlite import open_sqlite
+
+SETS = (SetSpec("things", indexes={"state": str}),)
+# Enough acknowledged writes that several group commits have passed.
+ACKNOWLEDGED_MIN = 300
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from mesh.records import SetSpec
+from mesh.records.sqlite import open_sqlite
+
+async def main():
+    async with open_sqlite(Path(sys.argv[1]), (SetSpec("things", indexes={"state": str}),)) as store:
+        async def write(task):
+            for number in range(1_000_000):
+                key = f"{task:02d}-{number:06d}"
+                generation = await store.create("things", key, {"n": number, "state": "new"})
+                await store.put_if("things", key, {"n": number, "state": "done"}, generation)
+                print(key, flush=True)
+        await asyncio.gather(*(write(task) for task in range(16)))
+
+asyncio.run(main())
+"""
+
+COUNTER = """
+import asyncio, sys
+from pathlib import Path
+from mesh.records import Busy, SetSpec, Stale, change
+from mesh.records.sqlite import open_sqlite
+
+async def main():
+    async with open_sqlite(Path(sys.argv[1]), (SetSpec("things", indexes={"state": str}),)) as store:
+        done = 0
+        while done < int(sys.argv[2]):
+            try:
+                await change(store, "things", "counter", lambda record: {"n": record.integer("n") + 1})
+                done += 1
+            except (Busy, Stale):
+                pass
+
+asyncio.run(main())
+"""
+
+
+async def started(program: str, *arguments: object) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *map(str, arguments), stdout=asyncio.subprocess.PIPE
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.sqlite"
+
+
+@pytest.mark.parametrize("turn", range(2))
+async def test_acknowledged_writes_survive_kill_9(path: Path, turn: int) -> None:
+    process = await started(WRITER, path)
+    assert process.stdout is not None
+    acknowledged = [await process.stdout.readline() for _ in range(ACKNOWLEDGED_MIN * (turn + 1))]
+    process.send_signal(signal.SIGKILL)
+    acknowledged += (await process.stdout.read()).splitlines(keepends=True)
+    assert await process.wait() == -signal.SIGKILL
+    keys = [line.decode().strip() for line in acknowledged if line.endswith(b"\n")]
+    async with open_sqlite(path, SETS) as store:
+        found = {record.key: record async for record in scan_all(store, "things")}
+        for key in keys:
+            assert found[key].bins == {"n": int(key.partition("-")[2]), "state": "done"}
+        with pytest.raises(Exists):
+            await store.create("things", keys[0], {"n": -1})
+
+
+async def test_two_processes_share_one_file(path: Path) -> None:
+    async with open_sqlite(path, SETS) as store:
+        await store.create("things", "counter", {"n": 0})
+        processes = [await started(COUNTER, path, 150) for _ in range(2)]
+        for process in processes:
+            assert await process.wait() == 0
+            await process.communicate()
+        record = await store.get("things", "counter")
+        assert record is not None
+        assert record.integer("n") == 300
+
+
+async def test_a_file_locked_by_another_is_busy_and_nothing_is_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.records.sqlite.BUSY_TIMEOUT_S", 0.05)
+    async with open_sqlite(path, SETS) as store:
+        generation = await store.create("things", "key", {"n": 1})
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Busy):
+            await store.put_if("things", "key", {"n": 2}, generation)
+        with pytest.raises(Busy):
+            await store.create("things", "other", {"n": 2})
+        record = await store.get("things", "key")
+        assert record is not None
+        assert record.bins == {"n": 1}
+        other.execute("ROLLBACK")
+        other.close()
+        assert await store.get("things", "other") is None
+        await store.put_if("things", "key", {"n": 2}, generation)
+
+
+async def test_a_failure_does_not_sink_its_group(path: Path) -> None:
+    async with open_sqlite(path, SETS) as store:
+        await store.create("things", "50", {"n": -1})
+        results = await asyncio.gather(
+            *(store.create("things", f"{number}", {"n": number}) for number in range(100)),
+            *(store.put_if("things", "50", {"n": 0}, 9) for _ in range(3)),
+            return_exceptions=True,
+        )
+        failed = [type(result) for result in results if isinstance(result, BaseException)]
+        assert sorted(kind.__name__ for kind in failed) == ["Exists", "Stale", "Stale", "Stale"]
+        assert len(await store.scan("things")) == 100
+        assert failed.count(Stale) == 3
+
+
+async def test_what_waits_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "QUEUE_MAX", 10)
+    async with open_sqlite(path, SETS) as store:
+        results = await asyncio.gather(
+            *(store.create("things", f"{number:02d}", {"n": number}) for number in range(30)),
+            return_exceptions=True,
+        )
+        refused = [number for number, result in enumerate(results) if isinstance(result, Busy)]
+        assert refused == list(range(10, 30))
+        assert len(await store.scan("things")) == 10
+
+
+async def test_closing_finishes_what_was_asked_and_refuses_more(path: Path) -> None:
+    async with open_sqlite(path, SETS) as store:
+        writes = [asyncio.create_task(store.create("things", f"{number}", {"n": 1})) for number in range(500)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*writes) == [1] * 500
+    with pytest.raises(StoreUnavailable):
+        await store.get("things", "0")
+    with pytest.raises(StoreUnavailable):
+        await store.create("things", "new", {"n": 1})
+    assert not list(path.parent.glob("*-wal"))
+    async with open_sqlite(path, SETS) as again:
+        assert len(await again.scan("things")) == 500
+
+
+async def test_a_cancelled_write_harms_no_other(path: Path) -> None:
+    async with open_sqlite(path, SETS) as store:
+        tasks = [asyncio.create_task(store.create("things", f"{number}", {"n": 1})) for number in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[1::2] == [1] * 10
+
+
+async def test_an_index_declared_later_covers_what_was_there(path: Path) -> None:
+    async with open_sqlite(path, [SetSpec("things")]) as store:
+        await store.create("things", "key", {"state": "open", "body": b"x"})
+    async with open_sqlite(path, SETS) as store:
+        assert [record.key for record in await store.query_eq("things", "state", "open")] == ["key"]
+    with sqlite3.connect(path) as reader:
+        plan = reader.execute(
+            "EXPLAIN QUERY PLAN SELECT key FROM things "
+            "WHERE json_extract(bins, '$.state') = 'open' AND key > 'a' ORDER BY key LIMIT 5"
+        ).fetchall()
+    reader.close()
+    assert "USING INDEX things.state" in plan[0][3] or "USING COVERING INDEX things.state" in plan[0][3]
+    assert len(plan) == 1
+
+
+@pytest.fixture
+def text_file(path: Path) -> Path:
+    path.write_bytes(b"this is no database, it is a text of some length" * 100)
+    return path
+
+
+async def test_a_file_that_is_no_database_is_unavailable(text_file: Path) -> None:
+    with pytest.raises(StoreUnavailable):
+        async with open_sqlite(text_file, SETS):
+            pass
+
+
+async def test_settings_choose_the_file(tmp_path: Path) -> None:
+    settings = MeshSettings(data_dir=tmp_path, aerospike_hosts="")
+    async with open_store(settings, SETS) as store:
+        await store.create("things", "key", {"n": 1})
+    assert settings.records_path.exists()
