@@ -6,7 +6,7 @@ Aerospike cannot page in the order of keys: each page walks all matches, filtere
 keeps the nearest.
 
 The Community Edition answers before every copy is safe: a node that freezes or dies can lose acknowledged
-changes of its last second, though creates survived every trial. What must not be lost is journalled by creates.
+changes of its last second, though creates survived every trial. What must not be lost is written by creates.
 """
 
 from __future__ import annotations
