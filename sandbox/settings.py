@@ -16,7 +16,10 @@ class SandboxSettings(BaseSettings):
     """The whole mesh on one machine. Each setting is also SATREEL_SANDBOX_<NAME> unless it says another."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SATREEL_SANDBOX_", populate_by_name=True, cli_kebab_case=True
+        env_prefix="SATREEL_SANDBOX_",
+        populate_by_name=True,
+        cli_prog_name="python -m sandbox run",
+        cli_kebab_case=True,
     )
 
     data_dir: Path = Field(

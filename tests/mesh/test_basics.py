@@ -70,9 +70,7 @@ def test_ids_sort_by_time(now_ns: int, later_by_ns: int) -> None:
 A_UUID7 = uuid7(now_ns=1_790_000_000 * 10**9, random_bits=7)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", A_UUID7.upper() + "A", A_UUID7[:-1], A_UUID7 + "\n", "0" * 36]
-)
+@pytest.mark.parametrize("text", ["", "x", A_UUID7.upper() + "A", A_UUID7[:-1], A_UUID7 + "\n", "0" * 36])
 def test_other_texts_are_no_ids(text: str) -> None:
     assert not is_uuid7(text)
 
