@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 
 from sandbox import play
-from sandbox.demo import ROUND_UPDATED, Town
 from sandbox.launcher import House, running
 from sandbox.people import Person
 from sandbox.report import Report
 from sandbox.settings import elsewhere
+from sandbox.town import ROUND_UPDATED, Town
 
 ROUND_S = 10.0
 ROUNDS = 4

@@ -6,8 +6,6 @@ python -m sandbox demo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,36 +14,19 @@ from sandbox.launcher import House
 from sandbox.people import NotInTime, Person, Viewing
 from sandbox.pictures import bad
 from sandbox.report import Report
+from sandbox.town import BOOKS, DEPOSIT_SATS, PATIENCE_S, ROUND, ROUND_UPDATED, Town
 
-FLOAT_SATS = 200_000
-DEPOSIT_SATS = 20_000
 PRICE_SATS = 5_000
 WITHDRAWAL_SATS = 2_500
 BUDGET_SATS = 3_600
 FREE_BELOW_S = 3
 WATCHER_OF_FILM = (0, 0)
 BAD_NAME = "A bad one"
-CREATORS = ("Ada", "Babbage", "Curie")
-VIEWERS = ("Vera", "Viktor", "Violet", "Vince", "Vanja")
-PATIENCE_S = 90.0
-POLL_S = 0.25
 SETTLE_S = 20.0
 
-FLOAT_ADDRESS = "mutation { floatAddress }"
 MEMES_OF = "query($id: ID!) { user(id: $id) { memes(first: 100) { nodes { name } } } }"
-ROUND_UPDATED = "subscription { roundUpdated { id number state anchor { height hash } entryCount } }"
 LEADERBOARD = """subscription {
   leaderboardUpdated { final standings { rank score paidSeconds viewers takingsSats meme { id name } } }
-}"""
-ROUND = """query($id: ID!) {
-  round(id: $id) {
-    number state takingsSats paidSeconds anchor { height hash }
-    record { txid state confirmations }
-    result {
-      feeSats creatorsSats ownersSats poolSats carriedInSats carriedOutSats txid
-      standings { rank score scoredSeconds takingsSats payoutSats meme { name } creator { displayName } }
-    }
-  }
 }"""
 LIST = "mutation($meme: ID!, $price: Sats!) { createListing(memeId: $meme, priceSats: $price) { id state } }"
 BUY = """mutation($listing: ID!, $price: Sats!) {
@@ -58,75 +39,6 @@ WITHDRAW = """mutation($address: String!, $amount: Sats!) {
 WITHDRAWAL = """query($id: ID!) {
   me { withdrawal(id: $id) { state txid amountSats feeSats confirmations failure } }
 }"""
-BOOKS = """{ books {
-  totals { sumSats coinsOwedSats usersSats platformSats roundsSats journalSequence postings }
-  custody { coinsSats inFlightSats uncreditedSats unpostedCostSats owedSats differenceSats coins }
-} }"""
-
-
-@dataclass(slots=True)
-class Town:
-    """Everybody in the demo, and what they have made."""
-
-    house: House
-    report: Report
-    admin: Person
-    creators: list[Person]
-    viewers: list[Person]
-    # Those that wait for a round.
-    memes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, house: House, report: Report, *, seed: str) -> Town:
-        """People with wallets of their own who are not logged in yet."""
-        return cls(
-            house,
-            report,
-            admin=Person.of("Admin", house.url, seed=seed),
-            creators=[Person.of(name, house.url, seed=seed) for name in CREATORS],
-            viewers=[Person.of(name, house.url, seed=seed) for name in VIEWERS],
-        )
-
-    @property
-    def people(self) -> list[Person]:
-        """Everybody."""
-        return [self.admin, *self.creators, *self.viewers]
-
-    async def close(self) -> None:
-        """Everybody hangs up."""
-        for person in self.people:
-            await person.client.close()
-
-    async def log_in(self) -> None:
-        """Everybody logs in by wallet signature."""
-        for person in self.people:
-            await person.log_in()
-        self.report.step(f"{len(self.people)} people logged in by wallet signature")
-
-    async def fund_float(self) -> None:
-        """The operator's coins, which pay miners' fees and inscriptions."""
-        address = (await self.admin.client.ask(FLOAT_ADDRESS))["floatAddress"]
-        coin = await self.house.chain.fund(address, FLOAT_SATS)
-        self.report.step(f"operator float: {FLOAT_SATS} sat in {coin.txid}")
-
-    async def until(self, what: str, ready: Any, *, timeout_s: float = PATIENCE_S) -> Any:
-        """Polls `ready()` until it gives something true. Raises NotInTime."""
-        give_up_at = time.monotonic() + timeout_s
-        while not (found := await ready()):
-            if self.house.failed.done():
-                self.house.failed.result()
-            if time.monotonic() > give_up_at:
-                raise NotInTime(f"{what}: not within {timeout_s:.0f} s")
-            await asyncio.sleep(POLL_S)
-        return found
-
-    async def mine_until(self, what: str, ready: Any, *, blocks_max: int = 30) -> Any:
-        """Mines a block at a time until `ready()`. Raises NotInTime."""
-        for _ in range(blocks_max):
-            await self.house.chain.mine()
-            with contextlib.suppress(NotInTime):
-                return await self.until(what, ready, timeout_s=PATIENCE_S / blocks_max)
-        raise NotInTime(f"{what}: not within {blocks_max} blocks")
 
 
 async def play(house: House, report: Report, *, seed: str) -> None:

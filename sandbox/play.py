@@ -12,11 +12,11 @@ import random
 from typing import Any
 
 from sandbox.client import GraphqlError
-from sandbox.demo import BOOKS, DEPOSIT_SATS, ROUND, ROUND_UPDATED, Town
 from sandbox.launcher import House
 from sandbox.miner import Miner
 from sandbox.people import NotInTime, Person
 from sandbox.report import Report
+from sandbox.town import BOOKS, DEPOSIT_SATS, ROUND, ROUND_UPDATED, Town
 
 FLOAT_LOW_SATS = 50_000
 BALANCE_LOW_SATS = 5_000

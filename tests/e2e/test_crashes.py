@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 
 from sandbox.client import GraphqlError
-from sandbox.demo import BOOKS, DEPOSIT_SATS, ROUND, Town
 from sandbox.launcher import running
 from sandbox.people import Person, Viewing
 from sandbox.report import Report
 from sandbox.settings import elsewhere
+from sandbox.town import BOOKS, DEPOSIT_SATS, ROUND, Town
 
 ROUND_S = 9.0
 VICTIMS = ("ledger", "rounds", "content", "chain")
