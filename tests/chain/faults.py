@@ -19,10 +19,15 @@ class MortalStore:
     def __init__(self, store: Store, *, at: int | None = None, behind: bool = False) -> None:
         self._store = store
         self._at = at
+        self._at_set = ""
         self._behind = behind
         self.writes = 0
         self.dead = False
         self.pause_before: tuple[str, asyncio.Event, asyncio.Event] | None = None
+
+    def dies_at(self, set_name: str, *, behind: bool) -> None:
+        """It dies at the next write to this set."""
+        self._at_set, self._behind = set_name, behind
 
     async def _write(self, what: Any, set_name: str) -> int:
         if self.pause_before is not None and self.pause_before[0] == set_name:
@@ -31,7 +36,7 @@ class MortalStore:
             reached.set()
             await go.wait()
         number, self.writes = self.writes, self.writes + 1
-        dies = number == self._at
+        dies = number == self._at or set_name == self._at_set
         if self.dead or (dies and not self._behind):
             self.dead = True
             what.close()

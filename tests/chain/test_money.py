@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from services.chain.domain.failures import (
     DataTooLarge,
     InscriptionNotFound,
     InsufficientFunds,
+    LedgerInDoubt,
     RecordNotFound,
     WalletEmpty,
     WithdrawalNotFound,
@@ -29,9 +31,9 @@ from services.chain.domain.keys import FLOAT, RECORD, KeyPath, KeyUse, message_s
 from services.chain.domain.scripts import p2pkh, read_data_record, read_inscription
 from services.chain.domain.states import CoinState, DepositState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, UserId
-from services.chain.domain.wire import Transaction
+from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, BERT, CARA, Rig, open_rig, opened_store
+from tests.chain.world import ANNA, BERT, CARA, RULES, Rig, open_rig, opened_store
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -173,10 +175,6 @@ async def test_after_a_reorganisation_all_is_as_on_the_winning_chain_alone(
 
 
 async def test_more_confirmations_are_waited_for(sim: SimNode, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from tests.chain.world import RULES
-
     async with opened_store(tmp_path / "chain.sqlite") as store:
         rig = await open_rig(store, sim, rules=replace(RULES, confirmations_needed=3))
         await fund(rig, sim, ANNA, 5_000)
@@ -478,8 +476,6 @@ async def test_coins_that_a_stranger_spent_stop_the_wallet(rig: Rig, sim: SimNod
     tx = await rig.desk.withdrawals.batch()
     assert tx is not None
     await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
-    from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
-
     point = Outpoint.parse(tx.inputs[0])
     raw = assemble([Spent(point, Sats(10_000), b"")], [b"\x51"], [Output(Sats(9_000), b"\x51")])
     stranger = parse_transaction(raw)
@@ -656,15 +652,13 @@ async def test_deep_transactions_are_final_and_forgotten(rig: Rig, sim: SimNode)
 
 
 async def test_custody_is_not_told_while_the_ledger_is_in_doubt(rig: Rig, sim: SimNode) -> None:
-    from services.chain.app.books import InDoubt
-
     sim.fund(await script_of(rig, ANNA), 5_000)
     sim.mine()
     await rig.desk.follower.follow()
     rig.ledger.lose_answers = 1
     with pytest.raises(RemoteFailure):
         await rig.desk.read_blocks()
-    with pytest.raises(InDoubt):
+    with pytest.raises(LedgerInDoubt):
         await rig.custody()
     await rig.sync()
     assert rig.balance(ANNA) == 5_000

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bsv.keys import PrivateKey
 
 from mesh.ids import uuid7
 from sandbox.regtest import Regtest
+from sandbox.rpc import sats_of
+from sandbox.wallet import Wallet
+from services.chain.adapters.node import RpcNode
+from services.chain.app.ports import Sent
+from services.chain.app.records import Records
+from services.chain.app.withdrawals import Payout
 from services.chain.domain.entities import TitleBody
+from services.chain.domain.keys import RECORD, KeyUse, message_signed_by
+from services.chain.domain.scripts import read_data_record, read_inscription
 from services.chain.domain.states import DepositState, WithdrawalState
-from services.chain.domain.values import FLOAT_USER, MemeId, Sats
-from tests.chain.world import ANNA, BERT, Rig
+from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats
+from services.chain.domain.wire import Output, parse_transaction, sha256d
+from tests.chain.faults import Killed, MortalStore
+from tests.chain.world import ANNA, BERT, Rig, open_rig, opened_store
 
 
 async def deposited(rig: Rig, regtest: Regtest, user: object, sats: int) -> str:
@@ -70,10 +86,14 @@ async def test_a_withdrawal_arrives_exactly_and_the_fee_is_split_exactly(rig: Ri
     await rig.balanced()
 
 
-async def test_a_title_is_inscribed_and_moved(rig: Rig, regtest: Regtest) -> None:
+async def outputs_of(regtest: Regtest, txid: str) -> list[Output]:
+    return list(parse_transaction(bytes.fromhex(await regtest.rpc.text("getrawtransaction", txid))).outputs)
+
+
+async def test_a_title_is_inscribed_moved_and_read_back(rig: Rig, regtest: Regtest) -> None:
     await deposited(rig, regtest, FLOAT_USER, 100_000)
-    meme = MemeId(uuid7())
-    await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "A cat", "image/png", b"\x89PNG" * 500, "ab" * 32))
+    meme, poster = MemeId(uuid7()), secrets.token_bytes(200_000)
+    await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "A cat", "image/png", poster, "ab" * 32))
     assert await rig.desk.write_next()
     shown = await rig.desk.titles.get(meme)
     assert shown.title.origin == shown.title.outpoint
@@ -88,11 +108,18 @@ async def test_a_title_is_inscribed_and_moved(rig: Rig, regtest: Regtest) -> Non
     assert moved.title.origin == shown.title.origin != moved.title.outpoint
     assert (moved.tx_state, moved.confirmations) == ("mined", 1)
     await rig.balanced()
+    origin, point = Outpoint.parse(moved.title.origin), Outpoint.parse(moved.title.outpoint)
+    found = read_inscription((await outputs_of(regtest, origin.txid))[0].script)
+    assert found is not None
+    assert (found.data, found.map["memeId"]) == (poster, meme)
+    held = (await outputs_of(regtest, point.txid))[0]
+    key = rig.world.keys.key(await rig.desk.accounts.path(BERT, KeyUse.TITLE))
+    assert (held.sats, held.script) == (1, key.script)
 
 
-async def test_a_result_is_recorded(rig: Rig, regtest: Regtest) -> None:
+async def test_a_result_is_recorded_read_back_and_verified(rig: Rig, regtest: Regtest) -> None:
     await deposited(rig, regtest, FLOAT_USER, 100_000)
-    payload = json.dumps({"round": "x"}, separators=(",", ":"))
+    payload = json.dumps({"round": "x", "ranking": ["ä"] * 5_000}, separators=(",", ":"))
     round_id = uuid7()
     await rig.desk.results.record(round_id, payload)
     assert await rig.desk.write_next()
@@ -101,6 +128,115 @@ async def test_a_result_is_recorded(rig: Rig, regtest: Regtest) -> None:
     shown = await rig.desk.results.get(round_id)
     assert shown.tx_state == "mined"
     await rig.balanced()
+    found = read_data_record((await outputs_of(regtest, shown.result.txid))[0].script)
+    assert found.data.decode() == payload
+    assert found.address == rig.world.keys.address(RECORD)
+    assert message_signed_by(found.signed, found.signature, found.address, Network.REGTEST)
+
+
+async def test_a_deposit_that_is_double_spent_is_never_credited(rig: Rig, regtest: Regtest) -> None:
+    wallet = Wallet(PrivateKey())
+    wallet.receive(await regtest.fund(wallet.address, 50_000))
+    await regtest.mine()
+    first = wallet.pay(await rig.address(ANNA), 20_000)
+    wallet.release(first)
+    second = wallet.pay(await regtest.rpc.text("getnewaddress"), 20_000)
+    await regtest.rpc.text("sendrawtransaction", first.raw_hex)
+    await rig.mempool()
+    [seen] = await rig.desk.deposits.listed(ANNA, "", 10)
+    assert seen.state is DepositState.SEEN
+    # The other spend is mined by somebody who never saw the first.
+    await mined_elsewhere(regtest, second.raw_hex)
+    await rig.sync()
+    await rig.desk.tend()
+    [gone] = await rig.desk.deposits.listed(ANNA, "", 10)
+    assert (gone.state, rig.balance(ANNA), rig.ledger.credits) == (DepositState.REVERSED, 0, {})
+    await rig.balanced()
+
+
+async def test_a_thousand_payouts_in_one_transaction(rig: Rig, regtest: Regtest) -> None:
+    await deposited(rig, regtest, ANNA, 1_000_000)
+    to = await regtest.rpc.text("getnewaddress")
+    rig.users.addresses[ANNA] = to
+    payouts = [Payout(uuid7(), ANNA, Sats(400)) for _ in range(1_000)]
+    queued, _ = await rig.desk.withdrawals.queue_payouts(payouts)
+    await rig.desk.pay()
+    await regtest.mine()
+    await rig.sync()
+    found = await rig.desk.withdrawals.listed(ANNA, "", 1_000)
+    assert {one.state for one in found} == {WithdrawalState.CONFIRMED}
+    assert len({one.txid for one in found}) == 1
+    assert sats_of(await regtest.rpc.call("getreceivedbyaddress", to, 1)) == 300_000
+    assert len(queued) == 1_000
+    await rig.balanced()
+
+
+@pytest.mark.parametrize("step", ["before persist", "behind persist", "lost sending", "behind sending"])
+async def test_killed_while_sending_pays_once(
+    node: RpcNode, regtest: Regtest, tmp_path: Path, step: str
+) -> None:
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, node, seed=secrets.token_bytes(64))
+        await deposited(rig, regtest, ANNA, 100_000)
+        to = await regtest.rpc.text("getnewaddress")
+        asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+        mortal = MortalStore(store)
+        rig.world = replace(rig.world, records=Records(mortal), node=Dying(node, step))
+        await rig.restart()
+        if step.endswith("persist"):
+            mortal.dies_at("txs", behind=step.startswith("behind"))
+        with pytest.raises(Killed):
+            await rig.desk.pay()
+        rig.world = replace(rig.world, records=Records(store), node=node)
+        for _ in range(2):
+            await rig.restart()
+            await rig.desk.pay()
+            await rig.desk.tend()
+            await rig.balanced()
+            await regtest.mine()
+            await rig.sync()
+        found, _ = await rig.desk.withdrawals.get(asked.id)
+        assert found.state is WithdrawalState.CONFIRMED
+        assert sats_of(await regtest.rpc.call("getreceivedbyaddress", to, 1)) == 10_000
+        assert rig.balance(ANNA) == 90_000 - found.share_sats
+
+
+class Dying:
+    """The node, with a process that is killed around sending."""
+
+    def __init__(self, node: RpcNode, step: str) -> None:
+        self._node = node
+        self._step = step
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._node, name)
+
+    async def send(self, raw: bytes) -> Sent:
+        if self._step == "behind sending":
+            await self._node.send(raw)
+        raise Killed
+
+
+async def mined_elsewhere(regtest: Regtest, raw: str) -> None:
+    """A block, made by hand, with a transaction that this node would not take into its mempool."""
+    tip = await regtest.rpc.record("getblockheader", await regtest.tip(), True)
+    script = b"\x02" + (int(str(tip["height"])) + 1).to_bytes(2, "little") + b"\x00"
+    nothing = bytes(32) + b"\xff" * 4 + bytes((len(script),)) + script + b"\xff" * 4
+    subsidy = bytes(Output(Sats(1), b"\x51"))
+    coinbase = b"\x01\0\0\0" + b"\x01" + nothing + b"\x01" + subsidy + bytes(4)
+    payment = bytes.fromhex(raw)
+    root = sha256d(sha256d(coinbase) + sha256d(payment))
+    before = bytes.fromhex(str(tip["hash"]))[::-1]
+    head = (0x2000_0000).to_bytes(4, "little") + before + root
+    head += (int(str(tip["time"])) + 1).to_bytes(4, "little") + bytes.fromhex("ffff7f20")
+    target = 0x7FFFFF << 232
+    for nonce in range(1_000):
+        header = head + nonce.to_bytes(4, "little")
+        if int.from_bytes(sha256d(header), "little") <= target:
+            block = header + b"\x02" + coinbase + payment
+            assert await regtest.rpc.call("submitblock", block.hex()) is None
+            return
+    raise AssertionError("no nonce found")
 
 
 async def test_a_reorganisation_takes_a_deposit_back_and_credits_it_again(rig: Rig, regtest: Regtest) -> None:

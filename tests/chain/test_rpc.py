@@ -25,6 +25,7 @@ from mesh.testing import LoopbackServer, serving
 from services.chain.adapters.feeds import FeedNews
 from services.chain.app.records import Records
 from services.chain.app.service import Chain
+from services.chain.domain import failures
 from services.chain.domain.addresses import address_of
 from services.chain.domain.keys import FLOAT, KeyUse
 from services.chain.domain.values import FLOAT_USER, Network, UserId
@@ -308,6 +309,37 @@ async def test_news_tell_the_life_of_everything(house: House) -> None:
     assert (await house.rounds.BatchGetResultRecords(records)).records[0].txid in house.sim.sent
     custody = await house.gateway.GetCustody(pb.GetCustodyRequest())
     assert (custody.difference_sats, custody.owed_sats) == (0, custody.coins_sats)
+
+
+async def test_custody_in_doubt_is_said_and_told_again_later(house: House) -> None:
+    house.ledger.lose_answers = 1_000_000
+    keys = house.chain.world.keys
+    path = await house.chain.desk.accounts.path(ANNA, KeyUse.DEPOSIT)
+    house.sim.fund(keys.key(path).script, 5_000)
+    house.sim.mine()
+    async with asyncio.timeout(10):
+        while not house.ledger.credits:
+            await asyncio.sleep(0.01)
+    ask = house.gateway.GetCustody
+    await refused(ask(pb.GetCustodyRequest()), "LEDGER_IN_DOUBT", Code.UNAVAILABLE)
+    house.ledger.lose_answers = 0
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                found = await ask(pb.GetCustodyRequest())
+                break
+            except RemoteFailure:
+                await asyncio.sleep(0.05)
+    assert (found.difference_sats, house.ledger.balances[f"user:{ANNA}"]) == (0, 5_000)
+
+
+def test_every_reason_of_the_contract_is_a_failure_and_the_other_way_round() -> None:
+    known = {
+        kind.reason for kind in vars(failures).values() if isinstance(kind, type) and hasattr(kind, "reason")
+    }
+    bases = {"NOT_FOUND", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED", "INTERNAL"}
+    names = {name.removeprefix("ERROR_REASON_") for name, _ in chain_pb2.ErrorReason.items()}
+    assert (known - bases) | {"ID_REUSED", "UNSPECIFIED"} == names
 
 
 async def test_an_instance_that_does_not_lead_says_so(house: House) -> None:

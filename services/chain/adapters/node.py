@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -166,6 +167,7 @@ class RpcNode:
         began = asyncio.get_running_loop().time()
         try:
             async with self._session.post(self._address, data=json.dumps(body), timeout=deadline) as reply:
+                _acknowledge(reply)
                 text = await reply.text()
                 if reply.status in (401, 403):
                     raise NodeUnavailable("the node does not accept this user and password")
@@ -180,6 +182,18 @@ class RpcNode:
         except ValueError as problem:
             raise NodeUnavailable(f"{method}: HTTP {reply.status} without JSON") from problem
         return found
+
+
+def _acknowledge(reply: aiohttp.ClientResponse) -> None:
+    """Acknowledges the reply's head at once.
+
+    The node writes head and body apart, and sends the body when the head is acknowledged, which Linux would
+    otherwise put off by 40 ms.
+    """
+    transport = reply.connection.transport if reply.connection is not None else None
+    line = transport.get_extra_info("socket") if transport is not None else None
+    if line is not None and hasattr(socket, "TCP_QUICKACK"):
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _result(method: str, reply: object) -> object:

@@ -12,19 +12,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from mesh.errors import Unavailable
 from services.chain.app.ports import TitleView
 from services.chain.app.records import Kept, Records
 from services.chain.domain.entities import Coin, Deposit, Title, Tx
+from services.chain.domain.failures import LedgerInDoubt
 from services.chain.domain.headers import HeaderChain
 from services.chain.domain.states import COIN, TX, CoinState, DepositState, TxState, check
 from services.chain.domain.values import Outpoint, PlanId, Txid
-
-
-class InDoubt(Unavailable):
-    """A call to the ledger has no known outcome yet; ask again in a moment."""
-
-    reason = "LEDGER_IN_DOUBT"
 
 
 class Books:
@@ -65,9 +59,9 @@ class Books:
             self._unsettled.discard(what)
 
     def require_settled(self) -> None:
-        """Raises InDoubt while ledger and books may differ."""
+        """Raises LedgerInDoubt while ledger and books may differ."""
         if self._unsettled:
-            raise InDoubt
+            raise LedgerInDoubt
 
     def remember(self, kept: Kept[Tx]) -> None:
         """Adds an open transaction."""

@@ -28,7 +28,7 @@ class Custody:
 
 
 async def custody(books: Books, ledger: Ledger) -> Custody:
-    """One consistent look at both sides. Raises InDoubt while a call to the ledger has no known outcome."""
+    """One consistent look at both sides. Raises LedgerInDoubt while a call has no known outcome."""
     async with books.changing():
         books.require_settled()
         owed = await ledger.owed_sats()

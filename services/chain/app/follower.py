@@ -56,15 +56,14 @@ async def _first_start(records: Records, node: Node, clock: Clock, scan_from: in
     start = await node.hash_at(scan_from) if scan_from else await node.best()
     if start is None:
         raise NodeUnavailable(f"the node has no block at height {scan_from} yet")
-    wanted = start
-    for _ in range(BACKFILL_BLOCKS):
+    wanted, blocks = start, list[Block]()
+    while wanted and len(blocks) < BACKFILL_BLOCKS:
         found = await node.header(wanted)
         if found is None:
             raise NodeUnavailable(f"the node does not know block {wanted}")
-        await records.blocks.ensure(replace(found.block, seen_at_ns=clock.now_ns()))
-        if found.block.height == 0:
-            break
+        blocks.append(replace(found.block, seen_at_ns=clock.now_ns()))
         wanted = found.block.previous_hash
+    await records.blocks.ensure_all(blocks)
     await records.pointers.ensure(Pointer(SCANNED, start))
     return await records.pointers.ensure(Pointer(TIP, start))
 
@@ -138,8 +137,7 @@ class Follower:
         kept = await self._records.pointers.get(TIP)
         if kept is None:
             raise NodeUnavailable("the tip's record is missing")
-        for block in switch.connected:
-            await self._records.blocks.ensure(block)
+        await self._records.blocks.ensure_all(switch.connected)
         pointer = Pointer(
             TIP,
             switch.connected[-1].hash,

@@ -103,6 +103,10 @@ class Table(Generic[T]):
                 raise
             return found
 
+    async def ensure_all(self, values: Iterable[T]) -> list[Kept[T]]:
+        """`ensure` for many, each on its own."""
+        return list(await asyncio.gather(*map(self.ensure, values)))
+
     async def put(self, kept: Kept[T], value: T) -> Kept[T]:
         """Changes one that nobody changed since it was read. Raises Stale."""
         key = self._key_of(value)

@@ -91,6 +91,13 @@ class NotYours(PermissionDenied):
     reason = "NOT_YOURS"
 
 
+class LedgerInDoubt(Failure):
+    """A call to the ledger has no known outcome yet; ask again in a moment."""
+
+    code = Code.UNAVAILABLE
+    reason = "LEDGER_IN_DOUBT"
+
+
 class BadTransaction(Exception):  # noqa: N818 - like the failures, though nobody outside hears of it
     """A transaction about to be signed breaks a rule of value or fee: a fault of ours, nothing is sent."""
 
