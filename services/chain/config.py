@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from mesh.config import Address, MeshSettings
 from services.chain.app.desk import Rules
-from services.chain.app.wallet import Policy
+from services.chain.app.orders import Policy
 from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network

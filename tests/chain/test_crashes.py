@@ -14,8 +14,8 @@ from mesh.ids import uuid7
 from mesh.leases import LeadershipLost
 from mesh.records import Store
 from services.chain.app.desk import Desk
+from services.chain.app.orders import HalfDone
 from services.chain.app.records import Records
-from services.chain.app.wallet import HalfDone
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.keys import FLOAT, KeyUse

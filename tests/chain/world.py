@@ -13,6 +13,7 @@ from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.chain.app.custody import Custody, custody
 from services.chain.app.desk import Desk, Rules, World
+from services.chain.app.orders import Policy
 from services.chain.app.ports import (
     Credit,
     DepositView,
@@ -31,12 +32,11 @@ from services.chain.app.ports import (
     WithdrawalView,
 )
 from services.chain.app.records import SETS, Records
-from services.chain.app.wallet import Policy
 from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.entities import Deposit, Withdrawal
 from services.chain.domain.headers import Switch
 from services.chain.domain.keys import FLOAT, KeyRing, KeyUse
-from services.chain.domain.values import COINS_ACCOUNT, FLOAT_USER, Network, Sats, UserId, account_of
+from services.chain.domain.values import COINS_ACCOUNT, Network, Sats, UserId, account_of
 
 SEED = bytes(range(64))
 ANNA = UserId("0190aaaa-0000-7000-8000-00000000000a")
@@ -311,6 +311,3 @@ async def open_rig(
 def with_store(rig: Rig, store: Store) -> World:
     """The same world over another view of the store."""
     return replace(rig.world, records=Records(store))
-
-
-__all__ = ["FLOAT_USER"]

@@ -18,12 +18,13 @@ from services.chain.app.deposits import Deposits
 from services.chain.app.floats import Float
 from services.chain.app.follower import Follower, Reader, load_chain
 from services.chain.app.mempool import Mempool
+from services.chain.app.orders import Policy, Work
 from services.chain.app.ports import Fence, Ledger, News, Node, NodeNews, Users
 from services.chain.app.records import Records
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
 from services.chain.app.titles import Titles
-from services.chain.app.wallet import Policy, Wallet, Work
+from services.chain.app.wallet import Wallet
 from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty

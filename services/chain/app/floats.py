@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mesh import logs, telemetry
 from mesh.clock import Clock
+from services.chain.app.orders import Order
 from services.chain.app.ports import Ledger
-from services.chain.app.wallet import Order, Wallet
+from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
 from services.chain.domain.keys import KeyUse
 from services.chain.domain.spending import Draft

@@ -15,9 +15,10 @@ from mesh.clock import Clock
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
+from services.chain.app.orders import Work
 from services.chain.app.ports import News, Node
 from services.chain.app.records import Kept, Pointer, Records
-from services.chain.app.wallet import Wallet, Work
+from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import NO_BLOCK, Tx
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, Switch

@@ -12,9 +12,10 @@ from mesh.errors import IdReused
 from mesh.records import Exists
 from services.chain.app.books import Books
 from services.chain.app.floats import Float
+from services.chain.app.orders import Order
 from services.chain.app.ports import News, ResultView
 from services.chain.app.records import Kept
-from services.chain.app.wallet import Order, Wallet
+from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import NO_PLAN, NO_TXID, Result, Tx
 from services.chain.domain.failures import DataTooLarge, RecordNotFound
 from services.chain.domain.keys import RECORD, KeyRing

@@ -8,19 +8,19 @@ leader that was paused in between fails to write, so no two transactions ever pa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
 
 from mesh import logs
 from mesh.clock import Clock
 from mesh.ids import uuid7
 from mesh.records import Exists
 from services.chain.app.books import Books
+from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Work
 from services.chain.app.ports import Fence, Ledger, Transfer
 from services.chain.app.records import Kept
 from services.chain.domain.entities import Coin, Tx
-from services.chain.domain.failures import NotLeader, WalletEmpty
+from services.chain.domain.failures import NotLeader
 from services.chain.domain.keys import CHANGE, KeyPath, KeyRing, KeyUse
 from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
 from services.chain.domain.states import CoinState, TxState
@@ -34,74 +34,9 @@ from services.chain.domain.values import (
     Txid,
     derived_id,
 )
-from services.chain.domain.wire import Output, parse_transaction
+from services.chain.domain.wire import parse_transaction
 
 log = logs.logger(__name__)
-
-
-class WalletFrozen(WalletEmpty):
-    """A coin of ours was spent by a transaction not ours; nothing is signed until an operator acts."""
-
-
-class HalfDone(Exception):  # noqa: N818 - told to the term, which ends
-    """A plan was begun and not finished: the next recovery finishes it or gives it up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Fees in satoshis per 1,000 bytes, how change is cut, how deep unmined transactions may be stacked."""
-
-    sats_per_kb: int = 100
-    change_parts: int = 4
-    change_sats_min: int = 10_000
-    coins_wanted: int = 16
-    dust_sats: int = 20
-    depth_max: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Each job's part of the fee, and all that the ledger posts for the jobs once it is mined."""
-
-    shares: tuple[Sats, ...] = ()
-    due_sats: int = 0
-
-
-def _none(_: Sats) -> Shares:
-    return Shares()
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a transaction shall do. `share` cuts the fee among the jobs; the float pays the rest."""
-
-    purpose: Purpose
-    jobs: tuple[str, ...]
-    outputs: tuple[Output, ...]
-    assign: Callable[[PlanId], Awaitable[None]]
-    share: Callable[[Sats], Shares] = _none
-    fixed: tuple[Spendable, ...] = ()
-    title: KeyPath | None = None
-
-
-class Work(Protocol):
-    """What a purpose does as its transactions move on; every step may be repeated."""
-
-    async def signed(self, tx: Tx) -> None:
-        """It is durable, and will be sent."""
-        ...
-
-    async def mined(self, tx: Tx) -> None:
-        """It is in a block of the winning chain."""
-        ...
-
-    async def unmined(self, tx: Tx) -> None:
-        """Its block was orphaned."""
-        ...
-
-    async def rejected(self, tx: Tx) -> None:
-        """It can never be mined: its jobs need another one."""
-        ...
 
 
 class Wallet:

@@ -12,20 +12,18 @@ from mesh.clock import Clock
 from mesh.errors import IdReused
 from mesh.records import Exists
 from services.chain.app.books import Books
+from services.chain.app.holds import hold_of, post_of, shares_of, undo_of
+from services.chain.app.orders import Order
 from services.chain.app.ports import (
-    Hold,
     Ledger,
     News,
-    Post,
     Reason,
     Refusal,
-    Release,
-    Transfer,
     Users,
     WithdrawalView,
 )
 from services.chain.app.records import Kept
-from services.chain.app.wallet import Order, Shares, Wallet
+from services.chain.app.wallet import Wallet
 from services.chain.domain.addresses import key_hash_of
 from services.chain.domain.entities import NO_PLAN, NO_TXID, Tx, Withdrawal
 from services.chain.domain.failures import (
@@ -36,17 +34,15 @@ from services.chain.domain.failures import (
     WithdrawalNotFound,
 )
 from services.chain.domain.scripts import p2pkh
-from services.chain.domain.spending import OUTPUTS_MAX, split_fee
+from services.chain.domain.spending import OUTPUTS_MAX
 from services.chain.domain.states import WITHDRAWAL, WithdrawalState, check
 from services.chain.domain.values import (
-    COINS_ACCOUNT,
     Network,
     PlanId,
     Purpose,
     Sats,
     UserId,
     account_of,
-    derived_id,
 )
 from services.chain.domain.wire import Output
 
@@ -200,7 +196,7 @@ class Withdrawals:
             await self._put(w, WithdrawalState.NEW) if w.value.state is WithdrawalState.REFUSED else w
             for w in wanted
         ]
-        refusals = await self._ledger.move([_hold_of(w.value) for w in kept])
+        refusals = await self._ledger.move([hold_of(w.value) for w in kept])
         done: list[tuple[Kept[Withdrawal], Refusal | None]] = []
         for one, refusal in zip(kept, refusals, strict=True):
             state = WithdrawalState.QUEUED if refusal is None else WithdrawalState.REFUSED
@@ -273,7 +269,7 @@ class Withdrawals:
         sent = [kept for kept in found.values() if kept.value.state is WithdrawalState.SENT]
         due = [kept.value for kept in sent if not kept.value.posted]
         if due:
-            for one, refusal in zip(due, await self._ledger.move([_post_of(w) for w in due]), strict=True):
+            for one, refusal in zip(due, await self._ledger.move([post_of(w) for w in due]), strict=True):
                 if refusal is not None:
                     log.error("hold not posted", withdrawal=one.id, detail=refusal.detail)
         for kept in sent:
@@ -311,12 +307,13 @@ class Withdrawals:
             attempts=attempts,
             holds=holds,
         )
-        await self._ledger.move([_undo_of(before)])
+        await self._ledger.move([undo_of(before)])
         if attempts >= ATTEMPTS_MAX:
             why = f"{attempts} transactions in a row could not be mined"
         else:
-            refusal = (await self._ledger.move([_hold_of(again)]))[0]
+            refusal = (await self._ledger.move([hold_of(again)]))[0]
             why = "" if refusal is None else "the balance no longer covers it"
+        check(WITHDRAWAL, before.state, WithdrawalState.FAILED if why else again.state)
         if why:
             failed = replace(again, state=WithdrawalState.FAILED, failure=why)
             await self._table.put(kept, failed)
@@ -352,39 +349,7 @@ class Withdrawals:
         self._news.changed(WithdrawalView(withdrawal, self._books.confirmations(tx)))
 
 
-def shares_of(batch: Sequence[Withdrawal], fee_sats: Sats) -> Shares:
-    """Each one's part of the fee, and what all of them pay."""
-    shares, _ = split_fee(fee_sats, [withdrawal.ceiling_sats for withdrawal in batch])
-    return Shares(tuple(shares), sum(withdrawal.amount_sats for withdrawal in batch) + sum(shares))
-
-
 def _same_payout(kept: Kept[Withdrawal], payout: Payout) -> Kept[Withdrawal]:
     if (kept.value.user_id, kept.value.held_sats) != (payout.user_id, payout.sats):
         raise IdReused
     return kept
-
-
-def _hold_of(withdrawal: Withdrawal) -> Hold:
-    id_ = derived_id("hold", withdrawal.id, str(withdrawal.holds))
-    memo = f"withdrawal:{withdrawal.id}"
-    return Hold(id_, account_of(withdrawal.user_id), withdrawal.held_sats, memo)
-
-
-def _post_of(withdrawal: Withdrawal) -> Post:
-    hold_id = _hold_of(withdrawal).id
-    return Post(derived_id("post", hold_id), hold_id, _paid_sats(withdrawal))
-
-
-def _undo_of(withdrawal: Withdrawal) -> Release | Transfer:
-    """Gives back what the ledger holds, or has posted."""
-    hold_id = _hold_of(withdrawal).id
-    if not withdrawal.posted:
-        return Release(derived_id("release", hold_id), hold_id)
-    account = account_of(withdrawal.user_id)
-    memo = f"withdrawal undone:{withdrawal.id}"
-    id_ = derived_id("unpost", hold_id)
-    return Transfer(id_, COINS_ACCOUNT, account, _paid_sats(withdrawal), memo)
-
-
-def _paid_sats(withdrawal: Withdrawal) -> Sats:
-    return Sats(withdrawal.amount_sats + withdrawal.share_sats)

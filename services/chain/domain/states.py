@@ -63,10 +63,12 @@ class WithdrawalState(StrEnum):
 WITHDRAWAL: Table[WithdrawalState] = {
     WithdrawalState.NEW: frozenset({WithdrawalState.QUEUED, WithdrawalState.REFUSED}),
     WithdrawalState.REFUSED: frozenset({WithdrawalState.NEW}),  # asked for again
-    WithdrawalState.QUEUED: frozenset({WithdrawalState.ASSIGNED, WithdrawalState.FAILED}),
+    WithdrawalState.QUEUED: frozenset({WithdrawalState.ASSIGNED}),
     WithdrawalState.ASSIGNED: frozenset({WithdrawalState.SENT, WithdrawalState.QUEUED}),
-    # QUEUED: its transaction can never be mined, another one pays it
-    WithdrawalState.SENT: frozenset({WithdrawalState.CONFIRMED, WithdrawalState.QUEUED}),
+    # QUEUED: its transaction can never be mined, another one pays it; FAILED: none does
+    WithdrawalState.SENT: frozenset(
+        {WithdrawalState.CONFIRMED, WithdrawalState.QUEUED, WithdrawalState.FAILED}
+    ),
     WithdrawalState.CONFIRMED: frozenset({WithdrawalState.SENT}),  # its block was orphaned
     WithdrawalState.FAILED: frozenset(),
 }
@@ -111,3 +113,9 @@ def check(table: Table[State], before: State, after: State) -> State:
     if after is not before and after not in table[before]:
         raise ImpossibleTransition(f"{type(before).__name__}: {before} → {after}")
     return after
+
+
+def mermaid(table: Table[State]) -> str:
+    """The table as a state diagram, for the README."""
+    ways = [f"    {before} --> {after}" for before, afters in table.items() for after in sorted(afters)]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {next(iter(table))}", *ways])
