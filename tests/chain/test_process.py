@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest_asyncio
 from satreel.chain.v1 import chain_pb2
@@ -39,6 +40,7 @@ class Town:
         private, public = tls.make_user_token_keys(folder)
         self._signer = UserTokenSigner(private.read_bytes(), SystemClock())
         self._folder = folder
+        self.node_password = str(urlsplit(node.url).password)
         self.ports = {name: free_port() for name in ("ledger", "chain", "identity")}
         self._children: dict[str, Child] = {}
         self._env = os.environ | {
@@ -79,6 +81,10 @@ class Town:
         who = Caller("", user_id, frozenset({"user"}), "test")
         token, _ = self._signer.sign(user_id=user_id, roles=who.roles, session_id="test")
         return acting_as(who, token)
+
+    @property
+    def seed(self) -> str:
+        return (self._folder / "data" / "chain.seed").read_text().strip()
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
@@ -148,3 +154,5 @@ async def test_money_in_and_out_with_the_real_ledger_and_a_kill_in_between(
     received = await regtest.rpc.call("getreceivedbyaddress", to, 1)
     assert sats_of(received) == 30_000
     assert "Traceback" not in town.log("chain")
+    assert town.seed not in town.log("chain")
+    assert town.node_password not in town.log("chain")
