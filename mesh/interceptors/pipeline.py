@@ -105,7 +105,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
         return serve
 
     def _streaming(self, behaviour: Any, contract: MethodContract, streams_in: bool) -> Any:
-        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
+        # Not a generator: gRPC would leave one lying when the caller goes away, to be closed later and in
+        # another context than it was opened in. Written here, everything ends in the task of the call.
+        async def serve(request: Any, context: Context) -> None:
             async with self._entered(contract, context):
                 if streams_in:
                     request = self._checked(request)
@@ -113,6 +115,6 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     self._check(request)
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
-                        yield response
+                        await context.write(response)
 
         return serve
