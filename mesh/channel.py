@@ -24,7 +24,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from mesh import caller, contracts, deadlines, telemetry, tls
 from mesh.config import MESSAGE_BYTES_MAX
 from mesh.contracts import MethodContract
-from mesh.errors import OUTCOME_UNKNOWN, Code, DeadlineExceeded, RemoteFailure
+from mesh.errors import Code, DeadlineExceeded, RemoteFailure
 from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
 from mesh.status import from_rpc_error
 
@@ -39,8 +39,8 @@ _RETRY = {
 # A smaller budget loses calls when one host of three is bad.
 _RETRY_BUDGET = {"maxTokens": 100, "tokenRatio": 0.5}
 
-_duration = telemetry.meter.create_histogram(
-    "rpc.client.duration", unit="s", description="Time a call to another service took."
+_duration = telemetry.duration_histogram(
+    "rpc.client.duration", "Time a call to another service took, repetitions included; not of streams."
 )
 
 
@@ -232,7 +232,7 @@ class ResponseStream:
 @contextmanager
 def _measured(contract: MethodContract) -> Iterator[None]:
     began, code = time.perf_counter(), "OK"
-    attributes = {"rpc.service": contract.service, "rpc.method": contract.name}
+    attributes = contract.attributes
     with _span(contract, attributes) as span:
         try:
             yield
@@ -244,18 +244,19 @@ def _measured(contract: MethodContract) -> Iterator[None]:
             raise
         finally:
             span.set_attribute("rpc.grpc.status_code", code)
-            if code in OUTCOME_UNKNOWN:
+            if code in telemetry.ERRORS:
                 span.set_status(StatusCode.ERROR)
             _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": code})
 
 
 def _span(contract: MethodContract, attributes: dict[str, str]) -> AbstractContextManager[Span]:
     current = trace.get_current_span()
-    if current.get_span_context().is_valid and not current.is_recording():
+    known = current.get_span_context()
+    if known.is_valid and not known.trace_flags.sampled:
         # Nobody will look at this trace: its ids go along, but a span of its own would be wasted.
         return nullcontext(current)
     return telemetry.tracer.start_as_current_span(
-        contract.path,
+        contract.span_name,
         kind=SpanKind.CLIENT,
         attributes=attributes,
         record_exception=False,

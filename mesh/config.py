@@ -55,6 +55,8 @@ class MeshSettings(BaseSettings):
     )
 
     service: ClassVar[str] = "mesh"
+    # Whether anybody may call it, rather than services of ours alone.
+    faces_strangers: ClassVar[bool] = False
 
     listen: Address = Field("127.0.0.1:0", description="Address the gRPC server listens on, HOST:PORT.")
     peers: dict[str, Addresses] = shared(

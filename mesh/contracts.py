@@ -32,6 +32,16 @@ class MethodContract:
         """The method as gRPC names it, "/satreel.ledger.v1.LedgerService/GetRound"."""
         return f"/{self.service}/{self.name}"
 
+    @property
+    def span_name(self) -> str:
+        """The method as traces name it."""
+        return f"{self.service}/{self.name}"
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What spans and metrics say of every call of it."""
+        return {"rpc.system": "grpc", "rpc.service": self.service, "rpc.method": self.name}
+
 
 @cache
 def service_methods(service: str) -> tuple[MethodContract, ...]:

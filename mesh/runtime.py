@@ -80,6 +80,7 @@ class Runtime:
             instance=f"{socket.gethostname()}/{self.settings.listen}",
             endpoint=self.settings.otlp_endpoint,
             trace_ratio=self.settings.trace_ratio,
+            faces_strangers=self.settings.faces_strangers,
         )
         self._resources.push_async_callback(asyncio.to_thread, exporters.close)
         self.server = MeshServer(self.settings, self.clock)

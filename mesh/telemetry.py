@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from opentelemetry import metrics, trace
@@ -17,49 +17,95 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from mesh import logs
+from mesh.errors import Code
+
 PROPAGATOR: TextMapPropagator = TraceContextTextMapPropagator()
-_EXPORT_EVERY_MS = 10_000
+METRICS_EVERY_MS = 10_000
+# A collector that is away, or takes calls and never answers, holds up the end of the process for no longer.
+CLOSE_S = 3.0
+# The SDK's own buckets are meant for milliseconds.
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Codes that mark a span as an error, as OpenTelemetry's conventions say of servers: refusals are answers.
+ERRORS = frozenset(
+    {
+        Code.UNKNOWN,
+        Code.DEADLINE_EXCEEDED,
+        Code.UNIMPLEMENTED,
+        Code.INTERNAL,
+        Code.UNAVAILABLE,
+        Code.DATA_LOSS,
+    }
+)
+
+log = logs.logger(__name__)
 
 tracer = trace.get_tracer("mesh")
 meter = metrics.get_meter("mesh")
 
 
-@dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The running exporters of this process; `close` sends what they still hold."""
+    """The running exporters of this process."""
 
-    traces: TracerProvider
-    measures: MeterProvider | None
+    def __init__(self, closers: list[Callable[[], None]], cut_off: list[Callable[[], None]]) -> None:
+        self._closers = closers
+        self._cut_off = cut_off
 
     def close(self) -> None:
-        """Flushes and stops."""
-        self.traces.shutdown()
-        if self.measures is not None:
-            self.measures.shutdown()
+        """Sends what is still held, for `CLOSE_S` at most; blocks, so call it in a thread."""
+        timer = threading.Timer(CLOSE_S, self._give_up)
+        timer.start()
+        for close in self._closers:
+            close()
+        timer.cancel()
+
+    def _give_up(self) -> None:
+        log.warning("the collector does not answer; the last traces and metrics are lost", waited_s=CLOSE_S)
+        for cut_off in self._cut_off:
+            cut_off()
 
 
-def start(*, service: str, instance: str, endpoint: str, trace_ratio: float) -> Telemetry:
-    """Sets telemetry up for this process; with an empty endpoint nothing is sampled or exported."""
+def duration_histogram(name: str, description: str) -> metrics.Histogram:
+    """A histogram of seconds."""
+    return meter.create_histogram(
+        name, unit="s", description=description, explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S
+    )
+
+
+def start(
+    *, service: str, instance: str, endpoint: str, trace_ratio: float, faces_strangers: bool = False
+) -> Telemetry:
+    """Sets telemetry up for this process; with an empty endpoint nothing is sampled or exported.
+
+    Whether a trace is exported is decided where it begins, and where strangers call also for traces begun by
+    them: otherwise everybody could have everything exported.
+    """
     identity = Resource.create(
         {"service.name": service, "service.namespace": "satreel", "service.instance.id": instance}
     )
-    sampler = ParentBased(TraceIdRatioBased(trace_ratio)) if endpoint else ALWAYS_OFF
-    traces = TracerProvider(resource=identity, sampler=sampler, shutdown_on_exit=False)
-    measures = None
-    if endpoint:
-        insecure = not endpoint.startswith("https://")
-        traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=insecure)))
-        reader = PeriodicExportingMetricReader(
-            OTLPMetricExporter(endpoint=endpoint, insecure=insecure), export_interval_millis=_EXPORT_EVERY_MS
-        )
-        measures = MeterProvider(metric_readers=[reader], resource=identity, shutdown_on_exit=False)
-        metrics.set_meter_provider(measures)
-        _observe_process()
+    if not endpoint:
+        trace.set_tracer_provider(_tracer_provider(identity, ALWAYS_OFF))
+        return Telemetry([], [])
+    insecure = not endpoint.startswith("https://")
+    ratio = TraceIdRatioBased(trace_ratio)
+    begun_elsewhere = ratio if faces_strangers else ALWAYS_ON
+    traces = _tracer_provider(identity, ParentBased(ratio, remote_parent_sampled=begun_elsewhere))
+    spans = OTLPSpanExporter(endpoint=endpoint, insecure=insecure)
+    traces.add_span_processor(BatchSpanProcessor(spans))
     trace.set_tracer_provider(traces)
-    return Telemetry(traces, measures)
+    numbers = OTLPMetricExporter(endpoint=endpoint, insecure=insecure)
+    reader = PeriodicExportingMetricReader(numbers, export_interval_millis=METRICS_EVERY_MS)
+    measures = MeterProvider(metric_readers=[reader], resource=identity, shutdown_on_exit=False)
+    metrics.set_meter_provider(measures)
+    _observe_process()
+    return Telemetry([traces.shutdown, measures.shutdown], [spans.shutdown, numbers.shutdown])
+
+
+def _tracer_provider(identity: Resource, sampler: Sampler) -> TracerProvider:
+    return TracerProvider(resource=identity, sampler=sampler, shutdown_on_exit=False)
 
 
 def _observe_process() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from asyncio import CancelledError
@@ -19,12 +20,12 @@ from mesh.interceptors.pipeline import IncomingCall
 from mesh.status import domain_of, to_status
 
 log = logs.logger(__name__)
+# What is not logged shall cost nothing.
+_level = logging.getLogger(__name__)
 
-_duration = telemetry.meter.create_histogram(
-    "rpc.server.duration", unit="s", description="Time from the arrival of a call to its end."
-)
+_duration = telemetry.duration_histogram("rpc.server.duration", "Time from the arrival of a call to its end.")
 _running = telemetry.meter.create_up_down_counter(
-    "rpc.server.running", description="Calls being worked on, by kind."
+    "rpc.server.running", unit="{call}", description="Calls being worked on, by kind."
 )
 
 
@@ -34,12 +35,12 @@ class Internal(Failure):
 
 @asynccontextmanager
 async def measured(call: IncomingCall) -> AsyncIterator[None]:
-    """A span that joins the caller's trace, and the call's duration by method and code."""
+    """A span that joins the caller's trace, the duration by method and code, a debug line in the log."""
     began = time.perf_counter()
-    attributes = {"rpc.service": call.contract.service, "rpc.method": call.contract.name}
+    attributes = call.contract.attributes
     carrier = {"traceparent": str(call.metadata.get("traceparent", ""))}
     with telemetry.tracer.start_as_current_span(
-        call.contract.path,
+        call.contract.span_name,
         context=telemetry.PROPAGATOR.extract(carrier),
         kind=SpanKind.SERVER,
         attributes=attributes,
@@ -52,10 +53,19 @@ async def measured(call: IncomingCall) -> AsyncIterator[None]:
             call.code = Code.CANCELLED
             raise
         finally:
+            took_s = time.perf_counter() - began
             span.set_attribute("rpc.grpc.status_code", call.code)
-            if call.code in (Code.INTERNAL, Code.UNKNOWN):
+            if call.code in telemetry.ERRORS:
                 span.set_status(StatusCode.ERROR)
-            _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": call.code})
+            _duration.record(took_s, {**attributes, "rpc.grpc.status_code": call.code})
+            if _level.isEnabledFor(logging.DEBUG):
+                log.debug(
+                    "call",
+                    method=call.contract.path,
+                    caller=call.caller.service,
+                    code=call.code,
+                    duration_s=round(took_s, 6),
+                )
 
 
 @asynccontextmanager
