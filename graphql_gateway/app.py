@@ -10,13 +10,14 @@ from graphql_gateway.context import Parts
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.refusals import refusals
 from graphql_gateway.edge.view import SatreelView
+from graphql_gateway.telemetry import traced
 
 SHUTDOWN_S = 5.0
 
 
 def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     """The application; starts nothing."""
-    application = web.Application(client_max_size=settings.request_bytes_max, middlewares=[refusals])
+    application = web.Application(client_max_size=settings.request_bytes_max, middlewares=[traced, refusals])
     graph = schema.build(
         tokens_max=settings.tokens_max, depth_max=settings.depth_max, introspection=settings.introspection
     )

@@ -14,6 +14,7 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     """What the gateway needs to know beside what every service does."""
 
     service: ClassVar[str] = "gateway"
+    faces_strangers: ClassVar[bool] = True
 
     http_listen: Address = Field(
         "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
@@ -36,6 +37,13 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="Origins of web pages beside our own that may open WebSockets, JSON list.",
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Proxies of ours before the gateway: the client is who the farthest of them names in "
+        "X-Forwarded-For. With 0 that header is not read.",
     )
     ticket_key: SecretStr = Field(
         SecretStr(""),

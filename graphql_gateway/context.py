@@ -22,6 +22,7 @@ from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
 from graphql_gateway.services import Services
+from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import RemoteFailure, Unauthenticated
 
 BATCH_MAX = 1_000
@@ -177,6 +178,8 @@ class Context:
     connection_params: dict[str, Any] | None = None
     # The Authorization header that a WebSocket was opened with.
     handshake_authorization: str = ""
+    # Of an operation's own context: how far it is.
+    operation: Operation | None = None
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
@@ -197,9 +200,21 @@ class Context:
         """Film tickets."""
         return self.parts.tickets
 
-    def for_operation(self, name: str | None) -> Context:
+    def for_operation(self, name: str | None, operation: Operation) -> Context:
         """A context of its own for one operation: those of one socket run side by side and share no state."""
-        return Context(self.parts, self.client_address, self.client, self.viewer, operation_name=name)
+        return Context(
+            self.parts,
+            self.client_address,
+            self.client,
+            self.viewer,
+            operation_name=name,
+            operation=operation,
+        )
+
+    def under_way(self) -> None:
+        """For subscriptions that start with the next event: all is well, and from here on it only waits."""
+        if self.operation is not None:
+            self.operation.over(Outcome.OK)
 
     def require_viewer(self) -> Viewer:
         """The signed-in user. Raises Unauthenticated."""

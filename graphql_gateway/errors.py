@@ -17,6 +17,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from mesh import logs
 from mesh.errors import Failure, RemoteFailure
 from mesh.ids import uuid7
+from mesh.telemetry import ERRORS
 
 log = logs.logger(__name__)
 
@@ -25,7 +26,7 @@ log = logs.logger(__name__)
 REQUEST_CODE = "BAD_REQUEST"
 INTERNAL_CODE = "INTERNAL"
 # What else a document can be wrong with before it is executed, such as numbers of thousands of digits.
-_REQUEST_PROBLEMS = (ValueError, MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+REQUEST_PROBLEMS = (ValueError, MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
 def extensions_of(failure: Failure) -> dict[str, Any]:
@@ -50,6 +51,12 @@ def is_fault(problem: BaseException) -> bool:
     return not isinstance(problem, Failure)
 
 
+def tells_of_fault(error: GraphQLError) -> bool:
+    """Whether a rendered error says that something of ours is broken or away."""
+    told = error.extensions or {}
+    return told.get("code") == INTERNAL_CODE or told.get("status") in ERRORS
+
+
 def masked(problem: BaseException, **about: Any) -> tuple[str, dict[str, Any]]:
     """Logs a fault; gives the message and extensions that clients see instead: the id finds it in the log."""
     span = trace.get_current_span().get_span_context()
@@ -63,7 +70,7 @@ def rendered(error: GraphQLError, *, before_execution: bool = False) -> GraphQLE
     cause = _cause(error)
     if before_execution and isinstance(cause, RecursionError):
         return _like(error, "The document is nested too deeply.", {"code": REQUEST_CODE})
-    if cause is None or (before_execution and isinstance(cause, _REQUEST_PROBLEMS)):
+    if cause is None or (before_execution and isinstance(cause, REQUEST_PROBLEMS)):
         return _like(error, error.message, {"code": REQUEST_CODE, **(error.extensions or {})})
     if isinstance(cause, Failure) and not is_fault(cause):
         return _like(error, cause.message, extensions_of(cause))

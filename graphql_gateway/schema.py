@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
 
+from graphql_gateway import telemetry
 from graphql_gateway.accounts.mutations import AccountsMutation
 from graphql_gateway.accounts.queries import AccountsQuery
 from graphql_gateway.accounts.subscriptions import AccountsSubscription
@@ -27,7 +28,7 @@ from graphql_gateway.chain.mutations import ChainMutation
 from graphql_gateway.chain.queries import ChainQuery
 from graphql_gateway.chain.subscriptions import ChainSubscription
 from graphql_gateway.context import Context
-from graphql_gateway.errors import rendered
+from graphql_gateway.errors import rendered, tells_of_fault
 from graphql_gateway.insight.queries import InsightQuery
 from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX, size_rule
 from graphql_gateway.market.mutations import MarketMutation
@@ -42,6 +43,7 @@ from graphql_gateway.rounds.mutations import RoundsMutation
 from graphql_gateway.rounds.queries import RoundsQuery
 from graphql_gateway.rounds.subscriptions import RoundsSubscription
 from graphql_gateway.scalars import SCALARS
+from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
 
 FILE = Path(__file__).with_name("schema.graphql")
@@ -67,11 +69,13 @@ class Subscription(
 
 
 class OperationNamed(SchemaExtension):
-    """Refuses to guess which of several operations is meant."""
+    """Refuses to guess which of several operations is meant; tells telemetry which one it is."""
 
     def on_validate(self) -> Iterator[None]:
         """Before validation."""
         context = self.execution_context
+        if context.context.operation is not None:
+            context.context.operation.named(context.operation_type.value, context.operation_name)
         definitions = context.graphql_document.definitions if context.graphql_document else ()
         operations = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
         if len(operations) > 1 and context.context.operation_name is None:
@@ -84,41 +88,62 @@ class SatreelSchema(strawberry.Schema):
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """One operation over HTTP, whose context has just been signed in."""
-        _give_own_context(kwargs)
         # Strawberry would let them through, for protocols that we do not speak.
         kwargs["allowed_operation_types"] = set(kwargs["allowed_operation_types"]) - {
             OperationType.SUBSCRIPTION
         }
-        return _rendered(await super().execute(*args, **kwargs))
+        with telemetry.on_request() as operation:
+            _give_own_context(kwargs, operation)
+            result = _rendered(await super().execute(*args, **kwargs))
+            operation.over(_outcome(result))
+            return result
 
-    async def stream(self, *args: Any, **kwargs: Any) -> Any:
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ExecutionResult, None]:
         """One operation over a WebSocket."""
-        own = _give_own_context(kwargs)
-        results = await super().stream(*args, **kwargs)
-        return _renewed_first(own, cast("AsyncGenerator[ExecutionResult, None]", results))
+        return self._stream_observed(args, kwargs)
+
+    async def _stream_observed(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        async with AsyncExitStack() as stack:
+            # The span ends before anything is given away: later events are traces of their own.
+            with telemetry.on_socket() as operation:
+                own = _give_own_context(kwargs, operation)
+                results = cast("AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs))
+                await stack.enter_async_context(aclosing(results))
+                first = await _first(own, results)
+                if first is not None:
+                    operation.over(_outcome(first))
+            if first is not None:
+                yield first
+            async for result in results:
+                yield _rendered(result)
 
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""
 
 
-def _give_own_context(arguments: dict[str, Any]) -> Context:
+def _give_own_context(arguments: dict[str, Any], operation: Operation) -> Context:
     shared: Context = arguments["context_value"]
-    own = arguments["context_value"] = shared.for_operation(arguments["operation_name"])
+    own = arguments["context_value"] = shared.for_operation(arguments["operation_name"], operation)
     return own
 
 
-async def _renewed_first(
-    context: Context, results: AsyncGenerator[ExecutionResult, None]
-) -> AsyncGenerator[ExecutionResult, None]:
-    async with aclosing(results):
-        try:
-            # A socket may have been signed in long ago.
-            await context.renew()
-        except Failure as failure:
-            yield _rendered(PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)]))
-            return
-        async for result in results:
-            yield _rendered(result)
+async def _first(context: Context, results: AsyncGenerator[ExecutionResult, None]) -> ExecutionResult | None:
+    try:
+        # A socket may have been signed in long ago.
+        await context.renew()
+    except Failure as failure:
+        await results.aclose()
+        return _rendered(PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)]))
+    result = await anext(results, None)
+    return None if result is None else _rendered(result)
+
+
+def _outcome(result: ExecutionResult) -> Outcome:
+    if not result.errors:
+        return Outcome.OK
+    return Outcome.FAILED if any(map(tells_of_fault, result.errors)) else Outcome.REFUSED
 
 
 def _rendered(result: ExecutionResult) -> ExecutionResult:

@@ -18,7 +18,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context, Parts
 from graphql_gateway.edge.authentication import bearer_token
-from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, read_operation
+from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, client_address, read_operation
 from graphql_gateway.edge.sockets import HEARTBEAT_S, SatreelSocket, SatreelSocketAdapter
 from mesh.errors import Code, Failure
 
@@ -43,6 +43,7 @@ class SatreelView(GraphQLView[Context, None]):
             allowed_origins=settings.allowed_origins,
         )
         self._parts = parts
+        self._trusted_proxies = settings.trusted_proxies
         self._sockets: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -62,7 +63,7 @@ class SatreelView(GraphQLView[Context, None]):
         """Signs the client in by its Authorization header; a WebSocket is signed in by `on_ws_connect`."""
         context = Context(
             self._parts,
-            client_address=request.remote or "",
+            client_address=client_address(request, trusted_proxies=self._trusted_proxies),
             client=_printable(request.headers.get("User-Agent", ""))[:CLIENT_CHARS_MAX],
         )
         header = request.headers.get("Authorization", "")

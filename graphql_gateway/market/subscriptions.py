@@ -38,6 +38,7 @@ class MarketSubscription:
     ) -> AsyncIterator[MarketActivity]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
+        info.context.under_way()
         async with aclosing(info.context.live.market.events()) as events:
             async for one in events:
                 if meme in {None, _meme_of(one.event)}:

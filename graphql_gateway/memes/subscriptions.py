@@ -36,6 +36,7 @@ class MemesSubscription:
     ) -> AsyncIterator[PipelineProgress]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
+        info.context.under_way()
         async with aclosing(info.context.live.content.events()) as events:
             async for one in events:
                 if meme in {None, one.event.meme.id}:

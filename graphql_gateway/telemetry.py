@@ -1,0 +1,127 @@
+"""What can be seen of the gateway: a span per HTTP request or operation on a WebSocket, and durations.
+
+Traces tell the type and name of an operation and how it ended; never its document, variables or who asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from aiohttp import hdrs, web
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from graphql_gateway.errors import REQUEST_PROBLEMS
+from mesh import telemetry
+
+NAME_CHARS_MAX = 64
+UNNAMED_ROUTE = "(no such path)"
+# Probes ask for it every few seconds.
+_UNTRACED = {"/healthz"}
+_METHODS = hdrs.METH_ALL
+
+_duration = telemetry.duration_histogram(
+    "graphql.operation.duration",
+    "Time from an operation's arrival to its result, or until a subscription is under way.",
+)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Outcome(StrEnum):
+    """How an operation ended."""
+
+    OK = "ok"
+    # It was answered with errors that are the client's to mend, or a rule's doing.
+    REFUSED = "refused"
+    # Something of ours is broken or away.
+    FAILED = "failed"
+    # The client did not wait for the result.
+    LEFT = "left"
+
+
+class Operation:
+    """One operation on its way to its first result."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._began_s = time.perf_counter()
+        self._type = "unknown"
+        self._is_over = False
+
+    def named(self, operation_type: str, name: str | None) -> None:
+        """Its document is read: the span is called after it."""
+        self._type = operation_type
+        self._span.set_attribute("graphql.operation.type", operation_type)
+        if name:
+            name = name[:NAME_CHARS_MAX]
+            self._span.set_attribute("graphql.operation.name", name)
+        self._span.update_name(f"{operation_type} {name}" if name else operation_type)
+
+    def over(self, outcome: Outcome) -> None:
+        """It has its result, or is a subscription that only waits for news; the first call counts."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._span.set_attribute("graphql.outcome", outcome)
+        if outcome is Outcome.FAILED:
+            self._span.set_status(StatusCode.ERROR)
+        _duration.record(
+            time.perf_counter() - self._began_s, {"graphql.operation.type": self._type, "outcome": outcome}
+        )
+
+
+@contextmanager
+def on_request() -> Iterator[Operation]:
+    """An operation that is a whole HTTP request: it has that request's span."""
+    yield from _followed(trace.get_current_span())
+
+
+@contextmanager
+def on_socket() -> Iterator[Operation]:
+    """An operation on a WebSocket: a trace of its own, as one socket carries many."""
+    with telemetry.tracer.start_as_current_span(
+        "graphql", kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+    ) as span:
+        yield from _followed(span)
+
+
+def _followed(span: Span) -> Iterator[Operation]:
+    operation = Operation(span)
+    try:
+        yield operation
+    except Exception as problem:
+        operation.over(Outcome.REFUSED if isinstance(problem, REQUEST_PROBLEMS) else Outcome.FAILED)
+        raise
+    finally:
+        operation.over(Outcome.LEFT)
+
+
+@web.middleware
+async def traced(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Around every HTTP request: a span that joins the client's trace. Not for WebSockets, which last."""
+    if request.path in _UNTRACED or request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+        return await handler(request)
+    method = request.method if request.method in _METHODS else "_OTHER"
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else UNNAMED_ROUTE
+    carrier = {"traceparent": request.headers.get("traceparent", "")}
+    with telemetry.tracer.start_as_current_span(
+        f"{method} {route}",
+        context=telemetry.PROPAGATOR.extract(carrier),
+        kind=SpanKind.SERVER,
+        attributes={"http.request.method": method, "http.route": route},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            response = await handler(request)
+        except web.HTTPException as redirect:
+            span.set_attribute("http.response.status_code", redirect.status)
+            raise
+        span.set_attribute("http.response.status_code", response.status)
+        if response.status >= 500:
+            span.set_status(StatusCode.ERROR)
+        return response
