@@ -83,3 +83,12 @@ async def echo() -> Echo:
 @pytest.fixture
 async def server(house: House, echo: Echo) -> MeshServer:
     return await house.start(echo)
+
+
+@pytest.fixture
+async def channels() -> AsyncIterator[list[Any]]:
+    """Channels put in here are closed in the end."""
+    opened: list[Any] = []
+    yield opened
+    for channel in opened:
+        await channel.close()
