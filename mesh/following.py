@@ -59,7 +59,7 @@ async def follow(
     clock: Clock,
     cursor: str = "",
 ) -> None:
-    """Hands all news to `take`, in order, until cancelled. News on which `take` raises a Failure come again."""
+    """Hands all news to `take`, in order, until cancelled. News on which `take` raises Failure come again."""
     backoff = Backoff()
     while True:
         try:
