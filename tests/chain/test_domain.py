@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from bsv.hd.bip32 import Xprv, ckd
@@ -171,8 +172,8 @@ def test_cut_or_lengthened_transactions_are_refused(data: st.DataObject) -> None
 
 def test_states_move_only_as_their_tables_say() -> None:
     tables = (states.TX, states.DEPOSIT, states.WITHDRAWAL, states.JOB, states.COIN)
-    for table in tables:
-        kind = type(next(iter(table)))
+    for table in cast("tuple[states.Table[Any], ...]", tables):
+        kind: Any = type(next(iter(table)))
         assert set(table) == set(kind), "every state stands in its table"
         for before in kind:
             for after in kind:

@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from bsv.keys import PrivateKey
@@ -15,7 +16,7 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
 from sandbox.wallet import Wallet
 from services.chain.adapters.node import RpcNode
-from services.chain.app.ports import Sent
+from services.chain.app.ports import Node, Sent
 from services.chain.app.records import Records
 from services.chain.app.withdrawals import Payout
 from services.chain.domain.entities import TitleBody
@@ -71,7 +72,8 @@ async def test_a_withdrawal_arrives_exactly_and_the_fee_is_split_exactly(rig: Ri
     assert sent.state is WithdrawalState.SENT
     assert tx is not None
     raw = await regtest.rpc.record("getrawtransaction", tx.txid, True)
-    assert [str(out["value"]) for out in raw["vout"]][:2] == ["0.0001", "0.0002"]  # type: ignore[index]
+    outputs = cast("list[dict[str, object]]", raw["vout"])
+    assert [str(out["value"]) for out in outputs][:2] == ["0.0001", "0.0002"]
 
     await regtest.mine()
     await rig.sync()
@@ -181,7 +183,7 @@ async def test_killed_while_sending_pays_once(
         to = await regtest.rpc.text("getnewaddress")
         asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
         mortal = MortalStore(store)
-        rig.world = replace(rig.world, records=Records(mortal), node=Dying(node, step))
+        rig.world = replace(rig.world, records=Records(mortal), node=cast("Node", Dying(node, step)))
         await rig.restart()
         if step.endswith("persist"):
             mortal.dies_at("txs", behind=step.startswith("behind"))
@@ -208,7 +210,7 @@ class Dying:
         self._node = node
         self._step = step
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
     async def send(self, raw: bytes) -> Sent:
