@@ -23,11 +23,17 @@ class MortalStore:
         self._behind = behind
         self.writes = 0
         self.dead = False
+        self._under_way = 0
         self.pause_before: tuple[str, asyncio.Event, asyncio.Event] | None = None
 
     def dies_at(self, set_name: str, *, behind: bool) -> None:
         """It dies at the next write to this set."""
         self._at_set, self._behind = set_name, behind
+
+    async def at_rest(self) -> None:
+        """Until nothing of the dead process is on its way: a real one's writes end with it."""
+        while self._under_way:
+            await asyncio.sleep(0)
 
     async def _write(self, what: Any, set_name: str) -> int:
         if self.pause_before is not None and self.pause_before[0] == set_name:
@@ -43,7 +49,11 @@ class MortalStore:
             raise Killed
         if dies:
             self.dead = True
-        done: int = await what
+        self._under_way += 1
+        try:
+            done: int = await what
+        finally:
+            self._under_way -= 1
         if dies:
             raise Killed
         return done

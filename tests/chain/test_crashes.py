@@ -110,6 +110,7 @@ async def played(folder: Path, *, at: int | None, behind: bool) -> int:
             await play.day()
             sim.mine()
             await play.day()
+        await mortal.at_rest()
         await play.live_on(store)
         await play.end()
         return mortal.writes

@@ -11,7 +11,9 @@ from satreel.chain.v1 import chain_service_pb2_grpc
 from satreel.mesh.v1 import access_pb2
 
 from mesh import caller
+from mesh.errors import InvalidArgument
 from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.ids import is_uuid7
 from services.chain.app.custody import custody
 from services.chain.app.service import Chain
 from services.chain.app.withdrawals import Payout
@@ -131,6 +133,9 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         self, request: pb.RequestWithdrawalRequest, context: Context
     ) -> pb.RequestWithdrawalResponse:
         user_id = UserId(caller.current().require_user())
+        if not is_uuid7(request.withdrawal_id):
+            # Other versions are kept for payouts, whose ids anybody can compute beforehand.
+            raise InvalidArgument("withdrawal_id must be a UUIDv7")
         async with self._chain.desk.command() as desk:
             found = await desk.withdrawals.request(
                 request.withdrawal_id, user_id, request.address, Sats(request.amount_sats)

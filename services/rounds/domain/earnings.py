@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 
-from mesh.ids import uuid7
+from mesh.ids import derived_id
 from services.rounds.domain.values import Round, Sats, UserId
 
 
@@ -35,5 +34,5 @@ def earnings(round_: Round) -> tuple[Earning, ...]:
 
 
 def _withdrawal_id(round_: Round, user_id: UserId) -> str:
-    digest = hashlib.sha256(f"payout:{round_.id}:{user_id}".encode()).digest()
-    return uuid7(round_.locks_at_ns or 0, int.from_bytes(digest, "big") >> 256 - 74)
+    # No user may choose such an id for a withdrawal of their own, and so take it before the round ends.
+    return derived_id(round_.locks_at_ns or 0, f"payout:{round_.id}:{user_id}")
