@@ -24,7 +24,7 @@ def uuid7(now_ns: int | None = None, random_bits: int | None = None) -> str:
 
 
 def derived_id(at_ns: int, name: str) -> str:
-    """An id that follows from a time and a name (RFC 9562, version 8): 48 bits of milliseconds, 74 of SHA-256.
+    """An id that follows from a time and a name (RFC 9562, version 8): 48 bits of time, 74 of a SHA-256.
 
     It sorts among the others by its time, and because of its version nobody can take it by choosing a uuid7.
     """
