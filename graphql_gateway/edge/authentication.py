@@ -22,6 +22,7 @@ TOKEN_CHARS_MIN, TOKEN_CHARS_MAX = 16, 256
 TRUSTED_IN_OUTAGE_S = 30.0
 BEARER = "bearer "
 
+NOBODY = Caller(service="gateway")
 _ROLE_NAMES = {identity_pb2.ROLE_ADMIN: caller.ADMIN}
 
 
@@ -86,7 +87,9 @@ class Authenticator:
 
     async def _check(self, access_token: str) -> Viewer:
         request = identity_service_pb2.AuthenticateRequest(access_token=access_token)
-        response = await self._identity.Authenticate(request)
+        # For nobody: the user token that this task had before may be over, and would be refused.
+        with caller.acting_as(NOBODY):
+            response = await self._identity.Authenticate(request)
         return Viewer(response.user, response.session_id, access_token, response.user_token)
 
     def _age_s(self, checked: _Checked) -> float:
@@ -111,7 +114,7 @@ def bearer_token(header: str) -> str | None:
 def act_for(viewer: Viewer | None) -> None:
     """Makes the calls of this task carry the viewer from here on."""
     if viewer is None:
-        caller.enter(Caller(service="gateway"))
+        caller.enter(NOBODY)
         return
     roles = frozenset(_ROLE_NAMES[role] for role in viewer.user.roles if role in _ROLE_NAMES)
     who = Caller(service="gateway", user_id=viewer.id, roles=roles, session_id=viewer.session_id)

@@ -215,3 +215,12 @@ async def test_operations_of_one_socket_share_no_state(world: World, client: Cli
         held.set()
         assert await socket.data() == {"me": {"balance": {"balance": 5}}}
     assert {call.caller.user_id for call in world.log.of("GetAccount")} == {ada.id}
+
+
+async def test_a_socket_outlives_its_user_token(tmp_path: Path) -> None:
+    async with opened(tmp_path, viewer_cache_s=0) as world:
+        world.user("ada")
+        world.identity.signer.lifetime_s = -60  # over, as a good one is after a minute of silence
+        async with world.client.socket(token_of("ada")) as socket:
+            await socket.subscribe("{ me { user { displayName } } }")
+            assert await socket.data() == {"me": {"user": {"displayName": "ada"}}}
