@@ -12,11 +12,19 @@ from graphql_gateway.arguments import After, First, about
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
+from graphql_gateway.limits import SERIES_POINTS_MAX
 from graphql_gateway.proto import shown_all
 from graphql_gateway.scalars import timestamp
+from mesh.errors import InvalidArgument
 
 Start: TypeAlias = Annotated[datetime, about("The first moment that counts.")]
 End: TypeAlias = Annotated[datetime, about("The first moment that counts no more.")]
+
+
+class TooManyPoints(InvalidArgument):
+    """More points are asked for than one answer holds: ask for longer steps, less time or fewer metrics."""
+
+    reason = "TOO_MANY_POINTS"
 
 
 @strawberry.type
@@ -30,8 +38,8 @@ class InsightQuery:
         return shown_all(Metric, response.metrics)
 
     @strawberry.field(
-        description="Metrics over time: up to 100 of them, at most 1,500 steps each; `stepS` is a multiple "
-        "of 10."
+        description="Metrics over time: up to 100 of them, at most 1,500 steps each and 10,000 in "
+        "all; `stepS` is a multiple of 10."
     )
     async def series(
         self,
@@ -41,7 +49,9 @@ class InsightQuery:
         end: End,
         step_s: Annotated[int, about("Length of a step in seconds: a multiple of 10.")] = 60,
     ) -> list[Series]:
-        """Those that exist, in the order asked."""
+        """Those that exist, in the order asked. Raises TooManyPoints."""
+        if (end - start).total_seconds() * len(metrics) > SERIES_POINTS_MAX * max(step_s, 1):
+            raise TooManyPoints(maximum=SERIES_POINTS_MAX)
         request = insight_service_pb2.BatchGetSeriesRequest(
             metrics=metrics, start=timestamp(start), end=timestamp(end), step_s=step_s
         )

@@ -144,6 +144,36 @@ async def test_documents_are_bounded(world: World, client: Client) -> None:
     assert not world.log.calls
 
 
+MEMES = "memes(first: 100) { nodes { creator { "
+SERIES = '{ series(metrics: %s, start: "2026-01-01T00:00:00Z", end: "2026-01-02T00:00:00Z") { stepS } }'
+TOO_COSTLY = (
+    # Lists within lists, with the size written, in a variable, behind a fragment, and by many small pages.
+    "{ " + MEMES * 3 + "id" + "}}}" * 3 + " }",
+    "query($n: Int) { " + MEMES.replace("100", "$n") * 3 + "id" + "}}}" * 3 + " }",
+    "{ rounds(first: 100) { nodes { ...B } } } fragment B on Round { leaderboard(limit: 100) { ...S } } "
+    + "fragment S on Leaderboard { standings { rank score viewers meme { name } creator { id } } }",
+    "{ " + MEMES + " ".join(f"a{n}: memes(first: 1) {{ nodes {{ id }} }}" for n in range(100)) + "}}}}",
+    "{ rounds(first: 100) { nodes { " + " ".join(f"a{n}: result {{ txid }}" for n in range(100)) + "}}}",
+    # Introspection within introspection.
+    "{ " + " ".join(f"a{n}: __schema {{ ...S }}" for n in range(8)) + " } fragment S on __Schema { "
+    + " ".join(f"b{n}: types {{ ...T }}" for n in range(9)) + " } fragment T on __Type { "
+    + " ".join(f"c{n}: name" for n in range(9)) + " }",
+    # One field, compared with itself.
+    "{ " + "tip { hash } " * 480 + "}",
+)  # fmt: skip
+
+
+async def test_an_answer_that_would_be_too_large_is_not_begun(world: World, client: Client) -> None:
+    for query in TOO_COSTLY:
+        began = time.monotonic()
+        assert (await client.fail(query))["code"] == "BAD_REQUEST", query[:200]
+        assert time.monotonic() - began < 0.7, query[:200]
+    many_points = SERIES % json.dumps(["a"] * 7)
+    assert (await client.fail(many_points))["code"] == "TOO_MANY_POINTS"
+    assert not world.log.calls
+    assert await client.ask("{ " + MEMES * 2 + "id" + "}}}" * 2 + " }")
+
+
 async def test_the_standard_introspection_is_answered(client: Client) -> None:
     assert (await client.ask(get_introspection_query()))["__schema"]["types"]
 
