@@ -43,6 +43,7 @@ class Reason(IntEnum):
     ROUND_VOIDED = 30
     CREATOR_MISMATCH = 31
     ROUND_INVALID = 32
+    TOO_STALE = 33
 
 
 _CODES = {
@@ -59,6 +60,7 @@ _CODES = {
     Reason.ROUND_INVALID: Code.INVALID_ARGUMENT,
     Reason.ACCOUNT_FORBIDDEN: Code.PERMISSION_DENIED,
     Reason.NOT_LEADER: Code.UNAVAILABLE,
+    Reason.TOO_STALE: Code.UNAVAILABLE,
     Reason.OVERFLOW: Code.OUT_OF_RANGE,
 }
 
