@@ -6,10 +6,10 @@ from services.ledger.domain import commands as c
 from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.views import totals_of
-from tests.ledger.world import World
+from tests.ledger.world import World, uid
 
-DEPOSIT = c.Deposit("d", "user:a", 1_000, "a" * 64, 0, "1" * 64)
-REVERSAL = c.ReverseDeposit("r", "d", "block orphaned")
+DEPOSIT = c.Deposit(uid("d"), "user:a", 1_000, "a" * 64, 0, "1" * 64)
+REVERSAL = c.ReverseDeposit(uid("r"), uid("d"), "block orphaned")
 
 
 def credited(*deposits: c.Deposit) -> World:
@@ -28,12 +28,12 @@ def test_a_deposit_is_credited_once() -> None:
 
 def test_one_bad_deposit_refuses_all() -> None:
     world = credited()
-    fresh = replace(DEPOSIT, id="e", vout=1)
+    fresh = replace(DEPOSIT, id=uid("e"), vout=1)
     world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, amount_sats=999))), Reason.ID_REUSED)
     world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, block_hash="2" * 64))), Reason.ID_REUSED)
-    world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, id="f"))), Reason.ID_REUSED)
+    world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, id=uid("f")))), Reason.ID_REUSED)
     for account in ("chain:coins", "platform:fee", "pool:x", "bad name"):
-        wrong = replace(fresh, id="g", account=account)
+        wrong = replace(fresh, id=uid("g"), account=account)
         world.refused(c.CreditDeposits((fresh, wrong)), Reason.ID_REUSED)
         world.refused(c.CreditDeposits((wrong,)), Reason.ACCOUNT_FORBIDDEN)
 
@@ -46,33 +46,33 @@ def test_a_reversal_takes_back_what_is_there() -> None:
     assert world.do(REVERSAL) == reversal
     assert world.digest == after
     world.refused(replace(REVERSAL, reason="other"), Reason.ID_REUSED)
-    world.refused(replace(REVERSAL, id="r2"), Reason.DEPOSIT_NOT_FOUND)
-    world.refused(replace(REVERSAL, id="r3", deposit_id="none"), Reason.DEPOSIT_NOT_FOUND)
+    world.refused(replace(REVERSAL, id=uid("r2")), Reason.DEPOSIT_NOT_FOUND)
+    world.refused(replace(REVERSAL, id=uid("r3"), deposit_id=uid("none")), Reason.DEPOSIT_NOT_FOUND)
 
 
 def test_what_was_spent_becomes_a_debt_that_later_credits_pay() -> None:
     world = credited()
-    world.transfer(Transfer("t", "user:a", "user:b", 700))
+    world.transfer(Transfer(uid("t"), "user:a", "user:b", 700))
     reversal = world.do(REVERSAL)
     assert (reversal.taken_sats, reversal.debt_sats) == (300, 700)
     assert world.account("user:a").debt == totals_of(world.machine.books).debts == 700
-    world.transfer_refused(Reason.ACCOUNT_IN_DEBT, Transfer("u", "user:a", "user:b", 1))
-    world.transfer(Transfer("v", "user:b", "user:a", 200))
+    world.transfer_refused(Reason.ACCOUNT_IN_DEBT, Transfer(uid("u"), "user:a", "user:b", 1))
+    world.transfer(Transfer(uid("v"), "user:b", "user:a", 200))
     assert (world.account("user:a").debt, world.balance("user:a")) == (500, 0)
     world.fund("a", 600)
     assert (world.account("user:a").debt, world.balance("user:a")) == (0, 100)
-    assert world.transfer(Transfer("w", "user:a", "user:b", 1)) == [Reason.OK]
+    assert world.transfer(Transfer(uid("w"), "user:a", "user:b", 1)) == [Reason.OK]
 
 
 def test_a_hold_outlives_a_debt_and_pays_it_when_released() -> None:
     world = credited()
-    world.transfer(Transfer("h1", "user:a", "chain:coins", 400, kind=TransferKind.HOLD), caller="chain")
-    world.transfer(Transfer("h2", "user:a", "chain:coins", 500, kind=TransferKind.HOLD), caller="chain")
+    world.transfer(Transfer(uid("h1"), "user:a", "chain:coins", 400, kind=TransferKind.HOLD), caller="chain")
+    world.transfer(Transfer(uid("h2"), "user:a", "chain:coins", 500, kind=TransferKind.HOLD), caller="chain")
     assert world.do(REVERSAL).debt_sats == 900
     # The withdrawal was sent already: its hold must be postable.
-    post = Transfer("p", kind=TransferKind.POST_HOLD, hold_id="h1")
+    post = Transfer(uid("p"), kind=TransferKind.POST_HOLD, hold_id=uid("h1"))
     assert world.transfer(post, caller="chain") == [Reason.OK]
-    world.transfer(Transfer("v", kind=TransferKind.VOID_HOLD, hold_id="h2"), caller="chain")
+    world.transfer(Transfer(uid("v"), kind=TransferKind.VOID_HOLD, hold_id=uid("h2")), caller="chain")
     assert (world.account("user:a").debt, world.balance("user:a")) == (400, 0)
 
 
@@ -82,9 +82,9 @@ def test_a_viewer_in_debt_opens_no_session_and_a_running_one_pays_its_debt_at_th
     world.open_session("s", "a", "m-m", 600)
     world.do(REVERSAL)
     assert world.account("user:a").debt == 600
-    world.refused(c.OpenSession("s2", "a", "m-n", 10), Reason.ACCOUNT_IN_DEBT)
+    world.refused(c.OpenSession(uid("s2"), "a", "m-n", 10), Reason.ACCOUNT_IN_DEBT)
     world.report(("s", 5), after_s=5)
-    world.do(c.CloseSession("s", "a"))
+    world.do(c.CloseSession(uid("s"), "a"))
     assert (world.account("user:a").debt, world.balance("user:a")) == (5, 0)
 
 
@@ -97,5 +97,5 @@ def test_a_deposit_comes_back_in_another_block() -> None:
     world.do(c.CreditDeposits((again,)))
     world.do(c.CreditDeposits((again,)))
     assert world.balance("user:a") == 1_000
-    world.do(c.ReverseDeposit("r2", "d", "orphaned again"))
+    world.do(c.ReverseDeposit(uid("r2"), uid("d"), "orphaned again"))
     assert world.balance("user:a") == 0

@@ -26,7 +26,11 @@ CLOCK = ManualClock()
 
 def deposit(number: int, user: str = "a", sats: int = 1_000) -> Order:
     one = ledger_pb2.Deposit(
-        id=uid(f"d{number}"), user_id=user, amount_sats=sats, txid=f"{number:064x}", block_hash="b" * 64
+        id=uid(f"d{number}", CLOCK.now_ns()),
+        user_id=user,
+        amount_sats=sats,
+        txid=f"{number:064x}",
+        block_hash="b" * 64,
     )
     return order(credit_deposits=pb.CreditDepositsRequest(deposits=[one]))
 
@@ -37,7 +41,8 @@ def pay(name: str, *amounts: int) -> Order:
             caller="market",
             transfers=[
                 ledger_pb2.Transfer(
-                    id=uid(f"{name}{place}"), kind=ledger_pb2.TRANSFER_KIND_POST, debit_account="user:a",
+                    id=uid(f"{name}{place}", CLOCK.now_ns()),
+                    kind=ledger_pb2.TRANSFER_KIND_POST, debit_account="user:a",
                     credit_account="user:b", asset="sat", amount=amount,
                 )
                 for place, amount in enumerate(amounts)
@@ -271,7 +276,8 @@ async def test_time_alone_is_journaled_too() -> None:
     await one.lead()
     await one.ledger.submit(deposit(1))
     hold = ledger_pb2.Transfer(
-        id=uid("h"), kind=ledger_pb2.TRANSFER_KIND_HOLD, debit_account="user:a", credit_account="user:b",
+        id=uid("h", CLOCK.now_ns()),
+        kind=ledger_pb2.TRANSFER_KIND_HOLD, debit_account="user:a", credit_account="user:b",
         asset="sat", amount=400, hold_expires_s=30,
     )  # fmt: skip
     asked = journal_pb2.JournalTransfers(caller="market", transfers=[hold])

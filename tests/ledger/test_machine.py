@@ -17,7 +17,7 @@ from services.ledger.domain.machine import Machine
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import RoundState
 from tests.ledger import model
-from tests.ledger.world import NS_PER_S, RATES, START_NS, World, uid
+from tests.ledger.world import NS_PER_S, RATES, START_NS, World, txid_of, uid
 
 USERS = ("a", "b", "v", "w")
 MEMES = {"m-a": "a", "m-b": "b"}
@@ -60,11 +60,11 @@ class Lives(RuleBasedStateMachine):
 
     def name(self, kind: str) -> str:
         self.count += 1
-        return f"{kind}{self.count}"
+        return uid(f"{kind}{self.count}")
 
     @property
     def round_id(self) -> str:
-        return f"r{len(self.world.machine.rounds.by_id)}"
+        return uid(f"r{len(self.world.machine.rounds.by_id)}")
 
     @rule(seconds=st.sampled_from([0.5, 1, 1, 3, 7, 25]))
     def pass_time(self, seconds: float) -> None:
@@ -81,11 +81,7 @@ class Lives(RuleBasedStateMachine):
     def deposit_of(self, user: str, sats: int) -> None:
         name = self.name("d")
         self.deposits.append(name)
-        self.do(
-            c.CreditDeposits(
-                (c.Deposit(name, f"user:{user}", sats, uid(name).replace("-", "") * 2, 0, "b" * 64),)
-            )
-        )
+        self.do(c.CreditDeposits((c.Deposit(name, f"user:{user}", sats, txid_of(name), 0, "b" * 64),)))
 
     @precondition(lambda self: self.deposits)
     @rule(data=st.data())
@@ -146,8 +142,8 @@ class Lives(RuleBasedStateMachine):
         self.open_round(length_s)
 
     def open_round(self, length_s: int) -> None:
-        round_id = f"r{len(self.world.machine.rounds.by_id) + 1}"
-        self.do(self.world.round_command("a", "b", round_id=round_id, length_s=length_s, rates=TIGHT))
+        name = f"r{len(self.world.machine.rounds.by_id) + 1}"
+        self.do(self.world.round_command("a", "b", name=name, length_s=length_s, rates=TIGHT))
 
     @precondition(lambda self: self.world.machine.rounds.current is not None)
     @rule(viewer=users, meme=memes, budget=st.sampled_from([1, 2, 3, 20, 45, 100]))

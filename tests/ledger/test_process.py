@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 from satreel.ledger.v1 import ledger_pb2
@@ -14,6 +15,8 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from mesh.channel import connect
 from mesh.errors import RemoteFailure
 from tests.ledger.world import uid
+
+NOW_NS = time.time_ns()
 
 
 def environment(folder: Path, port: int) -> dict[str, str]:
@@ -54,7 +57,11 @@ async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, unused_tcp
 
     async def deposit(number: int) -> None:
         one = ledger_pb2.Deposit(
-            id=uid(f"d{number}"), user_id="a", amount_sats=1, txid=f"{number:064x}", block_hash="b" * 64
+            id=uid(f"d{number}", NOW_NS),
+            user_id="a",
+            amount_sats=1,
+            txid=f"{number:064x}",
+            block_hash="b" * 64,
         )
         request = pb.CreditDepositsRequest(deposits=[one])
         while number not in acknowledged:

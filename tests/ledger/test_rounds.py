@@ -11,7 +11,7 @@ from services.ledger.domain.reasons import Reason
 from services.ledger.domain.rounds import RoundState
 from services.ledger.domain.views import totals_of, view_round
 from tests.ledger import model
-from tests.ledger.world import NS_PER_S, RATES, World
+from tests.ledger.world import NS_PER_S, RATES, World, uid
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def world() -> World:
 
 
 def status(world: World, session: str) -> tuple[int, int, StopReason]:
-    found = world.machine.meter.get(session)
+    found = world.machine.meter.get(uid(session))
     return found.seconds, found.burned, found.stop
 
 
 def test_every_second_costs_a_satoshi(world: World) -> None:
     world.watch("s", "v", "m-a", 100)
-    world.do(c.CloseSession("s", "v"))
+    world.do(c.CloseSession(uid("s"), "v"))
     assert status(world, "s") == (100, 100, StopReason.CLOSED)
     assert (world.balance("user:v"), world.account("user:v").held) == (4_900, 0)
 
@@ -38,7 +38,7 @@ def test_every_second_costs_a_satoshi(world: World) -> None:
 @pytest.mark.parametrize(("seconds", "burned"), [(0, 0), (2, 0), (3, 3), (4, 4)])
 def test_less_than_three_seconds_are_free(world: World, seconds: int, burned: int) -> None:
     world.watch("s", "v", "m-a", seconds)
-    world.do(c.CloseSession("s", "v"))
+    world.do(c.CloseSession(uid("s"), "v"))
     assert world.balance("user:v") == 5_000 - burned
     assert world.lock().tallies[0].takings == burned
 
@@ -99,16 +99,16 @@ def test_late_seconds_count_until_the_round_is_locked_by_its_owner(world: World)
 
 def test_a_closed_or_unknown_session_takes_no_seconds(world: World) -> None:
     world.watch("s", "v", "m-a", 4)
-    world.do(c.CloseSession("s", "v"))
+    world.do(c.CloseSession(uid("s"), "v"))
     before = world.digest
     receipts = world.report(("s", 6), ("nobody", 1), ("s", 4), after_s=2)
     assert [receipt.reason for receipt in receipts] == [
         Reason.SESSION_CLOSED, Reason.SESSION_NOT_FOUND, Reason.OK,
     ]  # fmt: skip
     assert world.digest == before
-    assert world.do(c.CloseSession("s", "v")).stop is StopReason.CLOSED
-    world.refused(c.CloseSession("s", "w"), Reason.SESSION_NOT_FOUND)
-    world.refused(c.CloseSession("nobody", "v"), Reason.SESSION_NOT_FOUND)
+    assert world.do(c.CloseSession(uid("s"), "v")).stop is StopReason.CLOSED
+    world.refused(c.CloseSession(uid("s"), "w"), Reason.SESSION_NOT_FOUND)
+    world.refused(c.CloseSession(uid("nobody"), "v"), Reason.SESSION_NOT_FOUND)
 
 
 def test_a_session_that_nobody_reports_is_closed(world: World) -> None:
@@ -132,36 +132,36 @@ def test_a_new_leader_counts_silence_afresh(world: World) -> None:
 
 def test_one_stream_per_viewer_and_meme(world: World) -> None:
     world.open_session("s", "v", "m-a")
-    world.refused(c.OpenSession("t", "v", "m-a", 100), Reason.SESSION_OVERLAP)
+    world.refused(c.OpenSession(uid("t"), "v", "m-a", 100), Reason.SESSION_OVERLAP)
     world.open_session("u", "v", "m-b", 100)
-    world.do(c.CloseSession("s", "v"))
+    world.do(c.CloseSession(uid("s"), "v"))
     world.open_session("t", "v", "m-a", 100)
 
 
 def test_sessions_that_cannot_begin(world: World) -> None:
-    world.refused(c.OpenSession("s", "v", "m-a", 5_001), Reason.INSUFFICIENT_FUNDS)
-    world.refused(c.OpenSession("s", "nobody", "m-a", 1), Reason.INSUFFICIENT_FUNDS)
-    world.refused(c.OpenSession("s", "v", "other", 10), Reason.NOT_AN_ENTRY)
+    world.refused(c.OpenSession(uid("s"), "v", "m-a", 5_001), Reason.INSUFFICIENT_FUNDS)
+    world.refused(c.OpenSession(uid("s"), "nobody", "m-a", 1), Reason.INSUFFICIENT_FUNDS)
+    world.refused(c.OpenSession(uid("s"), "v", "other", 10), Reason.NOT_AN_ENTRY)
     world.open_session("s", "v", "m-a", 100)
     after = world.digest
     world.open_session("s", "v", "m-a", 100)
     assert world.digest == after
-    world.refused(c.OpenSession("s", "v", "m-a", 101), Reason.ID_REUSED)
+    world.refused(c.OpenSession(uid("s"), "v", "m-a", 101), Reason.ID_REUSED)
     world.wait(600)
-    world.refused(c.OpenSession("t", "w", "m-a", 10), Reason.ROUND_NOT_ACTIVE)
+    world.refused(c.OpenSession(uid("t"), "w", "m-a", 10), Reason.ROUND_NOT_ACTIVE)
     world.lock()
-    world.refused(c.OpenSession("t", "w", "m-a", 10), Reason.ROUND_NOT_ACTIVE)
+    world.refused(c.OpenSession(uid("t"), "w", "m-a", 10), Reason.ROUND_NOT_ACTIVE)
 
 
 def test_rounds_that_cannot_open(world: World) -> None:
-    running = world.machine.rounds.get("r").command
-    assert world.do(running) == view_round(world.machine.rounds.get("r"))
+    running = world.machine.rounds.get(uid("r")).command
+    assert world.do(running) == view_round(world.machine.rounds.get(uid("r")))
     world.refused(replace(running, locks_ns=running.locks_ns + 1), Reason.ID_REUSED)
-    world.refused(world.round_command("a", round_id="r2"), Reason.ROUND_OVERLAP)
+    world.refused(world.round_command("a", name="r2"), Reason.ROUND_OVERLAP)
     world.lock()
-    world.refused(world.round_command("a", round_id="r2"), Reason.ROUND_OVERLAP)
+    world.refused(world.round_command("a", name="r2"), Reason.ROUND_OVERLAP)
     world.distribute([])
-    good = world.round_command("a", "b", round_id="r2")
+    good = world.round_command("a", "b", name="r2")
     for bad in (
         replace(good, locks_ns=good.starts_ns),
         replace(good, locks_ns=good.starts_ns + 100_000 * NS_PER_S),
@@ -180,19 +180,19 @@ def test_rounds_that_cannot_open(world: World) -> None:
 def test_a_round_pays_and_carries_on(world: World) -> None:
     world.watch("s", "v", "m-a", 90)
     world.watch("t", "w", "m-b", 80)
-    world.refused(c.DistributePool("r", ("m-a", "m-b")), Reason.ROUND_NOT_ACTIVE)
+    world.refused(c.DistributePool(uid("r"), ("m-a", "m-b")), Reason.ROUND_NOT_ACTIVE)
     locked = world.lock()
     assert locked == world.lock()
     assert locked.pool == sum(tally.pool for tally in locked.tallies) == 94
     for wrong in ((), ("m-a",), ("m-a", "m-a"), ("m-a", "m-b", "m-c")):
-        world.refused(c.DistributePool("r", wrong), Reason.RANKING_MISMATCH)
+        world.refused(c.DistributePool(uid("r"), wrong), Reason.RANKING_MISMATCH)
     paid = world.distribute(["m-a", "m-b"])
     assert (paid.payouts, paid.carried_out) == ((), 94), "nobody reaches 100 sat"
     assert paid == world.distribute(["m-a", "m-b"])
-    world.refused(c.DistributePool("r", ("m-b", "m-a")), Reason.ID_REUSED)
-    world.open_round("a", "b", round_id="r2")
+    world.refused(c.DistributePool(uid("r"), ("m-b", "m-a")), Reason.ID_REUSED)
+    world.open_round("a", "b", name="r2")
     world.watch("u", "v", "m-a", 100)
-    world.do(c.LockRound("r2"))
+    world.do(c.LockRound(uid("r2")))
     second = world.distribute(["m-a"], "r2")
     assert second.carried_in == 94
     assert [payout.amount_sats for payout in second.payouts] == [94 + second.tallies[0].pool]
@@ -200,9 +200,9 @@ def test_a_round_pays_and_carries_on(world: World) -> None:
 
 
 def test_unknown_rounds(world: World) -> None:
-    world.refused(c.LockRound("none"), Reason.ROUND_NOT_FOUND)
-    world.refused(c.DistributePool("none", ()), Reason.ROUND_NOT_FOUND)
-    world.refused(c.VoidRound("none", "why"), Reason.ROUND_NOT_FOUND)
+    world.refused(c.LockRound(uid("none")), Reason.ROUND_NOT_FOUND)
+    world.refused(c.DistributePool(uid("none"), ()), Reason.ROUND_NOT_FOUND)
+    world.refused(c.VoidRound(uid("none"), "why"), Reason.ROUND_NOT_FOUND)
 
 
 def test_the_score_leaves_out_own_seconds_and_those_beyond_the_limit() -> None:
@@ -210,14 +210,14 @@ def test_the_score_leaves_out_own_seconds_and_those_beyond_the_limit() -> None:
     for viewer in ("v", "a", "o"):
         world.fund(viewer, 5_000)
     world.open_round("a", "b", length_s=3_000)
-    world.transfer(Transfer("t", "user:a", "user:o", 1, asset="title:m-a"))
+    world.transfer(Transfer(uid("t"), "user:a", "user:o", 1, asset="title:m-a"))
     world.wait(0.001)
     for number, viewer in enumerate(("v", "v", "a", "o")):
         world.open_session(f"s{number}", viewer, "m-a", 400)
         world.report((f"s{number}", 400), after_s=400)
     tally = world.lock().tallies[0]
     assert (tally.paid_seconds, tally.scored_seconds, tally.viewers) == (1_600, 600, 1)
-    assert tally.first_view_ns == world.machine.meter.get("s0").opened_ns
+    assert tally.first_view_ns == world.machine.meter.get(uid("s0")).opened_ns
 
 
 @pytest.mark.parametrize("sold_at_s", [0, 1, 2, 3, 7, 50, 99, 100, 119])
@@ -230,7 +230,7 @@ def test_a_share_goes_to_the_owner_of_the_second(sold_at_s: int, offset_ns: int)
     opened_ns = world.now_ns
     world.open_session("s", "v", "m-a")
     world.wait(sold_at_s + offset_ns / NS_PER_S)
-    world.transfer(Transfer("t", "user:a", "user:o", 1, asset="title:m-a"))
+    world.transfer(Transfer(uid("t"), "user:a", "user:o", 1, asset="title:m-a"))
     since_ns = world.machine.titles.get("m-a").since_ns
     # Everything is reported long after the sale.
     world.now_ns = opened_ns + 130 * NS_PER_S
@@ -245,7 +245,7 @@ def test_a_share_goes_to_the_owner_of_the_second(sold_at_s: int, offset_ns: int)
 
 def test_a_sale_settles_the_old_owner_first(world: World) -> None:
     world.watch("s", "v", "m-a", 50)
-    world.transfer(Transfer("t", "user:a", "user:w", 1, asset="title:m-a"))
+    world.transfer(Transfer(uid("t"), "user:a", "user:w", 1, asset="title:m-a"))
     settled = [posting for posting in world.machine.books.postings if posting.memo.startswith("share:")]
     assert [posting.amount for posting in settled] == [19]
     assert settled[0].memo.endswith("owner:a")
@@ -257,24 +257,24 @@ def test_a_void_gives_viewers_everything_back(world: World, locked: bool) -> Non
     world.watch("t", "w", "m-b", 77)
     if locked:
         world.lock()
-    voided = world.do(c.VoidRound("r", "wrong films"))
+    voided = world.do(c.VoidRound(uid("r"), "wrong films"))
     assert (voided.state, voided.refunded) == (RoundState.VOIDED, 197)
     assert [world.balance(name) for name in ("user:v", "user:w")] == [5_000, 5_000]
     assert [world.balance(name) for name in ("user:a", "user:b", "platform:fee")] == [0, 0, 0]
     assert totals_of(world.machine.books).rounds == 0
-    assert world.do(c.VoidRound("r", "again")) == voided
-    world.refused(c.LockRound("r"), Reason.ROUND_VOIDED)
-    world.refused(c.DistributePool("r", ()), Reason.ROUND_VOIDED)
+    assert world.do(c.VoidRound(uid("r"), "again")) == voided
+    world.refused(c.LockRound(uid("r")), Reason.ROUND_VOIDED)
+    world.refused(c.DistributePool(uid("r"), ()), Reason.ROUND_VOIDED)
     if not locked:
         assert status(world, "t")[2] is StopReason.ROUND_VOIDED
-    world.open_round("a", "b", round_id="r2")
+    world.open_round("a", "b", name="r2")
 
 
 def test_a_void_makes_spent_shares_a_debt(world: World) -> None:
     world.watch("s", "v", "m-a", 200)
     spent = world.balance("user:a")
-    world.transfer(Transfer("t", "user:a", "user:x", spent))
-    world.do(c.VoidRound("r", "wrong films"))
+    world.transfer(Transfer(uid("t"), "user:a", "user:x", spent))
+    world.do(c.VoidRound(uid("r"), "wrong films"))
     assert (world.balance("user:v"), world.account("user:a").debt, world.balance("user:x")) == (
         5_000,
         spent,
@@ -288,12 +288,12 @@ def test_a_void_leaves_the_carried_pool(world: World) -> None:
     world.watch("s", "v", "m-a", 60)
     world.lock()
     carried = world.distribute(["m-a"]).carried_out
-    world.open_round("a", "b", round_id="r2")
-    voided = world.do(c.VoidRound("r2", "mistake"))
+    world.open_round("a", "b", name="r2")
+    voided = world.do(c.VoidRound(uid("r2"), "mistake"))
     assert (voided.carried_in, voided.carried_out, world.balance("pool:carried")) == (carried,) * 3
 
 
 def test_a_paid_round_cannot_be_voided(world: World) -> None:
     world.lock()
     world.distribute([])
-    world.refused(c.VoidRound("r", "too late"), Reason.ROUND_NOT_ACTIVE)
+    world.refused(c.VoidRound(uid("r"), "too late"), Reason.ROUND_NOT_ACTIVE)

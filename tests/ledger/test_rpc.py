@@ -29,9 +29,10 @@ from services.ledger.domain.rounds import RoundState
 from services.ledger.rpc import show
 from services.ledger.rpc.servicer import LedgerServicer
 from tests.ledger.stores import MemoryStore, journal_of
-from tests.ledger.world import uid
+from tests.ledger.world import txid_of, uid
 
 NS_PER_S = 1_000_000_000
+NOW_NS = SystemClock().now_ns()
 PARAMETERS = ledger_pb2.Parameters(
     version=1, platform_fee_bp=200, instant_bp=4500, creator_bp=1000, winner_bp=2000, ranks_paid=100,
     payout_min_sats=100, second_price_sats=1, free_below_s=3, session_max_s=3600, scored_seconds_max=600,
@@ -78,7 +79,7 @@ class House:
             id=uuid7(),
             user_id=user,
             amount_sats=sats,
-            txid=uid(uuid7()).replace("-", "") * 2,
+            txid=txid_of(uuid7()),
             block_hash="b" * 64,
         )
         await self.chain.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]))
@@ -87,7 +88,7 @@ class House:
     def round_request(self, **more: Any) -> pb.OpenRoundRequest:
         now_s = self.clock.now_ns() // NS_PER_S
         fields: dict[str, Any] = {
-            "round_id": uid("round"),
+            "round_id": uid("round", NOW_NS),
             "parameters": PARAMETERS,
             "starts_at": Timestamp(seconds=now_s),
             "locks_at": Timestamp(seconds=now_s + 600),
@@ -186,10 +187,10 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
     for sequence, (seconds, burned) in enumerate([(1, 0), (2, 0), (3, 3), (3, 3), (9, 9)], start=1):
         house.clock.shift_ns += 2 * NS_PER_S
         line = pb.SessionSeconds(session_id=asked.session_id, seconds=seconds)
-        await reports.put(pb.MeterRequest(gateway_id=uid("g"), sequence=sequence, sessions=[line]))
+        await reports.put(pb.MeterRequest(gateway_id=uid("g", NOW_NS), sequence=sequence, sessions=[line]))
         reply = await anext(replies)
         assert (reply.sequence, reply.receipts[0].burned_sats) == (sequence, burned)
-    await reports.put(pb.MeterRequest(gateway_id=uid("g"), sequence=6))
+    await reports.put(pb.MeterRequest(gateway_id=uid("g", NOW_NS), sequence=6))
     assert (await anext(replies)).sequence == 6
     await reports.put(None)
     assert [one async for one in replies] == []
@@ -197,7 +198,7 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
 
 async def meter(gateway: LedgerServiceStub, *lines: tuple[str, int]) -> list[pb.MeterReceipt]:
     request = pb.MeterRequest(
-        gateway_id=uid("gateway"),
+        gateway_id=uid("gateway", NOW_NS),
         sequence=1,
         sessions=[pb.SessionSeconds(session_id=session_id, seconds=seconds) for session_id, seconds in lines],
     )

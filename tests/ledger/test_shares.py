@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from services.ledger.domain.shares import entitlement, pool_payouts, rank_weight
 from tests.ledger import model
-from tests.ledger.world import RATES, World
+from tests.ledger.world import RATES, World, uid
 
+POOL = f"pool:{uid('r')}"
 # Unequal primes everywhere: swapped shares would show.
 PRIMES = replace(
     RATES,
@@ -112,9 +113,9 @@ def test_reporting_at_once_or_each_second_pays_the_same() -> None:
     each.open_round("a", "b", length_s=3_000)
     each.watch("s0", "v", "m-a", 600)
     assert each.lock().tallies[0].takings == whole[0]
-    for name in ("user:a", "user:v", "platform:fee", "pool:r"):
+    for name in ("user:a", "user:v", "platform:fee", POOL):
         before_pool_paid = world.balance(name) - (325 if name == "user:a" else 0)
-        assert each.balance(name) == before_pool_paid + (325 if name == "pool:r" else 0)
+        assert each.balance(name) == before_pool_paid + (325 if name == POOL else 0)
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from mesh.ids import derived_id
 from services.ledger.domain import audit
 from services.ledger.domain import commands as c
 from services.ledger.domain.machine import Machine
@@ -32,13 +33,21 @@ RATES = Parameters(
 )
 
 
-def uid(name: str) -> str:
-    """An id that a test can call by a name."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+def uid(name: str, at_ns: int = START_NS) -> str:
+    """An id that a test can call by a name; ids carry the time about which they were made."""
+    return derived_id(at_ns, name)
+
+
+def txid_of(name: str) -> str:
+    """A transaction's id that a test can call by a name."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 class World:
-    """A state machine on a clock that the test moves. After every step all invariants are checked."""
+    """A state machine on a clock that the test moves. After every step all invariants are checked.
+
+    Rounds and sessions are called by names here; their ids are `uid(name)`.
+    """
 
     def __init__(self, *, checked: bool = True, silence_s: int = 10) -> None:
         self.machine = Machine()
@@ -93,42 +102,40 @@ class World:
     def fund(self, user: str, sats: int) -> None:
         """A deposit."""
         tag = f"{user}:{len(self.machine.deposits.by_id)}"
-        txid = uuid.uuid5(uuid.NAMESPACE_URL, tag).hex * 2
-        self.do(c.CreditDeposits((c.Deposit(uid(tag), f"user:{user}", sats, txid, 0, "b" * 64),)))
+        deposit = c.Deposit(uid(tag), f"user:{user}", sats, txid_of(tag), 0, "b" * 64)
+        self.do(c.CreditDeposits((deposit,)))
 
     def open_round(
-        self, *creators: str, round_id: str = "r", length_s: int = 600, rates: Parameters = RATES
+        self, *creators: str, name: str = "r", length_s: int = 600, rates: Parameters = RATES
     ) -> RoundView:
         """A round with one meme per creator, named "m-<creator>", whose titles are issued if need be."""
         for creator in creators:
             self.do(c.IssueTitle(f"m-{creator}", creator))
-        answer: RoundView = self.do(
-            self.round_command(*creators, round_id=round_id, length_s=length_s, rates=rates)
-        )
+        answer: RoundView = self.do(self.round_command(*creators, name=name, length_s=length_s, rates=rates))
         return answer
 
     def round_command(
-        self, *creators: str, round_id: str = "r", length_s: int = 600, rates: Parameters = RATES
+        self, *creators: str, name: str = "r", length_s: int = 600, rates: Parameters = RATES
     ) -> c.OpenRound:
         """The command that opens it now."""
         entries = tuple(c.Entry(f"m-{creator}", creator, 900_000) for creator in creators)
-        return c.OpenRound(round_id, rates, self.now_ns, self.now_ns + length_s * NS_PER_S, entries)
+        return c.OpenRound(uid(name), rates, self.now_ns, self.now_ns + length_s * NS_PER_S, entries)
 
-    def open_session(self, session_id: str, viewer: str, meme: str, budget: int = 3600) -> Any:
+    def open_session(self, name: str, viewer: str, meme: str, budget: int = 3600) -> Any:
         """A session that begins now."""
-        return self.do(c.OpenSession(session_id, viewer, meme, budget))
+        return self.do(c.OpenSession(uid(name), viewer, meme, budget))
 
     def report(self, *lines: tuple[str, int], after_s: float = 0) -> list[Any]:
         """Receipts of a report."""
-        seconds = tuple(c.Seconds(session_id, count) for session_id, count in lines)
+        seconds = tuple(c.Seconds(uid(name), count) for name, count in lines)
         answer: list[Any] = self.do(c.ReportSeconds(seconds), after_s=after_s)
         return answer
 
-    def watch(self, session_id: str, viewer: str, meme: str, seconds: int) -> None:
+    def watch(self, name: str, viewer: str, meme: str, seconds: int) -> None:
         """A whole viewing, reported each second; the session stays open."""
-        self.open_session(session_id, viewer, meme)
+        self.open_session(name, viewer, meme)
         for second in range(1, seconds + 1):
-            self.report((session_id, second), after_s=1)
+            self.report((name, second), after_s=1)
 
     def account(self, name: str, asset: str = "sat") -> AccountView:
         """The account as it stands."""
@@ -139,12 +146,12 @@ class World:
         """Its balance."""
         return self.account(name).balance
 
-    def lock(self, round_id: str = "r") -> RoundView:
+    def lock(self, name: str = "r") -> RoundView:
         """Locks the round."""
-        answer: RoundView = self.do(c.LockRound(round_id))
+        answer: RoundView = self.do(c.LockRound(uid(name)))
         return answer
 
-    def distribute(self, ranking: Sequence[str], round_id: str = "r") -> RoundView:
+    def distribute(self, ranking: Sequence[str], name: str = "r") -> RoundView:
         """Pays the pool."""
-        answer: RoundView = self.do(c.DistributePool(round_id, tuple(ranking)))
+        answer: RoundView = self.do(c.DistributePool(uid(name), tuple(ranking)))
         return answer
