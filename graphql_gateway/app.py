@@ -13,6 +13,10 @@ from graphql_gateway.edge.view import SatreelView
 from graphql_gateway.telemetry import traced
 
 SHUTDOWN_S = 5.0
+# Of a connection without a request, or with one whose head does not end.
+IDLE_S = 75.0
+# Of a body that nobody reads any more, so that its sender hears the refusal.
+LINGER_S = 2.0
 
 
 def build(settings: GatewaySettings, parts: Parts) -> web.Application:
@@ -33,7 +37,14 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
 def runner(application: web.Application) -> web.AppRunner:
     """What serves the application. Bodies stay as they are sent: compressed ones are refused."""
     # The access log would hold film tickets.
-    return web.AppRunner(application, auto_decompress=False, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    return web.AppRunner(
+        application,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        keepalive_timeout=IDLE_S,
+        lingering_time=LINGER_S,
+    )
 
 
 async def _healthy(_request: web.Request) -> web.Response:

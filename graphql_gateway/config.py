@@ -24,6 +24,9 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     request_bytes_max: int = Field(
         10_500_000, gt=0, description="Largest upload; a picture may have 10 MB. Other requests: 256 KiB."
     )
+    request_s: float = Field(10.0, gt=0, le=60, description="Time to send a request in, uploads apart.")
+    upload_s: float = Field(60.0, gt=0, le=600, description="Time to send an upload in.")
+    uploads_max: int = Field(16, gt=0, description="Uploads at a time; each is in memory whole.")
     connection_init_timeout_s: float = Field(
         5.0, gt=0, le=60, description="Time a WebSocket has to send connection_init."
     )

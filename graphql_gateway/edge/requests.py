@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Any
@@ -12,7 +13,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from strawberry.http import GraphQLRequestData
 
 from graphql_gateway.edge.refusals import BadRequest
-from mesh.errors import InvalidArgument
+from mesh.errors import Exhausted, InvalidArgument
 
 # Of a JSON body, of the `operations` and `map` of an upload, and of a WebSocket message.
 OPERATION_BYTES_MAX = 256 * 1024
@@ -31,6 +32,12 @@ class PreflightRequired(InvalidArgument):
     reason = "PREFLIGHT_REQUIRED"
 
 
+class TooManyUploads(Exhausted):
+    """As many files are on their way as this gateway keeps in memory; try again later."""
+
+    reason = "TOO_MANY_UPLOADS"
+
+
 def client_address(request: web.Request, *, trusted_proxies: int) -> str:
     """The address that the client called from, as far as proxies of ours vouch for it; "" when unknown.
 
@@ -47,14 +54,30 @@ def client_address(request: web.Request, *, trusted_proxies: int) -> str:
         return remote
 
 
-async def read_operation(request: web.Request) -> GraphQLRequestData:
-    """The operation of a GET or POST. Raises BadRequest, PreflightRequired, web.HTTPException 413 and 415."""
+def is_upload(request: web.Request) -> bool:
+    """Whether files come with it."""
+    return request.method == "POST" and request.content_type == "multipart/form-data"
+
+
+async def read_operation(request: web.Request, *, within_s: float) -> GraphQLRequestData:
+    """The operation of a GET or POST.
+
+    Raises BadRequest, PreflightRequired, web.HTTPException 408, 413 and 415.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            return await _read_operation(request)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"A request of this kind is sent within {within_s:g} s.") from None
+
+
+async def _read_operation(request: web.Request) -> GraphQLRequestData:
     if request.method == "GET":
         return operation_of(_of_query(request))
     if request.content_type == "application/json":
         body = await _read(request.content, OPERATION_BYTES_MAX)
         return operation_of(parse_json(bytes(body), "the body"))
-    if request.content_type == "multipart/form-data":
+    if is_upload(request):
         if PREFLIGHT_HEADER not in request.headers:
             raise PreflightRequired
         return operation_of(await _read_upload(request))

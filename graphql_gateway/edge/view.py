@@ -18,9 +18,16 @@ from strawberry.types.unset import UNSET, UnsetType
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context, Parts
 from graphql_gateway.edge.authentication import bearer_token
-from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, client_address, read_operation
+from graphql_gateway.edge.requests import (
+    OPERATION_BYTES_MAX,
+    TooManyUploads,
+    client_address,
+    is_upload,
+    read_operation,
+)
 from graphql_gateway.edge.sockets import HEARTBEAT_S, SatreelSocket, SatreelSocketAdapter
 from mesh.errors import Code, Failure
+from mesh.interceptors.guards import AdminRequired, UserTokenMissing
 
 CLIENT_CHARS_MAX = 256
 # The page's scripts come from a public network; without one it must not seem to load for ever.
@@ -43,14 +50,24 @@ class SatreelView(GraphQLView[Context, None]):
             allowed_origins=settings.allowed_origins,
         )
         self._parts = parts
-        self._trusted_proxies = settings.trusted_proxies
+        self._settings = settings
+        self._uploads = 0
         self._sockets: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """One request or one WebSocket; what is raised becomes an answer in `refusals`."""
         if request.method not in {"GET", "POST"}:
             raise web.HTTPMethodNotAllowed(request.method, ["GET", "POST"])
-        return await self.run(request)
+        return await (self._run_upload(request) if is_upload(request) else self.run(request))
+
+    async def _run_upload(self, request: web.Request) -> web.StreamResponse:
+        if self._uploads >= self._settings.uploads_max:
+            raise TooManyUploads(maximum=self._settings.uploads_max)
+        self._uploads += 1
+        try:
+            return await self.run(request)
+        finally:
+            self._uploads -= 1
 
     async def close_sockets(self, _application: web.Application) -> None:
         """Sends every client away, as the process is about to end."""
@@ -63,7 +80,7 @@ class SatreelView(GraphQLView[Context, None]):
         """Signs the client in by its Authorization header; a WebSocket is signed in by `on_ws_connect`."""
         context = Context(
             self._parts,
-            client_address=client_address(request, trusted_proxies=self._trusted_proxies),
+            client_address=client_address(request, trusted_proxies=self._settings.trusted_proxies),
             client=_printable(request.headers.get("User-Agent", ""))[:CLIENT_CHARS_MAX],
         )
         header = request.headers.get("Authorization", "")
@@ -72,6 +89,8 @@ class SatreelView(GraphQLView[Context, None]):
             context.handshake_authorization = header
         else:
             await context.sign_in(bearer_token(header))
+            if is_upload(request):
+                _require_admin(context)
         return context
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
@@ -104,7 +123,9 @@ class SatreelView(GraphQLView[Context, None]):
 
     async def parse_http_body(self, request: Any) -> GraphQLRequestData:
         """Reads the request our way: strictly."""
-        return await read_operation(cast("web.Request", request.request))
+        sent = cast("web.Request", request.request)
+        within_s = self._settings.upload_s if is_upload(sent) else self._settings.request_s
+        return await read_operation(sent, within_s=within_s)
 
     async def render_graphql_ide(self, request: web.Request) -> web.Response:  # noqa: ARG002 - as overridden
         """GraphiQL."""
@@ -117,6 +138,14 @@ class SatreelView(GraphQLView[Context, None]):
     def decode_json(self, data: str | bytes) -> object:
         """JSON of WebSocket messages. Raises JSONDecodeError."""
         return orjson.loads(data)
+
+
+def _require_admin(context: Context) -> None:
+    """Content would refuse the files of others as well, but not before all of them are in our memory."""
+    if context.viewer is None:
+        raise UserTokenMissing
+    if not context.viewer.is_admin:
+        raise AdminRequired
 
 
 def _printable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.parser
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
+import yarl
 
 WAIT_S = 5.0
 PROTOCOL = "graphql-transport-ws"
@@ -68,6 +70,21 @@ class Client:
     async def fail(self, query: str, variables: Any = None, *, token: str = "") -> dict[str, Any]:
         """The first error of an answer."""
         return (await self.post(query, variables, token=token)).error
+
+    async def begin(self, headers: dict[str, str], body: bytes = b"") -> Answer:
+        """A POST whose body stays without an end."""
+        url = yarl.URL(self.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = {"Host": "gateway", "Content-Length": "9000000", **headers}
+        lines = ["POST /graphql HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+        writer.write("\r\n".join(lines).encode() + body)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                status = int((await reader.readline()).split()[1])
+                told = email.parser.BytesParser().parsebytes(await reader.readuntil(b"\r\n\r\n"))
+                return Answer(status, told, await reader.readexactly(int(told["Content-Length"])))
+        finally:
+            writer.transport.abort()
 
     @asynccontextmanager
     async def socket(

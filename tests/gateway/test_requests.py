@@ -146,12 +146,12 @@ async def test_documents_are_bounded(world: World, client: Client) -> None:
 
 MEMES = "memes(first: 100) { nodes { creator { "
 SERIES = '{ series(metrics: %s, start: "2026-01-01T00:00:00Z", end: "2026-01-02T00:00:00Z") { stepS } }'
+BOARDS = "{ rounds(first: 100) { nodes { leaderboard(limit: 100) { ...S } } } } "
 TOO_COSTLY = (
     # Lists within lists, with the size written, in a variable, behind a fragment, and by many small pages.
     "{ " + MEMES * 3 + "id" + "}}}" * 3 + " }",
     "query($n: Int) { " + MEMES.replace("100", "$n") * 3 + "id" + "}}}" * 3 + " }",
-    "{ rounds(first: 100) { nodes { ...B } } } fragment B on Round { leaderboard(limit: 100) { ...S } } "
-    + "fragment S on Leaderboard { standings { rank score viewers meme { name } creator { id } } }",
+    BOARDS + "fragment S on Leaderboard { standings { rank score viewers meme { name } creator { id } } }",
     "{ " + MEMES + " ".join(f"a{n}: memes(first: 1) {{ nodes {{ id }} }}" for n in range(100)) + "}}}}",
     "{ rounds(first: 100) { nodes { " + " ".join(f"a{n}: result {{ txid }}" for n in range(100)) + "}}}",
     # Introspection within introspection.
@@ -309,3 +309,9 @@ async def test_graphiql_can_be_switched_on(tmp_path: Path) -> None:
 
 async def test_health_is_plain(client: Client) -> None:
     assert (await client.send("GET", "/healthz")).body == b"ok\n"
+
+
+async def test_who_sends_too_slowly_is_sent_away(tmp_path: Path) -> None:
+    async with opened(tmp_path, request_s=0.2) as world:
+        answer = await world.client.begin(JSON, METRICS.encode())
+        assert (answer.status, answer.code) == (408, "TOO_SLOW")

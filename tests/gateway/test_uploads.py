@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 from tests.gateway.client import Answer, Client, bearer
-from tests.gateway.world import World, opened, token_of
+from tests.gateway.world import World, opened, token_of, until
 
 UPLOAD = """mutation($picture: Upload!, $name: String!) {
   uploadMeme(picture: $picture, name: $name) { name state } }"""
@@ -59,11 +60,34 @@ async def test_one_file_in_two_places_is_read_twice(world: World, client: Client
     assert [picture for _, picture in world.content.uploads] == [PICTURE, PICTURE]
 
 
-async def test_only_administrators_upload(world: World, client: Client) -> None:
+async def test_the_files_of_others_than_administrators_are_not_read(world: World, client: Client) -> None:
     world.user("ada")
-    answer = await upload(client, body(), token=token_of("ada"))
-    assert answer.code == "ADMIN_REQUIRED"
-    assert not world.content.uploads
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **PREFLIGHT}
+    for token, status, code in ((token_of("ada"), 403, "ADMIN_REQUIRED"), ("", 401, "USER_TOKEN_MISSING")):
+        answer = await client.begin({**kind, **bearer(token)}, body())
+        assert (answer.status, answer.code) == (status, code)
+    assert not world.log.of("UploadMeme")
+
+
+async def test_an_upload_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    async with opened(tmp_path, upload_s=0.2) as world:
+        world.user("admin", admin=True)
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **PREFLIGHT}
+        answer = await world.client.begin({**kind, **bearer(token_of("admin"))}, body()[:-9])
+        assert (answer.status, answer.code) == (408, "TOO_SLOW")
+
+
+async def test_uploads_at_a_time_are_bounded(tmp_path: Path) -> None:
+    async with opened(tmp_path, uploads_max=2) as world:
+        world.user("admin", admin=True)
+        goes_on = world.log.holding["UploadMeme"] = asyncio.Event()
+        held = [asyncio.create_task(upload(world.client, body())) for _ in range(2)]
+        await until(lambda: len(world.log.of("UploadMeme")) == 2)
+        answer = await upload(world.client, body())
+        assert (answer.status, answer.code) == (429, "TOO_MANY_UPLOADS")
+        goes_on.set()
+        assert [(await one).status for one in held] == [200, 200]
+        assert (await upload(world.client, body())).status == 200
 
 
 async def test_without_the_preflight_header_nothing_is_read(world: World, client: Client) -> None:
