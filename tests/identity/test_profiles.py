@@ -133,6 +133,16 @@ async def test_payout_proofs_are_bound_to_user_and_purpose(identity: Identity) -
     assert [await user(identity, person.user.id) for person in (alice, mallory)] == before
 
 
+async def test_nobody_can_use_up_the_payout_tries_of_another(identity: Identity) -> None:
+    alice, mallory = await identity.log_in(Wallet()), await identity.log_in(Wallet())
+    purse = Wallet()
+    request = await proof(identity, alice.user.id, purse)
+    for reason in (*["CHALLENGE_MISMATCH"] * 10, "TOO_MANY_ATTEMPTS"):
+        async with refused(reason):
+            await set_payout(identity, mallory.user.id, request)
+    assert (await set_payout(identity, alice.user.id, request)).payout_address == purse.address
+
+
 async def test_a_failure_on_our_side_does_not_use_a_payout_proof_up(identity: Identity) -> None:
     alice, purse = await identity.log_in(Wallet()), Wallet()
     request = await proof(identity, alice.user.id, purse)

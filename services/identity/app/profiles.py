@@ -58,7 +58,8 @@ class Profiles:
             signature=signature,
             purpose=Purpose.PAYOUT_ADDRESS,
             user_id=user_id,
-            client_address="",
+            # Tries count by the user who makes them: those of one must not lock another out.
+            client_address=user_id,
         )
 
         def proved(user: User, challenge: Challenge = challenge) -> User:
