@@ -68,6 +68,16 @@ class Subscription(
     """All live updates."""
 
 
+class NamesHidden(SchemaExtension):
+    """Validation does not ask "Did you mean …?": that would tell what introspection does not."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Around validation."""
+        yield
+        for error in self.execution_context.pre_execution_errors or ():
+            error.message = error.message.partition(" Did you mean ")[0]
+
+
 class OperationNamed(SchemaExtension):
     """Refuses to guess which of several operations is meant; tells telemetry which one it is."""
 
@@ -161,7 +171,7 @@ def build(
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
         lambda: AddValidationRules([size_rule(depth_max=depth_max)]),
-        *(() if introspection else (DisableIntrospection,)),
+        *(() if introspection else (DisableIntrospection, NamesHidden)),
     ]
     return SatreelSchema(
         query=Query,

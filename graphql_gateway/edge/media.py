@@ -26,7 +26,7 @@ KINDS = {
     "picture": content_pb2.MEDIA_KIND_PICTURE,
 }
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
-_CACHE = {"poster": "public, max-age=300", "film": "private, no-store", "picture": "private, no-store"}
+_FOR_ALL, _FOR_ONE = "public, max-age=300", "private, no-store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,13 @@ class File:
     meme_id: str
     kind: str
     vouched: bool
+    # A signed-in viewer may be given what others may not have: no cache on the way may keep it.
+    signed_in: bool
+
+    @property
+    def caching(self) -> str:
+        """What Cache-Control says."""
+        return _FOR_ALL if self.kind == "poster" and not self.signed_in else _FOR_ONE
 
 
 class Media:
@@ -61,7 +68,7 @@ class Media:
         act_for(None)
         vouched = kind == "film" and await self._vouched(request, viewer, meme_id)
         act_for(viewer)
-        file = File(meme_id, kind, vouched)
+        file = File(meme_id, kind, vouched, signed_in=viewer is not None)
         asked = asked_range(request.headers.get("Range", ""))
         if asked is not None and (condition := request.headers.get("If-Range")):
             info = await self._describe(file)
@@ -177,7 +184,7 @@ def _head(
 def _validators(file: File, info: content_service_pb2.MediaInfo) -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
-        "Cache-Control": _CACHE[file.kind],
+        "Cache-Control": file.caching,
         "ETag": _etag(info),
         "X-Content-Type-Options": "nosniff",
     }

@@ -104,6 +104,14 @@ async def test_everybody_gets_posters(client: Client, meme: content_pb2.Meme) ->
     assert answer.headers["Cache-Control"].startswith("public")
 
 
+async def test_what_a_viewer_may_have_is_not_kept_for_everybody(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    # Content gives its creator the poster in every state, taken down too.
+    answer = await client.send("GET", f"/media/{meme.id}/poster", headers=bearer(token_of("ada")))
+    assert (answer.status, answer.headers["Cache-Control"]) == (200, "private, no-store")
+
+
 async def test_films_go_to_creator_owner_and_administrators(
     world: World, client: Client, meme: content_pb2.Meme
 ) -> None:

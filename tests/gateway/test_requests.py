@@ -181,6 +181,8 @@ async def test_the_standard_introspection_is_answered(client: Client) -> None:
 async def test_introspection_can_be_switched_off(tmp_path: Path) -> None:
     async with opened(tmp_path / "off", introspection=False) as closed:
         assert (await closed.client.fail("{ __schema { types { name } } }"))["code"] == "BAD_REQUEST"
+        for guess in ("{ metric { name } }", "{ metrics { nam } }", "{ memes(stat: X) { nodes { id } } }"):
+            assert "Did you mean" not in (await closed.client.fail(guess))["message"]
 
 
 async def test_a_large_body_is_413(world: World, client: Client) -> None:
