@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +40,10 @@ _RETRY = {
 # A smaller budget loses calls when one host of three is bad.
 _RETRY_BUDGET = {"maxTokens": 100, "tokenRatio": 0.5}
 
+# Of a call: the health name by which its server was found, when that is not the service's own.
+HEALTH_KEY = "satreel-health"
+
+_said: ContextVar[dict[str, str] | None] = ContextVar("_said", default=None)
 _duration = telemetry.duration_histogram(
     "rpc.client.duration", "Time a call to another service took, repetitions included; not of streams."
 )
@@ -62,8 +67,11 @@ def target_of(addresses: str) -> str:
     raise ValueError(f"several addresses must be IPv4 ones: {addresses}")
 
 
-def service_config(service: str, *, health_checked: bool = True) -> dict[str, Any]:
-    """gRPC's service config, made from the contract; behind a sidecar it is Envoy that checks health."""
+def service_config(service: str, *, health: str = "", health_checked: bool = True) -> dict[str, Any]:
+    """gRPC's service config, made from the contract; behind a sidecar it is Envoy that checks health.
+
+    Calls go to servers that report `health` as serving, by default the service itself.
+    """
     repeatable = [
         {"service": found.service, "method": found.name}
         for found in contracts.service_methods(service)
@@ -71,7 +79,7 @@ def service_config(service: str, *, health_checked: bool = True) -> dict[str, An
     ]
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
-        **({"healthCheckConfig": {"serviceName": service}} if health_checked else {}),
+        **({"healthCheckConfig": {"serviceName": health or service}} if health_checked else {}),
         "retryThrottling": _RETRY_BUDGET,
         "methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}] if repeatable else [],
     }
@@ -84,14 +92,17 @@ def connect(
     addresses: str,
     tls_dir: Path | None,
     service: str | None = None,
+    health: str = "",
     health_checked: bool = True,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> MeshChannel:
     """A channel on which `me` calls `peer`.
 
-    The peer's stubs must have been imported (KeyError otherwise): their contract tells what to retry.
+    `health` is the name under which a server of the peer reports whether it wants these calls, if that is not
+    the service's own; the calls carry it, so that the server knows what is expected of it. The peer's stubs
+    must have been imported (KeyError otherwise): their contract tells what to retry.
     """
-    config = service_config(service or service_of(peer), health_checked=health_checked)
+    config = service_config(service or service_of(peer), health=health, health_checked=health_checked)
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", message_bytes_max),
@@ -107,17 +118,31 @@ def connect(
     ]
     target = target_of(addresses)
     if tls_dir is None:
-        return MeshChannel(grpc.aio.insecure_channel(target, options=options), claimed_service=me)
+        opened = grpc.aio.insecure_channel(target, options=options)
+        return MeshChannel(opened, claimed_service=me, health=health)
     options.append(("grpc.ssl_target_name_override", tls.host_name(peer)))
-    return MeshChannel(grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options))
+    opened = grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options)
+    return MeshChannel(opened, health=health)
+
+
+@contextmanager
+def ahead_of_answers() -> Iterator[dict[str, str]]:
+    """What servers say ahead of their answers (gRPC's initial metadata): calls made in the block fill it."""
+    said: dict[str, str] = {}
+    token = _said.set(said)
+    try:
+        yield said
+    finally:
+        _said.reset(token)
 
 
 class MeshChannel(grpc.aio.Channel):
     """A gRPC channel that adds to every call what the mesh adds."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, claimed_service: str = "") -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, claimed_service: str = "", health: str = "") -> None:
         self._channel = channel
-        self._own_metadata = [(CLAIMED_SERVICE_KEY, claimed_service)] if claimed_service else []
+        own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
+        self._own_metadata = [(key, value) for key, value in own.items() if value]
 
     def unary_unary(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
@@ -135,16 +160,17 @@ class MeshChannel(grpc.aio.Channel):
         """A callable for one method, as the generated stubs ask for it."""
         return self._answering_many(method, self._channel.stream_stream(method, *codec, **options))
 
-    def _answering_once(self, path: str, start: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    def _answering_once(self, path: str, start: Callable[..., Any]) -> Callable[..., Any]:
         contract = contracts.method(path)
 
         async def call(requests: Any = None, *, timeout: float | None = None) -> Any:
             timeout_s = _time_given_s(contract.timeout_s if timeout is None else timeout)
             with _measured(contract):
+                started = start(requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True)
                 try:
-                    return await start(
-                        requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True
-                    )
+                    if (said := _said.get()) is not None:
+                        said.update(_texts(await started.initial_metadata()))
+                    return await started
                 except grpc.aio.AioRpcError as error:
                     raise from_rpc_error(error, method=path) from None
 
@@ -271,6 +297,10 @@ def _time_given_s(timeout_s: float | None) -> float | None:
         raise DeadlineExceeded
     times_s = [time_s for time_s in (timeout_s, left_s) if time_s is not None]
     return min(times_s, default=None)
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    return {key: value for key, value in metadata if isinstance(value, str)}
 
 
 def _is_ipv4(address: str) -> bool:

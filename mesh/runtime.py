@@ -67,7 +67,7 @@ class Runtime:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self._resources = AsyncExitStack()
-        self._channels: dict[tuple[str, str | None], MeshChannel] = {}
+        self._channels: dict[tuple[str, str | None, str], MeshChannel] = {}
         self._redis: redis.asyncio.Redis | None = None
         self._work: list[tuple[str, Work]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,12 +107,14 @@ class Runtime:
             self._resources.push_async_callback(self._redis.aclose)
         return self._redis
 
-    def channel(self, peer: str, *, service: str | None = None) -> MeshChannel:
+    def channel(self, peer: str, *, service: str | None = None, health: str = "") -> MeshChannel:
         """The channel to a peer of `SATREEL_PEERS`, by default to its `satreel.<peer>.v1.<Peer>Service`.
 
-        Raises LookupError when the settings do not say where the peer is.
+        Calls go to servers that report `health`, by default the service itself. Raises LookupError when the
+        settings do not say where the peer is.
         """
-        if (peer, service) not in self._channels:
+        key = (peer, service, health)
+        if key not in self._channels:
             if peer not in self.settings.peers:
                 raise LookupError(f'SATREEL_PEERS does not say where "{peer}" is')
             opened = connect(
@@ -122,11 +124,12 @@ class Runtime:
                 tls_dir=None if self.settings.behind_sidecar else self.settings.tls_dir,
                 health_checked=not self.settings.behind_sidecar,
                 service=service,
+                health=health,
                 message_bytes_max=self.settings.message_bytes_max,
             )
             self._resources.push_async_callback(opened.close)
-            self._channels[peer, service] = opened
-        return self._channels[peer, service]
+            self._channels[key] = opened
+        return self._channels[key]
 
     async def enter(self, resource: AbstractAsyncContextManager[Resource]) -> Resource:
         """Opens a resource that is closed when the process ends."""

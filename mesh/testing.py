@@ -43,9 +43,11 @@ class LoopbackServer:
         """Where it listens."""
         return f"127.0.0.1:{self.server.port}"
 
-    def channel(self, me: str, *, service: str | None = None) -> MeshChannel:
+    def channel(self, me: str, *, service: str | None = None, health: str = "") -> MeshChannel:
         """A channel on which the service `me` calls it."""
-        opened = connect(me=me, peer=self.service, addresses=self.address, tls_dir=None, service=service)
+        opened = connect(
+            me=me, peer=self.service, addresses=self.address, tls_dir=None, service=service, health=health
+        )
         self._stack.push_async_callback(opened.close)
         return opened
 

@@ -25,6 +25,8 @@ from services.insight.config import InsightSettings
 from services.insight.rpc.servicer import InsightServicer
 
 SERVICE = "satreel.insight.v1.InsightService"
+# What standbys of the ledger tell is as good here: insight listens, and decides nothing.
+LEDGER_READS = "satreel.ledger.v1.LedgerService/reads"
 
 
 async def main(settings: InsightSettings) -> None:
@@ -36,7 +38,7 @@ async def main(settings: InsightSettings) -> None:
             identity=identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity")),
             content=content_service_pb2_grpc.ContentServiceStub(runtime.channel("content")),
             rounds=rounds_service_pb2_grpc.RoundsServiceStub(runtime.channel("rounds")),
-            ledger=ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger")),
+            ledger=ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger", health=LEDGER_READS)),
             market=market_service_pb2_grpc.MarketServiceStub(runtime.channel("market")),
             chain=chain_service_pb2_grpc.ChainServiceStub(runtime.channel("chain")),
         )

@@ -16,12 +16,13 @@ from mesh.runtime import Runtime, run
 from services.ledger.adapters.election import LEASE, LeaseElection
 from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.adapters.news import FEED, FeedNews
-from services.ledger.app.leadership import keep_leading
+from services.ledger.app.leadership import keep_leading, keep_telling_readable
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.verify import verify
 from services.ledger.config import LedgerSettings
 from services.ledger.rpc import show
 from services.ledger.rpc.read import read_command
+from services.ledger.rpc.reading import READS
 from services.ledger.rpc.servicer import LedgerServicer
 
 SERVICE = "satreel.ledger.v1.LedgerService"
@@ -40,6 +41,7 @@ async def main(settings: LedgerSettings) -> None:
             clock,
             queue_max=settings.queue_max,
             session_silence_s=settings.session_silence_s,
+            staleness_s_max=settings.read_staleness_max_s,
         )
 
         async def serving(yes: bool) -> None:
@@ -48,11 +50,18 @@ async def main(settings: LedgerSettings) -> None:
         async def lead() -> None:
             await keep_leading(ledger, election, serving, clock)
 
+        async def readable(yes: bool) -> None:
+            await runtime.health.set(READS, yes)
+
+        async def tell_readable() -> None:
+            await keep_telling_readable(ledger, readable, clock)
+
         servicer = LedgerServicer(ledger, feed)
         await runtime.add(
             ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, servicer, serving=False
         )
         runtime.background(lead, "lead")
+        runtime.background(tell_readable, "tell readable")
         await runtime.serve()
 
 

@@ -24,3 +24,6 @@ class LedgerSettings(MeshSettings, env_prefix="SATREEL_LEDGER_"):
     session_silence_s: int = Field(
         10, gt=0, le=600, description="A session that no gateway reports for so long is closed."
     )
+    read_staleness_max_s: float = Field(
+        5.0, gt=0, le=600, description="A standby answers reads while its state is known to be no older."
+    )

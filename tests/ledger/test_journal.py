@@ -12,7 +12,7 @@ from mesh.clock import ManualClock, SystemClock
 from mesh.errors import Exhausted
 from mesh.records import Record
 from services.ledger.app.journal import BATCH_MAX, Fenced, Head, JournalBroken, Unresolved
-from services.ledger.app.ledger import Order, QueueFull
+from services.ledger.app.orders import Order, QueueFull
 from services.ledger.app.replay import recover
 from services.ledger.app.verify import verify
 from services.ledger.domain import audit

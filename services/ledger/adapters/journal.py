@@ -58,9 +58,12 @@ class StoreJournal:
             found = await self._store.get_many(SET, [_key(number) for number in numbers])
             for number in numbers:
                 record = found.get(_key(number))
-                if record is None:
-                    if any(_key(later) in found for later in range(number + 1, numbers.stop)):
+                if record is None and any(_key(n) in found for n in range(number + 1, numbers.stop)):
+                    # Records that are read together need not be read at one instant: it may be there by now.
+                    record = await self._store.get(SET, _key(number))
+                    if record is None:
                         raise JournalBroken(f"record {number} is missing")
+                if record is None:
                     return
                 entry = self._decode(record.blob("data"), record.blob("hash"), head)
                 yield entry

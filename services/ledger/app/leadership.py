@@ -1,7 +1,8 @@
-"""Leading: reign while elected, and step down on anything that makes the state in memory doubtful."""
+"""Standing by and leading: follow the journal, reign while elected, and tell who may ask what here."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from services.ledger.domain.reasons import LedgerImbalance
 
 # Pause before this instance tries to lead again, so that a store in trouble is not hammered.
 AGAIN_S = 0.2
+# How often it is looked at whether reads are answered here.
+READABLE_EVERY_S = 0.25
 
 log = logs.logger(__name__)
 
@@ -30,8 +33,20 @@ class Election(Protocol):
 
 
 async def keep_leading(ledger: Ledger, election: Election, serving: Serving, clock: Clock) -> None:
-    """Endless. Raises JournalBroken: then a person has to look before anything is written again."""
+    """Follows the journal, and leads whenever elected. Endless.
+
+    Raises JournalBroken, in a group: then a person has to look before anything is written again.
+    """
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ledger.follow())
+        group.create_task(_stand_for_election(ledger, election, serving, clock))
+
+
+async def _stand_for_election(ledger: Ledger, election: Election, serving: Serving, clock: Clock) -> None:
+    """Steps down on anything that makes the state in memory doubtful, and stands again."""
     while True:
+        # Whoever has yet to read the journal would keep everybody waiting.
+        await ledger.ready()
         try:
             await election.lead(lambda author, in_office: ledger.reign(author, serving, in_office))
         except Fenced as problem:
@@ -43,3 +58,13 @@ async def keep_leading(ledger: Ledger, election: Election, serving: Serving, clo
         except Failure as problem:
             log.warning("record store in trouble", reason=problem.reason, problem=problem.message)
         await clock.sleep(AGAIN_S)
+
+
+async def keep_telling_readable(ledger: Ledger, serving: Serving, clock: Clock) -> None:
+    """Tells, whenever it changes, whether reads that may be answered anywhere are answered here. Endless."""
+    told: bool | None = None
+    while True:
+        if ledger.readable is not told:
+            told = ledger.readable
+            await serving(told)
+        await clock.sleep(READABLE_EVERY_S)

@@ -1,38 +1,38 @@
-"""The writer: takes commands into a queue, applies and commits them in batches, answers after the commit.
+"""The ledger of this process: it follows the journal, and while it is elected it is the one that writes it.
 
-Only one batch is under way at a time. Between two commits the state in memory is exactly what the journal
-makes, and only then are questions answered, so that nobody ever sees what may still be lost.
+The writer takes commands in batches, one batch at a time, applies them, commits them, and answers then. A
+standby only reads: what the leader has committed is applied here a moment later.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from mesh import logs
 from mesh.clock import NS_PER_S, Clock
-from mesh.errors import Exhausted
-from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX, Author, Draft, Head, Journal
-from services.ledger.app.replay import apply_all, recover
-from services.ledger.domain.commands import Command, CreateTransfers, Reign
+from mesh.errors import Failure
+from services.ledger.app.journal import Author, Draft, Head, Journal
+from services.ledger.app.orders import Order, Orders, Waiting, refuse
+from services.ledger.app.replay import Load, apply_all, from_nothing
+from services.ledger.app.replica import Replica
+from services.ledger.domain.commands import Reign
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.views import Changes
+
+# How often a standby looks for new records, and how long it waits at most when the store is in trouble.
+FOLLOW_EVERY_S = 0.1
+FOLLOW_PAUSE_S_MAX = 2.0
+STALENESS_S_MAX = 5.0
 
 Seen = TypeVar("Seen")
 # Tells the outside whether this instance serves.
 Serving = Callable[[bool], Awaitable[None]]
 
 log = logs.logger(__name__)
-
-
-class QueueFull(Exhausted):
-    """The ledger has as many commands waiting as it takes; try again later."""
-
-    reason = "QUEUE_FULL"
 
 
 class News(Protocol):
@@ -44,47 +44,61 @@ class News(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A command and the form in which the journal keeps it."""
+class Standing:
+    """What the state here is worth: all records up to `sequence`, all that is older than the staleness."""
 
-    command: Command
-    wire: bytes
-
-
-class _Waiting:
-    __slots__ = ("answer", "order", "weight")
-
-    def __init__(self, order: Order, answer: asyncio.Future[Answer]) -> None:
-        self.order = order
-        self.answer = answer
-        command = order.command
-        self.weight = len(command.transfers) if isinstance(command, CreateTransfers) else 1
+    leads: bool
+    sequence: int
+    staleness_s: float
 
 
 class Ledger:
-    """The ledger of this process. It answers only while `reign` runs, that is, while this process leads."""
+    """Takes commands while `reign` runs, that is, while this process leads; `follow` keeps it ready to."""
 
     def __init__(
-        self, journal: Journal, news: News, clock: Clock, *, queue_max: int, session_silence_s: int
+        self,
+        journal: Journal,
+        news: News,
+        clock: Clock,
+        *,
+        queue_max: int,
+        session_silence_s: int,
+        staleness_s_max: float = STALENESS_S_MAX,
+        load: Load = from_nothing,
     ) -> None:
         self._journal = journal
         self._news = news
         self._clock = clock
-        self._queue_max = queue_max
         self._reign = Reign(session_silence_s)
-        self._waiting: deque[_Waiting] = deque()
-        self._questions: deque[Callable[[], None]] = deque()
-        self._woken = asyncio.Event()
-        self._machine = Machine()
-        self._head = Head()
+        self._staleness_s_max = staleness_s_max
+        self._replica = Replica(journal, clock, load)
+        # Held by whoever works on the replica: follower or writer.
+        self._at_work = asyncio.Lock()
+        self._orders = Orders(queue_max)
+        self._ready = asyncio.Event()
         self._leading = False
         self._in_office: Callable[[], bool] = lambda: False
-        self._committing = False
 
     @property
     def leading(self) -> bool:
         """Whether commands are taken."""
         return self._leading
+
+    @property
+    def standing(self) -> Standing:
+        """What an answer given now is worth."""
+        leads = self._leads()
+        staleness_s = 0.0 if leads else self._replica.staleness_s
+        return Standing(leads, self._replica.head.sequence, staleness_s)
+
+    @property
+    def readable(self) -> bool:
+        """Whether questions that may be answered anywhere are answered here."""
+        return self.standing.staleness_s <= self._staleness_s_max
+
+    async def ready(self) -> None:
+        """Returns when this instance has read the journal and trusts its state: it could lead at once."""
+        await self._ready.wait()
 
     async def submit(self, order: Order) -> Answer:
         """Carries out a command; returns when it is durable. Raises Refused, QueueFull, and NOT_LEADER.
@@ -92,119 +106,115 @@ class Ledger:
         After NOT_LEADER the command may have been carried out: repeating it is safe and tells.
         """
         self._require_leading()
-        if len(self._waiting) >= self._queue_max:
-            raise QueueFull(waiting=len(self._waiting))
-        waiting = _Waiting(order, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._woken.set()
-        return await waiting.answer
+        return await self._orders.place(order)
 
-    async def ask(self, question: Callable[[Machine, Head], Seen]) -> Seen:
-        """Answers a question from committed state only. Raises what the question raises, and NOT_LEADER."""
-        self._require_leading()
-        if not self._committing:
-            return question(self._machine, self._head)
-        answer: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
+    async def ask(self, question: Callable[[Machine, Head], Seen], *, anywhere: bool = False) -> Seen:
+        """Answers a question from committed state only. Raises what the question raises.
 
-        def reply() -> None:
-            if answer.done():
-                return
+        Only the leader answers, else NOT_LEADER; `anywhere`, a standby does so too, from a state that may be
+        older by the staleness that its setting allows, else TOO_STALE.
+        """
+        check = self._require_readable if anywhere else self._require_leading
+        return await self._replica.ask(question, check)
+
+    async def ask_anew(self, question: Callable[[Machine, Head], Seen]) -> Seen:
+        """Answers from all that was committed when it was asked; a standby looks at the journal first.
+
+        Raises TOO_STALE when it cannot look, and what the question raises.
+        """
+        if not self._leads() and not await self._replica.look():
+            raise _too_stale()
+        return await self.ask(question, anywhere=True)
+
+    async def follow(self) -> None:
+        """Keeps up with the journal whenever this instance does not lead. Endless. Raises JournalBroken."""
+        pause_s = FOLLOW_EVERY_S
+        while True:
             try:
-                self._require_leading()
-                answer.set_result(question(self._machine, self._head))
-            except Exception as problem:  # whoever asked hears of it; the writer goes on
-                answer.set_exception(problem)
-
-        self._questions.append(reply)
-        return await answer
+                async with self._at_work:
+                    await self._catch_up()
+                pause_s = FOLLOW_EVERY_S
+            except Failure as problem:
+                log.warning("journal cannot be followed", reason=problem.reason, problem=problem.message)
+                pause_s = min(2 * pause_s, FOLLOW_PAUSE_S_MAX)
+            await self._clock.sleep(pause_s)
 
     async def reign(self, author: Author, serving: Serving, in_office: Callable[[], bool]) -> None:
-        """Recovers, fences whoever led before, and serves until cancelled. Raises what the journal raises."""
-        self._in_office = in_office
-        started_s = self._clock.monotonic_s()
-        self._machine, self._head = await recover(self._journal)
-        log.info("recovered", sequence=self._head.sequence, seconds=self._clock.monotonic_s() - started_s)
-        try:
-            await self._commit([], author, self._reign)
-            self._leading = True
-            await serving(True)
-            while True:
-                await self._next_work()
-                await self._commit(self._take_batch(), author)
-        finally:
-            self._leading = False
-            self._committing = False
-            self._turn_away()
-            await serving(False)
+        """Catches up, fences whoever led before, serves until cancelled. Raises what the journal raises."""
+        async with self._at_work:
+            await self._catch_up()
+            self._in_office = in_office
+            try:
+                await self._commit([], author, self._reign)
+                log.info("reigns", token=author.fencing_token, sequence=self._replica.head.sequence)
+                self._leading = True
+                await serving(True)
+                while True:
+                    await self._next_work()
+                    await self._commit(self._orders.take_batch(), author)
+            finally:
+                self._leading = False
+                self._orders.turn_away()
+                await serving(False)
+
+    async def _catch_up(self) -> None:
+        """Brings the replica to the end of the journal."""
+        first = not self._ready.is_set()
+        began_s = self._clock.monotonic_s()
+        await self._replica.catch_up()
+        self._ready.set()
+        if first:
+            seconds = self._clock.monotonic_s() - began_s
+            log.info("recovered", sequence=self._replica.head.sequence, seconds=seconds)
+
+    def _leads(self) -> bool:
+        # A leader that was paused may not know yet that another leads: it must not answer from old state.
+        return self._leading and self._in_office()
 
     def _require_leading(self) -> None:
-        # A leader that was paused may not know yet that another leads: it must not answer from old state.
-        if not self._leading or not self._in_office():
+        if not self._leads():
             raise Refused(Reason.NOT_LEADER, "this instance does not lead; repeat the call")
+
+    def _require_readable(self) -> None:
+        if not self.readable:
+            raise _too_stale()
 
     async def _next_work(self) -> None:
         """Returns when a command waits or something is due by time alone."""
-        self._woken.clear()
-        while not self._waiting:
-            due_ns = self._machine.next_due_ns()
+        while not self._orders:
+            due_ns = self._replica.machine.next_due_ns()
             wait_s = None if due_ns is None else (due_ns - self._clock.now_ns()) / NS_PER_S
             if wait_s is not None and wait_s <= 0:
                 return
-            waker = asyncio.ensure_future(self._woken.wait())
-            sleeper = None if wait_s is None else asyncio.ensure_future(self._clock.sleep(wait_s))
+            waits = [asyncio.ensure_future(self._orders.wait())]
+            if wait_s is not None:
+                waits.append(asyncio.ensure_future(self._clock.sleep(wait_s)))
             try:
-                await asyncio.wait(
-                    [task for task in (waker, sleeper) if task], return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                waker.cancel()
-                if sleeper is not None:
-                    sleeper.cancel()
+                for wait in waits:
+                    wait.cancel()
 
-    def _take_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        weight = size_bytes = 0
-        while self._waiting:
-            waiting = self._waiting[0]
-            weight += waiting.weight
-            size_bytes += len(waiting.order.wire)
-            if batch and (weight > BATCH_MAX or size_bytes > BATCH_BYTES_MAX):
-                break
-            batch.append(self._waiting.popleft())
-        return batch
-
-    async def _commit(self, batch: list[_Waiting], author: Author, reign: Reign | None = None) -> None:
-        machine = self._machine
-        self._committing = True
+    async def _commit(self, batch: list[Waiting], author: Author, reign: Reign | None = None) -> None:
+        replica, machine = self._replica, self._replica.machine
+        replica.begin()
         try:
             machine.advance(self._clock.now_ns(), reign)
             answers = apply_all(machine, (waiting.order.command for waiting in batch))
             commands = tuple(waiting.order.wire for waiting in batch)
             draft = Draft(author, machine.now_ns, reign, commands, machine.result_hash())
-            self._head = await self._journal.append(draft, self._head)
+            head = await self._journal.append(draft, replica.head)
         except BaseException:
             self._leading = False
-            for waiting in batch:
-                _answer(waiting, Refused(Reason.NOT_LEADER, "the outcome is unknown; repeat the call"))
+            self._ready.clear()
+            replica.abandon()
+            refuse(batch, "the outcome is unknown; repeat the call")
             raise
-        self._committing = False
+        replica.commit(head)
         for waiting, answer in zip(batch, answers, strict=True):
-            _answer(waiting, answer)
-        while self._questions:
-            self._questions.popleft()()
-        self._news.committed(self._head, machine.take_changes())
-
-    def _turn_away(self) -> None:
-        while self._waiting:
-            _answer(self._waiting.popleft(), Refused(Reason.NOT_LEADER, "this instance stopped leading"))
-        while self._questions:
-            self._questions.popleft()()
+            waiting.settle(answer)
+        self._news.committed(head, machine.take_changes())
 
 
-def _answer(waiting: _Waiting, answer: Answer | Refused) -> None:
-    if waiting.answer.done():
-        return  # whoever asked has gone
-    if isinstance(answer, Refused):
-        waiting.answer.set_exception(answer)
-    else:
-        waiting.answer.set_result(answer)
+def _too_stale() -> Refused:
+    return Refused(Reason.TOO_STALE, "this standby has not seen the end of the journal lately; ask another")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from services.ledger.app.journal import Entry, Head, Journal, JournalBroken
 from services.ledger.domain.commands import Command
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.domain.reasons import Refused
+
+# A state to begin with and the record it stands at, from where the journal is replayed.
+Load = Callable[[], Awaitable[tuple[Machine, Head]]]
+
+
+async def from_nothing() -> tuple[Machine, Head]:
+    """The state before the first record."""
+    return Machine(), Head()
 
 
 def apply_all(machine: Machine, commands: Iterable[Command]) -> list[Answer | Refused]:
@@ -32,9 +40,9 @@ def replay(machine: Machine, entry: Entry) -> None:
     machine.forget_changes()
 
 
-async def recover(journal: Journal) -> tuple[Machine, Head]:
+async def recover(journal: Journal, load: Load = from_nothing) -> tuple[Machine, Head]:
     """The state that the whole journal makes, and its newest record."""
-    machine, head = Machine(), Head()
+    machine, head = await load()
     async for entry in journal.read(head):
         replay(machine, entry)
         head = entry.head

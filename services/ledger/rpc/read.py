@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.ledger.v1 import journal_pb2, ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as calls
 
-from services.ledger.app.ledger import Order
+from services.ledger.app.orders import Order
 from services.ledger.domain import commands as c
 from services.ledger.domain.books import FLOAT, user_account
 from services.ledger.domain.shares import Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
@@ -15,14 +15,15 @@ from mesh import caller
 from mesh.feeds import Feed
 from services.ledger.app import queries
 from services.ledger.app.journal import Head
-from services.ledger.app.ledger import Ledger, Order
+from services.ledger.app.ledger import Ledger
+from services.ledger.app.orders import Order
 from services.ledger.domain.deposits import Reversal
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.meter import Receipt, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.transfers import Result
 from services.ledger.domain.views import RoundView, totals_of, view_round
-from services.ledger.rpc import show
+from services.ledger.rpc import reading, show
 from services.ledger.rpc.read import order
 from services.ledger.rpc.watching import watch_ledger
 
@@ -31,6 +32,7 @@ METER_CHUNK = 10_000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answered = TypeVar("Answered")
+Seen = TypeVar("Seen")
 
 
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
@@ -82,7 +84,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         return pb.VoidRoundResponse(round=show.round_(voided), refunded_sats=voided.refunded)
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Context) -> pb.GetRoundResponse:
-        found = await self._ledger.ask(lambda state, _: view_round(state.rounds.get(request.round_id)))
+        found = await self._ask(context, lambda state, _: view_round(state.rounds.get(request.round_id)))
         return pb.GetRoundResponse(round=show.round_(found))
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -113,15 +115,16 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         who = caller.current()
-        session = await self._ledger.ask(lambda state, _: queries.session(state, request.session_id, who))
+        session = await self._ask(context, lambda state, _: queries.session(state, request.session_id, who))
         return pb.GetSessionResponse(session=show.session(session))
 
     async def ListSessions(
         self, request: pb.ListSessionsRequest, context: Context
     ) -> pb.ListSessionsResponse:
         viewer_id = caller.current().require_user()
-        page = await self._ledger.ask(
-            lambda state, _: queries.sessions(state, viewer_id, request.page_size, request.page_token)
+        page = await self._ask(
+            context,
+            lambda state, _: queries.sessions(state, viewer_id, request.page_size, request.page_token),
         )
         return pb.ListSessionsResponse(
             sessions=[show.session(one) for one in page.items], next_page_token=page.next_token
@@ -129,8 +132,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:
         queries.check_account(caller.current(), request.account_id)
-        found = await self._ledger.ask(
-            lambda state, _: queries.account(state, request.account_id, request.asset)
+        found = await self._ask(
+            context, lambda state, _: queries.account(state, request.account_id, request.asset)
         )
         return pb.GetAccountResponse(account=show.account(found))
 
@@ -139,38 +142,42 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> pb.BatchGetAccountsResponse:
         for name in request.account_ids:
             queries.check_account(caller.current(), name)
-        found = await self._ledger.ask(lambda state, _: queries.accounts(state, request.account_ids))
+        found = await self._ask(context, lambda state, _: queries.accounts(state, request.account_ids))
         return pb.BatchGetAccountsResponse(accounts=[show.account(one) for one in found])
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: Context) -> pb.GetTotalsResponse:
-        return await self._ledger.ask(lambda state, head: show.totals(totals_of(state.books), head))
+        return await self._ask(context, lambda state, head: show.totals(totals_of(state.books), head))
 
     async def ListPostings(
         self, request: pb.ListPostingsRequest, context: Context
     ) -> pb.ListPostingsResponse:
         queries.check_account(caller.current(), request.account_id)
-        page = await self._ledger.ask(
+        page = await self._ask(
+            context,
             lambda state, _: queries.postings(
                 state, request.account_id, request.page_size, request.page_token
-            )
+            ),
         )
         return pb.ListPostingsResponse(
             postings=[show.posting(one) for one in page.items], next_page_token=page.next_token
         )
 
     async def GetTitle(self, request: pb.GetTitleRequest, context: Context) -> pb.GetTitleResponse:
-        title = await self._ledger.ask(lambda state, _: state.titles.get(request.meme_id))
+        title = await self._ask(context, lambda state, _: state.titles.get(request.meme_id))
         return pb.GetTitleResponse(title=show.title(title))
 
     async def BatchGetTitles(
         self, request: pb.BatchGetTitlesRequest, context: Context
     ) -> pb.BatchGetTitlesResponse:
-        found = await self._ledger.ask(lambda state, _: queries.titles(state, request.meme_ids))
+        found = await self._ask(context, lambda state, _: queries.titles(state, request.meme_ids))
         return pb.BatchGetTitlesResponse(titles=[show.title(one) for one in found])
 
     async def ListTitles(self, request: pb.ListTitlesRequest, context: Context) -> pb.ListTitlesResponse:
-        page = await self._ledger.ask(
-            lambda state, _: queries.titles_of(state, request.owner_id, request.page_size, request.page_token)
+        page = await self._ask(
+            context,
+            lambda state, _: queries.titles_of(
+                state, request.owner_id, request.page_size, request.page_token
+            ),
         )
         return pb.ListTitlesResponse(
             titles=[show.title(one) for one in page.items], next_page_token=page.next_token
@@ -184,7 +191,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
                 yield update
 
     async def _snapshot(self) -> pb.LedgerSnapshot:
-        return await self._ledger.ask(_snapshot_of)
+        return await self._ledger.ask_anew(_snapshot_of)
+
+    async def _ask(self, context: Context, question: Callable[[Machine, Head], Seen]) -> Seen:
+        return await reading.ask(self._ledger, context, question)
 
     async def _report(self, lines: list[pb.SessionSeconds]) -> list[Receipt]:
         return await self._submit(

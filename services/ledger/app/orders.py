@@ -1,0 +1,101 @@
+"""Commands on their way: a bounded queue in front of the writer, taken in batches, answered one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mesh.errors import Exhausted
+from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
+from services.ledger.domain.commands import Command, CreateTransfers
+from services.ledger.domain.machine import Answer
+from services.ledger.domain.reasons import Reason, Refused
+
+
+class QueueFull(Exhausted):
+    """The ledger has as many commands waiting as it takes; try again later."""
+
+    reason = "QUEUE_FULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command and the form in which the journal keeps it."""
+
+    command: Command
+    wire: bytes
+
+
+class Waiting:
+    """An order whose answer is awaited."""
+
+    __slots__ = ("answer", "order", "weight")
+
+    def __init__(self, order: Order, answer: asyncio.Future[Answer]) -> None:
+        self.order = order
+        self.answer = answer
+        command = order.command
+        self.weight = len(command.transfers) if isinstance(command, CreateTransfers) else 1
+
+    def settle(self, answer: Answer | Refused) -> None:
+        """Answers, unless whoever asked has gone."""
+        if self.answer.done():
+            return
+        if isinstance(answer, Refused):
+            self.answer.set_exception(answer)
+        else:
+            self.answer.set_result(answer)
+
+
+class Orders:
+    """What waits for the writer."""
+
+    def __init__(self, queue_max: int) -> None:
+        self._queue_max = queue_max
+        self._waiting: deque[Waiting] = deque()
+        self._woken = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def place(self, order: Order) -> Answer:
+        """Returns its answer, when there is one. Raises QueueFull."""
+        if len(self._waiting) >= self._queue_max:
+            raise QueueFull(waiting=len(self._waiting))
+        waiting = Waiting(order, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._woken.set()
+        return await waiting.answer
+
+    async def wait(self) -> None:
+        """Returns when an order waits."""
+        self._woken.clear()
+        while not self._waiting:
+            await self._woken.wait()
+            self._woken.clear()
+
+    def take_batch(self) -> list[Waiting]:
+        """As many as go into one record of the journal; none when none wait."""
+        batch: list[Waiting] = []
+        weight = size_bytes = 0
+        while self._waiting:
+            waiting = self._waiting[0]
+            weight += waiting.weight
+            size_bytes += len(waiting.order.wire)
+            if batch and (weight > BATCH_MAX or size_bytes > BATCH_BYTES_MAX):
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def turn_away(self) -> None:
+        """Refuses all that wait: none of them was begun."""
+        refuse(self._waiting, "this instance stopped leading; repeat the call")
+        self._waiting.clear()
+
+
+def refuse(orders: Iterable[Waiting], message: str) -> None:
+    """Answers NOT_LEADER: whether they were or will be carried out, only repeating them tells."""
+    for waiting in orders:
+        waiting.settle(Refused(Reason.NOT_LEADER, message))
