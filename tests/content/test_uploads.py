@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 
 from mesh.errors import Failure, IdReused
 from mesh.ids import uuid7
-from mesh.records import InDoubt, StoreUnavailable
+from mesh.records import Bins, InDoubt, Store, StoreUnavailable
+from services.content.app.claiming import ABANDONED_AFTER_S
 from services.content.app.ports import ClaimState
 from services.content.domain.failures import (
     CreatorNotFound,
@@ -85,6 +88,52 @@ async def test_a_write_in_doubt_that_happened_is_an_accepted_upload(world: World
     meme = await world.upload()
     assert (await world.meme(meme.id)) == meme
     assert [meme_id for meme_id, _, _ in world.queue.jobs] == [meme.id]
+
+
+class LateStore:
+    """Whoever stops waiting for the record of a meme has not stopped its write, nor is it done yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.begun = asyncio.Event()
+        self.writes: list[Callable[[], Coroutine[Any, Any, int]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def create(self, set_name: str, key: str, bins: Bins) -> int:
+        if set_name != "memes":
+            return await self._store.create(set_name, key, bins)
+        self.writes.append(lambda: self._store.create(set_name, key, bins))
+        self.begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_who_leaves_while_the_record_is_written_leaves_all_or_nothing(
+    world: World, comes: bool
+) -> None:
+    world.plain_store = late = cast("Any", LateStore(world.plain_store))
+    world.start()
+    upload = asyncio.create_task(world.upload(meme_id=(meme_id := uuid7())))
+    await late.begun.wait()
+    upload.cancel()
+    await asyncio.wait({upload})
+    assert upload.cancelled()
+    if comes:
+        await late.writes[0]()
+    await world.clock.advance(ABANDONED_AFTER_S + 1)
+    await world.uploading.sweep()
+    if not comes:
+        await assert_nothing_left(world, meme_id)
+        return
+    claim = await world.claims.get(MemeId(meme_id))
+    assert claim is not None
+    assert claim[0].state is ClaimState.BOUND
+    await world.run()
+    assert (await world.meme(meme_id)).state is MemeState.PUBLISHED
+    assert any("pictures" in path for path in world.files())
 
 
 async def test_the_same_upload_gives_the_same_answer(world: World) -> None:

@@ -92,6 +92,9 @@ class Uploading:
         try:
             await self._files.put(PICTURES, received.sha256, received.path)
             meme, generation = await self._record(order, picture, received)
+        except (InDoubt, asyncio.CancelledError):
+            # The record may still come: whether it did, the sweep sees when it can come no more.
+            raise
         except BaseException:
             await self.undo(hold)
             raise
