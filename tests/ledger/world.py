@@ -12,9 +12,10 @@ from mesh.ids import derived_id
 from services.ledger.domain import audit
 from services.ledger.domain import commands as c
 from services.ledger.domain.machine import Machine
+from services.ledger.domain.meter import SessionView, view_session
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Parameters
-from services.ledger.domain.views import AccountView, RoundView, view_account
+from services.ledger.domain.views import AccountView, RoundView, view_account, view_round
 
 NS_PER_S = 1_000_000_000
 START_NS = 1_800_000_000 * NS_PER_S
@@ -125,10 +126,13 @@ class World:
         """A session that begins now."""
         return self.do(c.OpenSession(uid(name), viewer, meme, budget))
 
+    def report_command(self, *lines: tuple[str, int]) -> c.ReportSeconds:
+        """The command that reports these sessions and their seconds all told."""
+        return c.ReportSeconds(tuple(c.Seconds(uid(name), count) for name, count in lines))
+
     def report(self, *lines: tuple[str, int], after_s: float = 0) -> list[Any]:
         """Receipts of a report."""
-        seconds = tuple(c.Seconds(uid(name), count) for name, count in lines)
-        answer: list[Any] = self.do(c.ReportSeconds(seconds), after_s=after_s)
+        answer: list[Any] = self.do(self.report_command(*lines), after_s=after_s)
         return answer
 
     def watch(self, name: str, viewer: str, meme: str, seconds: int) -> None:
@@ -145,6 +149,28 @@ class World:
     def balance(self, name: str) -> int:
         """Its balance."""
         return self.account(name).balance
+
+    def accounts(self) -> dict[tuple[str, str], AccountView]:
+        """All accounts that hold, keep back or owe something, by name and asset."""
+        books = self.machine.books
+        views = {key: view_account(books, number) for key, number in books.numbers.items()}
+        return {key: view for key, view in views.items() if view.balance or view.held or view.debt}
+
+    def session(self, name: str) -> SessionView:
+        """The session as it stands."""
+        return view_session(self.machine.meter.get(uid(name)))
+
+    def round(self, name: str = "r") -> RoundView:
+        """The round as it stands."""
+        return self.round_of(uid(name))
+
+    def round_of(self, round_id: str) -> RoundView:
+        """The same by its id."""
+        return view_round(self.machine.rounds.get(round_id))
+
+    def owner(self, meme: str) -> str:
+        """Who owns it."""
+        return self.machine.titles.get(meme).owner_id
 
     def lock(self, name: str = "r") -> RoundView:
         """Locks the round."""
