@@ -129,6 +129,42 @@ async def test_killed_at_every_write_of_a_day(tmp_path: Path) -> None:
             raise AssertionError(f"killed at write {at} of {writes}, behind={behind}") from problem
 
 
+async def refused(folder: Path, *, at: int | None, behind: bool) -> int:
+    """The inscription can never be mined, and the title's move falls with it; killed at one of the writes."""
+    sim = SimNode()
+    async with opened_store(folder / f"refused-{at}-{behind}.sqlite") as store:
+        play = Play(await open_rig(store, sim), sim, store)
+        await play.begin()
+        sim.mine()
+        await play.day()
+        for txid in sim.sent:
+            sim.evict(txid)
+        mortal = MortalStore(store, at=at, behind=behind)
+        await play.live_on(mortal)
+        sim.sends = ["take", "refuse"]
+        with suppress(Killed):
+            await play.rig.desk.tend()
+            await play.rig.balanced()
+        sim.sends = []
+        await mortal.at_rest()
+        await play.live_on(store)
+        await play.end()
+        return mortal.writes
+
+
+@pytest.mark.timeout(240)
+async def test_killed_at_every_write_of_a_rejection(tmp_path: Path) -> None:
+    writes = await refused(tmp_path, at=None, behind=False)
+    assert writes > 10
+    for at in range(writes):
+        # Behind one write is before the next, but for what was asked of others in between.
+        behind = at % 2 == 1
+        try:
+            await refused(tmp_path, at=at, behind=behind)
+        except BaseException as problem:
+            raise AssertionError(f"killed at write {at} of {writes}, behind={behind}") from problem
+
+
 @pytest.mark.parametrize("lost", range(12))
 async def test_every_answer_of_the_ledger_lost_once(tmp_path: Path, lost: int) -> None:
     sim = SimNode()

@@ -29,8 +29,9 @@ from services.chain.domain.failures import (
 )
 from services.chain.domain.keys import FLOAT, RECORD, KeyPath, KeyUse, message_signed_by
 from services.chain.domain.scripts import p2pkh, read_data_record, read_inscription
+from services.chain.domain.spending import INPUTS_MAX
 from services.chain.domain.states import CoinState, DepositState, TxState, WithdrawalState
-from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, UserId
+from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Purpose, Sats, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
 from tests.chain.world import ANNA, BERT, CARA, RULES, Rig, open_rig, opened_store
@@ -241,6 +242,53 @@ async def test_payouts_go_to_those_who_want_them_and_can(rig: Rig, sim: SimNode)
     assert rig.available(ANNA) == 5_000
 
 
+async def test_no_amount_is_too_large_to_be_refused(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 10_000)
+    for sats in (2**63 - 1, 2**63 - 101, 21_000_000 * 100_000_000):
+        with pytest.raises(InsufficientFunds):
+            await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(sats))
+    assert await rig.world.records.withdrawals.all() == []
+    await rig.desk.tend()
+    await rig.restart()
+
+
+async def test_a_withdrawal_of_more_coins_than_fit_keeps_nobody_waiting(rig: Rig, sim: SimNode) -> None:
+    for _ in range(INPUTS_MAX + 300):
+        sim.fund(await script_of(rig, ANNA), 1_000)
+    await fund(rig, sim, BERT, 5_000)
+    large = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(800_000))
+    small = await rig.desk.withdrawals.request(uuid7(), BERT, ADDRESS, Sats(2_000))
+    await rig.desk.pay()
+    found = [(await rig.desk.withdrawals.get(one.id))[0].state for one in (large, small)]
+    assert found == [WithdrawalState.QUEUED, WithdrawalState.SENT]
+    await rig.balanced()
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    await rig.desk.pay()
+    sim.mine()
+    await rig.sync()
+    assert (await rig.desk.withdrawals.get(large.id))[0].state is WithdrawalState.CONFIRMED
+    assert sorted(sim.paid(p2pkh(OUTSIDE))) == [2_000, 800_000]
+    purposes = [kept.value.purpose for kept in rig.desk.books.txs.values()]
+    assert purposes.count(Purpose.WALLET) == 1
+
+
+async def test_joined_coins_survive_a_refusal_and_a_restart(rig: Rig, sim: SimNode) -> None:
+    for _ in range(INPUTS_MAX + 100):
+        sim.fund(await script_of(rig, ANNA), 1_000)
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(680_000))
+    sim.sends = ["refuse", "lose"]
+    for _ in range(2):
+        await rig.desk.pay()
+        await rig.balanced()
+        await rig.restart()
+        await rig.balanced()
+    await rig.desk.tend()
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [680_000]
+
+
 async def test_what_is_asked_twice_is_done_once(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
     id_ = uuid7()
@@ -303,6 +351,18 @@ async def test_a_hold_of_unknown_outcome_is_asked_about_and_counted_once(rig: Ri
     sim.mine()
     await rig.sync()
     assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+
+
+async def test_the_float_pays_again_for_the_same_bytes(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    await rig.desk.results.record(uuid7(), '{"round":1}')
+    sim.sends = ["refuse"]
+    assert await rig.desk.write_next()
+    await rig.balanced()
+    assert await rig.desk.write_next()
+    await rig.balanced()
+    [tx] = rig.desk.books.live()
+    assert rig.balance(FLOAT_USER) == 50_000 - tx.cost_sats
 
 
 async def test_a_withdrawal_to_an_own_deposit_address_is_a_deposit(rig: Rig, sim: SimNode) -> None:

@@ -66,6 +66,8 @@ class FakeLedger:
 
     async def move(self, movements: Sequence[Movement]) -> list[Refusal | None]:
         self._reach()
+        if any(not 0 <= getattr(movement, "sats", 0) < 1 << 63 for movement in movements):
+            raise ValueError("no message can say this amount")
         done = [self._again(movement) for movement in movements]
         self._answer()
         return done

@@ -17,6 +17,7 @@ from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
 from services.chain.app.floats import Float
 from services.chain.app.follower import Follower, Reader, load_chain
+from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import Policy, Work
 from services.chain.app.ports import Fence, Ledger, News, Node, NodeNews, Users
@@ -127,11 +128,13 @@ class Desk:
             news=world.news,
             clock=world.clock,
         )
+        self.joining = Joining(wallet=self.wallet, float_=float_)
         work: dict[Purpose, Work] = {
             Purpose.WITHDRAWAL: self.withdrawals,
             Purpose.INSCRIPTION: self.titles,
             Purpose.TITLE_TRANSFER: self.titles,
             Purpose.RESULT: self.results,
+            Purpose.WALLET: self.joining,
         }
         self.wallet.work = work
         self.sender = Sender(
@@ -237,7 +240,7 @@ class Desk:
     async def pay(self) -> None:
         """Pays what is queued, batch by batch."""
         while self.withdrawals.queued:
-            tx = await self.withdrawals.batch()
+            tx = await self.withdrawals.batch() or await self.joining.next()
             if tx is None:
                 return
             await self.sender.send(tx.plan)

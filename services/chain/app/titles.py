@@ -237,6 +237,8 @@ class Titles:
         if kept is None:
             return
         if tx.purpose is Purpose.INSCRIPTION:
+            if kept.value.plan != tx.plan:
+                return  # done before: another one may be under way
             self._inscriptions[kept.value.meme_id] = await self._requeue_title(kept)
             return
         move = await self._records.moves.get(tx.jobs[0])

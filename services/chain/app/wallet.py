@@ -33,6 +33,7 @@ from services.chain.domain.values import (
     Sats,
     Txid,
     derived_id,
+    noise_of,
 )
 from services.chain.domain.wire import parse_transaction
 
@@ -111,7 +112,8 @@ class Wallet:
             (kept, replace(kept.value, state=CoinState.RESERVED, plan=plan))
             for kept in (self._books.coins[coin.outpoint] for coin in found.inputs)
         )
-        signed = sign(found, self._keys.key)
+        # The same coins for the same jobs, once more, would be the same txid: its outputs are gone for good.
+        signed = sign(found, self._keys.key, noise_of(plan, 32))
         self._fence.check()
         tx = await self._write(order, found, signed, plan, now_ns)
         await self.adopt_outputs(tx)
@@ -208,18 +210,25 @@ class Wallet:
 
     async def reject(self, tx: Tx, why: str) -> None:
         """Undoes a transaction that can never be mined, and those that spend its outputs."""
-        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
         async with self._books.settling(f"reject:{tx.plan}"):
-            kept = self._books.txs[tx.plan]
-            if kept.value.state is not TxState.REJECTED:
-                kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
-            rejected = kept.value
-            await self._refund(rejected)
-            children = await self._release(rejected)
-            await self.work[rejected.purpose].rejected(rejected)
-            await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
-        for child in children:
-            await self.reject(child, f"its parent {tx.txid} was rejected")
+            await self._reject(tx.plan, why)
+
+    async def _reject(self, plan: PlanId, why: str) -> None:
+        kept = self._books.txs.get(plan)
+        if kept is None or kept.value.state is TxState.MINED:
+            return  # somebody else was faster
+        tx = kept.value
+        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
+        if kept.value.state is not TxState.REJECTED:
+            kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
+        rejected = kept.value
+        await self._refund(rejected)
+        await self._release(rejected)
+        # It stays open until they are closed: a crash in between begins here again.
+        for child in self._children(rejected):
+            await self._reject(child.plan, f"its parent {tx.txid} was rejected")
+        await self.work[rejected.purpose].rejected(rejected)
+        await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
 
     async def _refund(self, tx: Tx) -> None:
         if not tx.cost_sats:
@@ -229,9 +238,8 @@ class Wallet:
         if paid:
             await self._ledger.move([_cost(tx, back=True)])
 
-    async def _release(self, tx: Tx) -> list[Tx]:
-        """Its inputs are free again, its outputs are gone; returns transactions that spend those."""
-        children: list[Tx] = []
+    async def _release(self, tx: Tx) -> None:
+        """Its inputs are free again, its outputs are gone."""
         changes: list[tuple[Kept[Coin], Coin]] = []
         for kept in self._books.coins.values():
             coin = kept.value
@@ -239,10 +247,15 @@ class Wallet:
                 changes.append((kept, self.freed(coin)))
             elif coin.outpoint.txid == tx.txid:
                 changes.append((kept, replace(coin, credited=False) if coin.plan else _gone(coin)))
-                if coin.plan in self._books.txs:
-                    children.append(self._books.txs[coin.plan].value)
         await self._books.put_coins(changes)
-        return list({child.plan: child for child in children}.values())
+
+    def _children(self, tx: Tx) -> list[Tx]:
+        """Open transactions that spend its outputs."""
+        return [
+            kept.value
+            for kept in self._books.txs.values()
+            if any(Outpoint.parse(point).txid == tx.txid for point in kept.value.inputs)
+        ]
 
     def freed(self, coin: Coin) -> Coin:
         """A reserved coin whose plan is over: free, or gone when what it came with is no longer there."""

@@ -121,14 +121,21 @@ class Withdrawals:
             raise AmountTooSmall(minimum=self._rule.sats_min)
         new = self._new(wanted_id, user_id, address, sats, self._rule.fee_ceiling_sats)
         async with self._asking:
+            if await self._table.get(wanted_id) is None and (missing := await self._missing(new)):
+                # Nothing is kept of what cannot be paid: it may be any number, and any number of them.
+                raise missing
             kept = await self._open(new)
             if kept.value.state not in HIDDEN:
                 return kept.value
             after, refusal = (await self._hold([kept]))[0]
         if refusal is not None:
-            available = await self._ledger.available_sats(account_of(user_id))
-            raise InsufficientFunds(available=available, needed=kept.value.held_sats)
+            raise await self._missing(new) or InsufficientFunds(refusal.detail, needed=new.held_sats)
         return after.value
+
+    async def _missing(self, wanted: Withdrawal) -> InsufficientFunds | None:
+        """Why the balance does not cover it, if so."""
+        available, needed = await self._ledger.available_sats(account_of(wanted.user_id)), wanted.held_sats
+        return InsufficientFunds(available=available, needed=needed) if available < needed else None
 
     async def queue_payouts(self, payouts: Sequence[Payout]) -> tuple[list[Withdrawal], list[UserId]]:
         """Queues payouts; also returns the users who are left out."""
@@ -216,15 +223,22 @@ class Withdrawals:
         return len(self._queue)
 
     async def batch(self) -> Tx | None:
-        """Pays up to OUTPUTS_MAX of the queue with one transaction; None when it cannot now."""
-        size = 0 if self._wallet.frozen else min(len(self._queue), OUTPUTS_MAX)
-        while size:
-            try:
-                return await self._wallet.make(self._order([*self._queue.values()][:size]))
-            except WalletEmpty as empty:
-                # Perhaps the coins do for some of them.
-                log.warning("withdrawals wait for coins", queued=len(self._queue), **empty.metadata)
-                size //= 2
+        """Pays up to OUTPUTS_MAX of the queue with one transaction; None when it cannot now.
+
+        The oldest first. If the coins do not do for the oldest, the smallest are paid: a large withdrawal
+        that waits for coins keeps nobody else waiting.
+        """
+        by_age = [] if self._wallet.frozen else list(self._queue.values())
+        by_size = sorted(by_age, key=lambda kept: kept.value.amount_sats)
+        for waiting in (by_age, by_size):
+            size = min(len(waiting), OUTPUTS_MAX)
+            while size:
+                try:
+                    return await self._wallet.make(self._order(waiting[:size]))
+                except WalletEmpty as empty:
+                    # Perhaps the coins do for some of them.
+                    log.warning("withdrawals wait for coins", queued=len(self._queue), **empty.metadata)
+                    size //= 2
         return None
 
     def _order(self, batch: Sequence[Kept[Withdrawal]]) -> Order:

@@ -142,14 +142,17 @@ def check(found: Draft, sats_per_kb: int, dust_sats: int) -> None:
             raise BadTransaction(f"an output of {output.sats} sat")
 
 
-def sign(found: Draft, key: Callable[[KeyPath], SigningKey]) -> Signed:
-    """Signs every input. `check` it first."""
+def sign(found: Draft, key: Callable[[KeyPath], SigningKey], mark: int = 0) -> Signed:
+    """Signs every input. `check` it first.
+
+    `mark` (4 bytes) tells transactions apart that do the same: it is the lock time, which means nothing else.
+    """
     spent = [Spent(coin.outpoint, coin.sats, coin.script) for coin in found.inputs]
     unlocked = []
-    for coin, digest in zip(found.inputs, digests(spent, found.outputs), strict=True):
+    for coin, digest in zip(found.inputs, digests(spent, found.outputs, mark), strict=True):
         signer = key(coin.path)
         unlocked.append(unlocking(signer.sign_digest(digest), signer.public_key))
-    raw = assemble(spent, unlocked, found.outputs)
+    raw = assemble(spent, unlocked, found.outputs, mark)
     return Signed(txid_of(raw), raw, found.fee_sats)
 
 

@@ -65,13 +65,14 @@ class Spent:
     script: bytes
 
 
-def digests(spent: Sequence[Spent], outputs: Sequence[Output]) -> Iterator[bytes]:
+def digests(spent: Sequence[Spent], outputs: Sequence[Output], lock_time: int = 0) -> Iterator[bytes]:
     """What each input's signature is over (BIP-143 digest, SIGHASH_ALL | FORKID), in order."""
     points = [_outpoint_bytes(item.outpoint) for item in spent]
     sequence = SEQUENCE_FINAL.to_bytes(4, "little")
     head = VERSION.to_bytes(4, "little") + sha256d(b"".join(points)) + sha256d(sequence * len(points))
     hashed_outputs = sha256d(b"".join(map(bytes, outputs)))
-    tail = sequence + hashed_outputs + bytes(4) + SIGHASH_ALL_FORKID.to_bytes(4, "little")
+    hash_type = SIGHASH_ALL_FORKID.to_bytes(4, "little")
+    tail = sequence + hashed_outputs + lock_time.to_bytes(4, "little") + hash_type
     for point, item in zip(points, spent, strict=True):
         value = item.sats.to_bytes(8, "little")
         yield sha256d(head + point + varint(len(item.script)) + item.script + value + tail)
@@ -83,13 +84,15 @@ def unlocking(signature: bytes, public_key: bytes) -> bytes:
     return bytes((len(signed),)) + signed + bytes((len(public_key),)) + public_key
 
 
-def assemble(spent: Sequence[Spent], unlocked: Sequence[bytes], outputs: Sequence[Output]) -> bytes:
-    """The signed transaction."""
+def assemble(
+    spent: Sequence[Spent], unlocked: Sequence[bytes], outputs: Sequence[Output], lock_time: int = 0
+) -> bytes:
+    """The signed transaction. All its inputs are final, so its lock time holds nothing up."""
     sequence = SEQUENCE_FINAL.to_bytes(4, "little")
     parts = [VERSION.to_bytes(4, "little"), varint(len(spent))]
     for item, script in zip(spent, unlocked, strict=True):
         parts += (_outpoint_bytes(item.outpoint), varint(len(script)), script, sequence)
-    parts += (varint(len(outputs)), *map(bytes, outputs), bytes(4))
+    parts += (varint(len(outputs)), *map(bytes, outputs), lock_time.to_bytes(4, "little"))
     return b"".join(parts)
 
 
