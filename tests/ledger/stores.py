@@ -12,6 +12,7 @@ from mesh.records import Busy, Exists, InDoubt, Record, StoreUnavailable, Value
 from services.ledger.adapters.journal import StoreJournal
 from services.ledger.app.journal import Author, Head, Journal
 from services.ledger.app.ledger import Ledger
+from services.ledger.app.replay import Load, from_nothing
 from services.ledger.domain.views import Changes
 from services.ledger.rpc.read import read_command
 
@@ -29,9 +30,16 @@ class Fault(Enum):
 
 
 class MemoryStore:
-    """Creates and reads records in memory; `faults` happen to the next creates, in order."""
+    """Creates and reads records in memory; `faults` happen to the next creates, in order.
+
+    While it is `away` reads fail; `unseen` keys are missing from the next read of many, and only from that.
+    """
 
     def __init__(self) -> None:
+        self.away = False
+        self.unseen: set[str] = set()
+        self.read: list[str] = []
+        self.looks = 0
         self.records: dict[str, Record] = {}
         self.faults: list[Fault] = []
         self.late: list[tuple[str, Mapping[str, Value]]] = []
@@ -43,7 +51,13 @@ class MemoryStore:
 
     async def get_many(self, set_name: str, keys: Sequence[str]) -> dict[str, Record]:
         await asyncio.sleep(0)
-        return {key: self.records[key] for key in keys if key in self.records}
+        self.looks += 1
+        if self.away:
+            raise StoreUnavailable
+        found = {key: self.records[key] for key in keys if key in self.records and key not in self.unseen}
+        self.unseen.clear()
+        self.read += found
+        return found
 
     async def create(self, set_name: str, key: str, bins: Mapping[str, Value]) -> int:
         await asyncio.sleep(0)
@@ -97,16 +111,23 @@ def journal_of(store: MemoryStore, clock: Clock) -> StoreJournal:
 
 
 class Instance:
-    """A ledger process: a ledger and the task in which it reigns."""
+    """A ledger process: a ledger, the task in which it reigns, and the one in which it follows."""
 
-    def __init__(self, journal: Journal, clock: Clock, name: str, *, queue_max: int = 1_000) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, name: str, *, queue_max: int = 1_000, load: Load = from_nothing
+    ) -> None:
         self.name = name
         self.told = Told()
-        self.ledger = Ledger(journal, self.told, clock, queue_max=queue_max, session_silence_s=10)
+        self.ledger = Ledger(journal, self.told, clock, queue_max=queue_max, session_silence_s=10, load=load)
         self.serving: list[bool] = []
         self.in_office = True
         self._served = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.following: asyncio.Task[None] | None = None
+
+    def follow(self) -> None:
+        """Begins to follow the journal."""
+        self.following = asyncio.create_task(self.ledger.follow())
 
     async def lead(self) -> None:
         """Begins to reign, and returns when it serves or has failed."""
@@ -120,9 +141,10 @@ class Instance:
 
     async def kill(self) -> None:
         """Stops without a word; whoever waits gets no good answer."""
-        assert self.task is not None
-        self.task.cancel()
-        await asyncio.wait([self.task])
+        for task in (self.following, self.task):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
 
     async def fall(self) -> BaseException | None:
         """Why the reign ended by itself."""

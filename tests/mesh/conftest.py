@@ -52,7 +52,9 @@ class House:
         self._stack.push_async_callback(server.abort)
         return server
 
-    def stub(self, *servers: MeshServer, me: str = "friend", peer: str = "echo") -> EchoStub:
+    def stub(
+        self, *servers: MeshServer, me: str = "friend", peer: str = "echo", health: str = ""
+    ) -> EchoStub:
         """A stub with which `me` calls these servers."""
         channel = connect(
             me=me,
@@ -60,6 +62,7 @@ class House:
             addresses=",".join(f"127.0.0.1:{server.port}" for server in servers),
             tls_dir=self.tls_dir,
             service=SERVICE,
+            health=health,
         )
         self._stack.push_async_callback(channel.close)
         return EchoStub(channel)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
+from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 
 from mesh import tls
-from mesh.channel import connect, service_config, target_of
+from mesh.channel import HEALTH_KEY, ahead_of_answers, connect, service_config, target_of
 from mesh.errors import Code, RemoteFailure
 from mesh.server import MeshServer
 from tests.mesh.conftest import House
@@ -19,6 +20,15 @@ from tests.mesh.echo import SERVICE, Echo
 
 HI = EchoRequest(text="hi")
 NAME = EchoRequest(text="name")
+
+
+class Told(Echo):
+    """Says ahead of its answers by which health name it was found."""
+
+    async def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:
+        found_by = dict(context.invocation_metadata()).get(HEALTH_KEY, "")
+        await context.send_initial_metadata([("found-by", found_by)])
+        return await super().Echo(request, context)
 
 
 async def test_calls_go_to_the_leader_and_follow_it(house: House) -> None:
@@ -34,6 +44,26 @@ async def test_calls_go_to_the_leader_and_follow_it(house: House) -> None:
         # A call sent before the news arrives may reach the one before; its fencing token stops it there.
         await asyncio.sleep(0.1)
         assert {(await stub.Command(NAME)).text for _ in range(20)} == {name}
+
+
+async def test_another_health_name_finds_others_and_is_told_to_them(house: House) -> None:
+    name = f"{SERVICE}/reads"
+    servers = [await house.start(Told(name=name), serving=name == "a") for name in ("a", "b")]
+    await servers[1].health.set(name, True)
+    stub = house.stub(*servers, health=name)
+    with ahead_of_answers() as said:
+        assert {(await stub.Echo(NAME)).text for _ in range(10)} == {"b"}
+    assert said["found-by"] == name
+    with ahead_of_answers() as said:
+        assert (await house.stub(*servers).Echo(NAME)).text == "a"
+    assert said["found-by"] == ""
+
+
+async def test_what_is_said_ahead_of_a_failure_is_heard_too(house: House) -> None:
+    stub = house.stub(await house.start(Told()))
+    with ahead_of_answers() as said, pytest.raises(RemoteFailure):
+        await stub.Echo(EchoRequest(text="missing"))
+    assert said["found-by"] == ""
 
 
 async def test_a_waiting_call_is_answered_once_somebody_leads(house: House) -> None:
