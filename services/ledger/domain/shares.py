@@ -5,7 +5,6 @@ The rules are DOMAIN.md's "Money"; every function here is exact, so anyone can r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cache
@@ -38,9 +37,13 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """What accumulated takings entitle to, in satoshis. Each part only grows as takings grow."""
+    """What accumulated takings entitle to, in satoshis. Each part only grows as takings grow.
+
+    The instant part is what creator and owner share; it is shown, not paid.
+    """
 
     fee_sats: int
+    instant_sats: int
     creator_sats: int
     owner_sats: int
 
@@ -51,6 +54,7 @@ def entitlement(takings_sats: int, rates: Parameters) -> Entitlement:
     instant = (takings_sats - fee) * rates.instant_bp // BASIS_POINTS
     return Entitlement(
         fee_sats=fee,
+        instant_sats=instant,
         creator_sats=instant * rates.creator_bp // BASIS_POINTS,
         owner_sats=instant * (BASIS_POINTS - rates.creator_bp) // BASIS_POINTS,
     )
@@ -68,31 +72,58 @@ def rank_weight(rank: int) -> int:
     return int(context.divide(Decimal(WEIGHT_SCALE), log2))
 
 
+@dataclass(frozen=True, slots=True)
+class PoolShares:
+    """What each paid rank gets of a pool, exactly: numerators by rank over one denominator."""
+
+    pool_sats: int
+    weights: tuple[int, ...]
+    numerators: tuple[int, ...]
+    denominator: int
+
+    def reach(self, rates: Parameters) -> bool:
+        """Whether every share reaches the least payout. Shares fall with rank: the last one tells."""
+        return self.numerators[-1] >= max(rates.payout_min_sats, 1) * self.denominator
+
+    def floors(self) -> list[int]:
+        """The whole satoshis in each share."""
+        return [share // self.denominator for share in self.numerators]
+
+    def rounded_up(self) -> list[int]:
+        """Places (from 0) that get one of the satoshis left by rounding: largest fraction, then rank."""
+        places = range(len(self.numerators))
+        by_fraction = sorted(places, key=lambda place: (-(self.numerators[place] % self.denominator), place))
+        return by_fraction[: self.pool_sats - sum(self.floors())]
+
+    def payouts(self) -> list[int]:
+        """Whole satoshis by rank, together the pool."""
+        payouts = self.floors()
+        for place in self.rounded_up():
+            payouts[place] += 1
+        return payouts
+
+
+def pool_shares(pool_sats: int, paid: int, rates: Parameters) -> PoolShares:
+    """The winner's part goes to rank 1, the rest to all `paid` ranks (at least 1) by weight."""
+    weights = tuple(rank_weight(rank) for rank in range(1, paid + 1))
+    total = sum(weights)
+    shares = [pool_sats * (BASIS_POINTS - rates.winner_bp) * weight for weight in weights]
+    shares[0] += pool_sats * rates.winner_bp * total
+    return PoolShares(pool_sats, weights, tuple(shares), BASIS_POINTS * total)
+
+
+def payable_ranks(ranks: int, rates: Parameters) -> int:
+    """How many of this many ranked memes the rules let the pool pay, before the least payout is looked at."""
+    return min(ranks, rates.ranks_paid, RANKS_MAX)
+
+
 def pool_payouts(pool_sats: int, ranks: int, rates: Parameters) -> list[int]:
     """Payouts in satoshis by rank for a pool and this many ranked memes; an empty list carries the pool over.
 
-    The winner's part goes to rank 1 and the rest to all paid ranks by weight. Shares fall with rank, so
-    dropping the last rank while its exact share is below the minimum pays the most ranks that can be paid.
-    Whole satoshis left by rounding go one each to the largest fractions, the better rank first among
-    equals.
+    Dropping the last rank while its exact share is below the minimum pays the most ranks that can be paid.
     """
-    paid = min(ranks, rates.ranks_paid, RANKS_MAX)
-    while paid:
-        weights = [rank_weight(rank) for rank in range(1, paid + 1)]
-        total = sum(weights)
-        # Exact shares are numerators over BASIS_POINTS * total.
-        shares = [pool_sats * (BASIS_POINTS - rates.winner_bp) * weight for weight in weights]
-        shares[0] += pool_sats * rates.winner_bp * total
-        denominator = BASIS_POINTS * total
-        if shares[-1] >= max(rates.payout_min_sats, 1) * denominator:
-            return _whole(shares, denominator, pool_sats)
-        paid -= 1
+    for paid in range(payable_ranks(ranks, rates), 0, -1):
+        shares = pool_shares(pool_sats, paid, rates)
+        if shares.reach(rates):
+            return shares.payouts()
     return []
-
-
-def _whole(shares: Sequence[int], denominator: int, pool_sats: int) -> list[int]:
-    payouts = [share // denominator for share in shares]
-    by_fraction = sorted(range(len(shares)), key=lambda rank: (-(shares[rank] % denominator), rank))
-    for rank in by_fraction[: pool_sats - sum(payouts)]:
-        payouts[rank] += 1
-    return payouts
