@@ -144,6 +144,8 @@ class SimNode:
             return Sent(Broadcast.UNKNOWN, "no answer")
         if how == "refuse":
             return Sent(Broadcast.REJECTED, "-26 16: mandatory-script-verify-flag-failed")
+        if how == "full":
+            return Sent(Broadcast.REFUSED, "-26 66: mempool min fee not met")
         sent = self._take(parse_transaction(raw))
         return Sent(Broadcast.UNKNOWN, "the answer was lost") if how == "take and lose" else sent
 

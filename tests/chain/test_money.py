@@ -365,6 +365,26 @@ async def test_the_float_pays_again_for_the_same_bytes(rig: Rig, sim: SimNode) -
     assert rig.balance(FLOAT_USER) == 50_000 - tx.cost_sats
 
 
+async def test_what_a_node_had_and_refuses_now_is_not_paid_by_another(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 10_000)
+    await fund(rig, sim, BERT, 90_000)
+    sim.sends = ["full"]
+    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(2_000))
+    await rig.desk.pay()
+    # The first, which nobody had, was replaced.
+    [sent] = sim.sent
+    tx = sim.pool[sent]
+    sim.evict(sent)
+    sim.sends = ["full", "full"]
+    await rig.desk.tend()
+    await rig.desk.tend()
+    assert (sim.sent, rig.desk.withdrawals.queued) == ([sent], 0)
+    sim.pool[sent] = tx
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [2_000]
+
+
 async def test_a_withdrawal_to_an_own_deposit_address_is_a_deposit(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
     await rig.desk.withdrawals.request(uuid7(), ANNA, await rig.address(BERT), Sats(4_000))
@@ -477,6 +497,31 @@ async def test_a_withdrawal_that_died_with_its_deposit_is_not_paid_by_others(rig
     assert (found.state, found.failure) == (WithdrawalState.FAILED, "the balance no longer covers it")
     assert (rig.balance(BERT), rig.ledger.debts, rig.ledger.holds) == (0, {}, {})
     assert (rig.balance(ANNA), sim.paid(p2pkh(OUTSIDE))) == (90_000, [])
+
+
+async def test_what_is_queued_when_its_deposit_is_undone_is_not_paid_by_others(
+    rig: Rig, sim: SimNode
+) -> None:
+    await fund(rig, sim, ANNA, 90_000)
+    await fund(rig, sim, BERT, 5_000)
+    sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
+    sim.mine()
+    await rig.sync()
+    ask = rig.desk.withdrawals.request
+    wanted = ((BERT, 40_000), (BERT, 1_000), (ANNA, 2_000))
+    asked = [(await ask(uuid7(), user, ADDRESS, Sats(sats))).id for user, sats in wanted]
+    sim.rewind(1)
+    sim.fund(p2pkh(bytes(20)), 50_000, faucet=900)
+    sim.mine(2)
+    await rig.sync()
+    await rig.balanced()
+    await rig.desk.pay()
+    sim.mine()
+    await rig.sync()
+    found = [(await rig.desk.withdrawals.get(one))[0] for one in asked]
+    assert [one.state for one in found] == ["failed", "confirmed", "confirmed"]
+    assert sorted(sim.paid(p2pkh(OUTSIDE))) == [1_000, 2_000]
+    assert (rig.balance(BERT), rig.ledger.debts, rig.ledger.holds) == (4_000 - found[1].share_sats, {}, {})
 
 
 async def test_a_withdrawal_that_the_user_still_covers_is_paid_by_other_coins(rig: Rig, sim: SimNode) -> None:

@@ -34,7 +34,8 @@ RPC_OUT_OF_RANGE = -8
 
 # What the node says to a transaction (code, beginning of its text). Anything else is taken as unknown.
 _ACCEPTED = ((-27, ""), (-26, "257"))  # in a block or the mempool already
-_REJECTED = ((-22, ""), (-26, "16:"), (-26, "64: dust"), (-26, "64: scriptpubkey"), (-26, "66:"))
+_REJECTED = ((-22, ""), (-26, "16:"))
+_REFUSED = ((-26, "64: dust"), (-26, "64: scriptpubkey"), (-26, "66:"))  # its policy, for now
 
 _duration = telemetry.meter.create_histogram(
     "chain.node.duration", unit="s", description="Time a call to the node took."
@@ -211,7 +212,9 @@ def _outcome(refused: NodeRefused) -> Broadcast:
 
     if among(_ACCEPTED):
         return Broadcast.ACCEPTED
-    return Broadcast.REJECTED if among(_REJECTED) else Broadcast.UNKNOWN
+    if among(_REJECTED):
+        return Broadcast.REJECTED
+    return Broadcast.REFUSED if among(_REFUSED) else Broadcast.UNKNOWN
 
 
 def _text(value: object) -> str:

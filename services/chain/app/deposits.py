@@ -12,6 +12,7 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.ports import Credit, DepositView, Ledger, News, Node
 from services.chain.app.records import Kept
+from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.entities import NO_BLOCK, Coin, Deposit
 from services.chain.domain.keys import KeyRing
 from services.chain.domain.scan import Payment
@@ -37,6 +38,7 @@ class Deposits:
         node: Node,
         news: News,
         clock: Clock,
+        withdrawals: Withdrawals,
         confirmations_needed: int,
     ) -> None:
         self._books = books
@@ -46,6 +48,7 @@ class Deposits:
         self._node = node
         self._news = news
         self._clock = clock
+        self._withdrawals = withdrawals
         self.confirmations_needed = confirmations_needed
 
     async def found(self, payments: Iterable[Payment], block: Block | None) -> None:
@@ -135,6 +138,7 @@ class Deposits:
         if deposit.state is DepositState.CREDITED:
             reversal_id = derived_id("reversal", deposit.credit_id)
             await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
+            await self._withdrawals.reconsider(deposit.user_id)
             after = replace(
                 after,
                 state=DepositState.REVERSED,

@@ -92,16 +92,6 @@ class Desk:
             policy=rules.policy,
         )
         float_ = Float(wallet=self.wallet, ledger=world.ledger, clock=world.clock)
-        self.deposits = Deposits(
-            books=books,
-            accounts=self.accounts,
-            keys=world.keys,
-            ledger=world.ledger,
-            node=world.node,
-            news=world.news,
-            clock=world.clock,
-            confirmations_needed=rules.confirmations_needed,
-        )
         self.withdrawals = Withdrawals(
             books=books,
             wallet=self.wallet,
@@ -110,6 +100,17 @@ class Desk:
             news=world.news,
             clock=world.clock,
             rule=rules.withdrawal,
+        )
+        self.deposits = Deposits(
+            books=books,
+            accounts=self.accounts,
+            keys=world.keys,
+            ledger=world.ledger,
+            node=world.node,
+            news=world.news,
+            clock=world.clock,
+            withdrawals=self.withdrawals,
+            confirmations_needed=rules.confirmations_needed,
         )
         self.titles = Titles(
             books=books,

@@ -13,10 +13,14 @@ from services.chain.domain.values import Block, BlockHash, Sats, Txid, UserId
 
 
 class Broadcast(StrEnum):
-    """What became of sending a transaction. UNKNOWN: it may have arrived; ask before anything else."""
+    """What became of sending a transaction. UNKNOWN: it may have arrived; ask before anything else.
+
+    REJECTED: it is invalid, anywhere. REFUSED: this node does not take it now; others may have it.
+    """
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+    REFUSED = "refused"
     UNKNOWN = "unknown"
 
 

@@ -40,8 +40,11 @@ class Sender:
                 await self._seen(plan)
             case Broadcast.REJECTED:
                 await self._wallet.reject(tx, sent.reason)
-            case Broadcast.UNKNOWN:
-                log.warning("outcome of sending unknown", txid=tx.txid, reason=sent.reason)
+            case Broadcast.REFUSED if tx.state is TxState.SIGNED:
+                await self._wallet.reject(tx, sent.reason)
+            case Broadcast.REFUSED | Broadcast.UNKNOWN:
+                # Once a node had it, others may have it still and mine it: no other may pay the same.
+                log.warning("not certain whether sent", txid=tx.txid, reason=sent.reason)
                 if await self._is_doomed(tx):
                     await self._wallet.reject(tx, "a coin that it spends is gone")
 

@@ -302,15 +302,20 @@ class Withdrawals:
         """Their transaction can never be mined: queued again, given up after ATTEMPTS_MAX."""
         for kept in (await self._table.get_many(tx.jobs)).values():
             if kept.value.state is WithdrawalState.SENT and kept.value.plan == tx.plan:
-                await self._requeue(kept)
+                await self._requeue(kept, attempts=kept.value.attempts + 1)
 
-    async def _requeue(self, kept: Kept[Withdrawal]) -> None:
+    async def reconsider(self, user_id: UserId) -> None:
+        """A deposit of the user was undone: what is queued is held anew. The caller holds `settling`."""
+        async with self._asking:
+            for kept in [one for one in self._queue.values() if one.value.user_id == user_id]:
+                await self._requeue(kept, attempts=kept.value.attempts)
+
+    async def _requeue(self, kept: Kept[Withdrawal], *, attempts: int) -> None:
         """What the ledger holds or has posted goes back, and is held anew.
 
-        Perhaps the transaction died with a deposit that the user no longer has: others shall not pay for it.
+        Perhaps it stood on a deposit that the user no longer has: others shall not pay for it.
         """
-        before = kept.value
-        attempts, holds = before.attempts + 1, before.holds + 1
+        before, holds = kept.value, kept.value.holds + 1
         again = replace(
             before,
             state=WithdrawalState.QUEUED,
@@ -331,6 +336,7 @@ class Withdrawals:
         if why:
             failed = replace(again, state=WithdrawalState.FAILED, failure=why)
             await self._table.put(kept, failed)
+            self._queue.pop(failed.id, None)
             log.error("withdrawal failed", withdrawal=failed.id, why=why)
             self._tell(failed, None)
         else:

@@ -63,7 +63,8 @@ class WithdrawalState(StrEnum):
 WITHDRAWAL: Table[WithdrawalState] = {
     WithdrawalState.NEW: frozenset({WithdrawalState.QUEUED, WithdrawalState.REFUSED}),
     WithdrawalState.REFUSED: frozenset({WithdrawalState.NEW}),  # asked for again
-    WithdrawalState.QUEUED: frozenset({WithdrawalState.ASSIGNED}),
+    # FAILED: its money was a deposit that was undone
+    WithdrawalState.QUEUED: frozenset({WithdrawalState.ASSIGNED, WithdrawalState.FAILED}),
     WithdrawalState.ASSIGNED: frozenset({WithdrawalState.SENT, WithdrawalState.QUEUED}),
     # QUEUED: its transaction can never be mined, another one pays it; FAILED: none does
     WithdrawalState.SENT: frozenset(
