@@ -200,7 +200,8 @@ class SlowLedger:
         if all(transfer.id in self.told for transfer in chain):
             return [self._again(transfer) for transfer in chain]
         moved, holds = self.moved.copy(), {key: replace(hold) for key, hold in self.holds.items()}
-        blocked = {account for account in self.accounts() if self.debt(account)}
+        debits = {(transfer.debit_account, transfer.asset) for transfer in chain}
+        blocked = {account for account in debits if self.debt(account)}
         seen = set(self.told)
         for place, transfer in enumerate(chain):
             faults = {Reason.ID_REUSED} if transfer.id in seen else self._faults(caller, transfer, blocked)
