@@ -15,8 +15,10 @@ from graphql_gateway.accounts.types import User
 from graphql_gateway.arguments import about
 from graphql_gateway.chain.types import ResultRecord
 from graphql_gateway.context import Info
+from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import Meme
 from graphql_gateway.proto import proto_enum, proto_type, shown, shown_all
+from graphql_gateway.rounds.payouts import PayoutExplanation, RoundRecord, if_played
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -179,3 +181,34 @@ class Round(relay.Node):
             ledger_service_pb2.GetRoundRequest(round_id=self.id)
         )
         return shown(Rules, response.round.parameters)
+
+    @strawberry.field(
+        description="Its public record in the ledger, from which every payout can be recomputed: how things "
+        "stand so far, final once it is completed or voided. Null while it is pending."
+    )
+    async def public_record(self: rounds_pb2.Round, info: Info) -> RoundRecord | None:
+        """The ledger's record, not the shorter one that is on chain."""
+        if not self.HasField("starts_at"):
+            return None
+        request = ledger_service_pb2.GetRoundRecordRequest(round_id=self.id)
+        response = await if_played(info.context.services.ledger.GetRoundRecord(request))
+        return None if response is None else shown(RoundRecord, response.record)
+
+    @strawberry.field(
+        description="What a user, or everybody, got in it, recomputed from the public record with each step "
+        "shown. Null while it is pending."
+    )
+    async def payout_explanation(
+        self: rounds_pb2.Round,
+        info: Info,
+        user_id: Annotated[
+            strawberry.ID | None, about("The user: global id or UUID; everybody unless given.")
+        ] = None,
+    ) -> PayoutExplanation | None:
+        """The steps and the verdict."""
+        bare = bare_id("User", user_id) if user_id else ""
+        if not self.HasField("starts_at"):
+            return None
+        request = ledger_service_pb2.ExplainPayoutRequest(round_id=self.id, user_id=bare)
+        response = await if_played(info.context.services.ledger.ExplainPayout(request))
+        return None if response is None else shown(PayoutExplanation, response.explanation)

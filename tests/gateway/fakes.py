@@ -270,6 +270,9 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.balances: dict[str, int] = {}
         self.titles: dict[str, ledger_pb2.Title] = {}
         self.postings: list[ledger_pb2.Posting] = []
+        self.records: dict[str, ledger_pb2.RoundRecord] = {}
+        # By round and user; "" stands for everybody.
+        self.explanations: dict[tuple[str, str], ledger_pb2.PayoutExplanation] = {}
         self.sessions: dict[str, ledger_pb2.Session] = {}
         self.reports: list[ledger_service_pb2.MeterRequest] = []
         self.receipt_reasons: dict[str, ledger_pb2.ErrorReason.ValueType] = {}
@@ -298,6 +301,19 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
         await self.log.take(request)
         page, token = paged(self.postings, request.page_size, request.page_token)
         return ledger_service_pb2.ListPostingsResponse(postings=page, next_page_token=token)
+
+    async def GetRoundRecord(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        if request.round_id not in self.records:
+            raise missing("ROUND_NOT_FOUND")
+        return ledger_service_pb2.GetRoundRecordResponse(record=self.records[request.round_id])
+
+    async def ExplainPayout(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        key = (request.round_id, request.user_id)
+        if key not in self.explanations:
+            raise missing("ROUND_NOT_FOUND")
+        return ledger_service_pb2.ExplainPayoutResponse(explanation=self.explanations[key])
 
     async def BatchGetTitles(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc.aio
@@ -17,13 +18,15 @@ from services.ledger.app import queries
 from services.ledger.app.journal import Head
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.orders import Order
+from services.ledger.app.records import find_record
 from services.ledger.domain.deposits import Reversal
+from services.ledger.domain.explain import explain
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.meter import Receipt, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.transfers import Result
 from services.ledger.domain.views import RoundView, totals_of, view_round
-from services.ledger.rpc import reading, show
+from services.ledger.rpc import reading, show, show_record
 from services.ledger.rpc.read import order
 from services.ledger.rpc.watching import watch_ledger
 
@@ -189,6 +192,19 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         async with aclosing(watch_ledger(self._feed, request.cursor, self._snapshot)) as updates:
             async for update in updates:
                 yield update
+
+    async def GetRoundRecord(
+        self, request: pb.GetRoundRecordRequest, context: Context
+    ) -> pb.GetRoundRecordResponse:
+        found = await self._ask(context, partial(find_record, round_id=request.round_id))
+        return pb.GetRoundRecordResponse(record=show_record.record(found))
+
+    async def ExplainPayout(
+        self, request: pb.ExplainPayoutRequest, context: Context
+    ) -> pb.ExplainPayoutResponse:
+        found = await self._ask(context, partial(find_record, round_id=request.round_id))
+        told = explain(found, request.user_id)
+        return pb.ExplainPayoutResponse(explanation=show_record.explanation(told))
 
     async def _snapshot(self) -> pb.LedgerSnapshot:
         return await self._ledger.ask_anew(_snapshot_of)
