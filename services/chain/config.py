@@ -49,7 +49,7 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     sats_per_kb: int = Field(
         SATS_PER_KB_MIN, ge=SATS_PER_KB_MIN, le=100_000, description="Miner's fee per 1,000 bytes."
     )
-    withdrawal_min_sats: int = Field(200, ge=1, description="Smallest withdrawal.")
+    withdrawal_min_sats: int = Field(200, ge=1, description="Smallest withdrawal, and smallest deposit.")
     withdrawal_fee_max_sats: int = Field(
         100,
         ge=0,

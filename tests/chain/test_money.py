@@ -78,6 +78,18 @@ def title(meme: MemeId, creator: UserId = ANNA) -> TitleBody:
 # deposits
 
 
+async def test_dust_is_no_deposit_and_is_not_paid_out_with_the_coins_of_others(
+    rig: Rig, sim: SimNode
+) -> None:
+    await fund(rig, sim, BERT, 50_000)
+    for _ in range(20):
+        sim.fund(await script_of(rig, ANNA), 199)
+    await rig.mempool()
+    await fund(rig, sim, ANNA, 200)
+    assert (rig.balance(ANNA), len(await states(rig, ANNA))) == (200, 1)
+    assert len(rig.desk.wallet.spendable()) == 2
+
+
 async def test_addresses_stay_and_differ(rig: Rig) -> None:
     first = await rig.address(ANNA)
     assert await rig.address(BERT) != first
@@ -224,7 +236,7 @@ async def test_a_thousand_withdrawals_are_one_transaction(rig: Rig, sim: SimNode
 
 async def test_payouts_go_to_those_who_want_them_and_can(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    await fund(rig, sim, BERT, 100)
+    await fund(rig, sim, BERT, 200)
     rig.users.addresses |= {ANNA: ADDRESS, BERT: ADDRESS}
     wanted = [
         Payout(uuid7(), user, Sats(sats)) for user, sats in ((ANNA, 5_000), (BERT, 5_000), (CARA, 5_000))

@@ -148,8 +148,9 @@ async def test_every_refusal_has_its_reason_and_changes_nothing(house: House) ->
         await refused(read, "WITHDRAWAL_NOT_FOUND", Code.NOT_FOUND)
         page = pb.ListDepositsRequest(page_token="made up")
         await refused(house.gateway.ListDeposits(page), "PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT)
-        other = pb.ListWithdrawalsRequest(page_token="bm9uc2Vuc2U=")
-        await refused(house.gateway.ListWithdrawals(other), "PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT)
+        for made_up in ("bm9uc2Vuc2U=", "djE6AA=="):
+            other = pb.ListWithdrawalsRequest(page_token=made_up)
+            await refused(house.gateway.ListWithdrawals(other), "PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT)
     for block in (pb.GetBlockRequest(hash="ab" * 32), pb.GetBlockRequest(height=10_000)):
         await refused(house.gateway.GetBlock(block), "BLOCK_NOT_FOUND", Code.NOT_FOUND)
     tx = pb.GetTransactionRequest(txid="ab" * 32)
@@ -205,7 +206,8 @@ async def test_objects_are_seen_by_their_owner_and_administrators_only(house: Ho
         with pytest.raises(RemoteFailure):
             await house.gateway.GetFloatAddress(pb.GetFloatAddressRequest())
     with house.server.user(BERT, roles={"admin"}):
-        assert (await house.gateway.GetWithdrawal(read)).withdrawal == own.withdrawal
+        # It may have been sent meanwhile.
+        assert (await house.gateway.GetWithdrawal(read)).withdrawal.id == own.withdrawal.id
         assert (await house.gateway.GetFloatAddress(pb.GetFloatAddressRequest())).address
     with pytest.raises(RemoteFailure) as nobody:
         await house.gateway.GetDepositAddress(pb.GetDepositAddressRequest())

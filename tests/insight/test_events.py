@@ -136,9 +136,9 @@ def test_market() -> None:
 
 
 def chain_events() -> list[Batch]:
-    def deposit(state: chain_pb2.DepositState.ValueType, block_hash: str = "b1") -> list[Batch]:
+    def deposit(state: chain_pb2.DepositState.ValueType, reversals: int = 0) -> list[Batch]:
         found = chain_pb2.ChainDeposit(
-            id="d1", user_id="u1", amount_sats=900, state=state, block_hash=block_hash
+            id="d1", user_id="u1", amount_sats=900, state=state, reversals=reversals
         )
         return chain_facts(chain_service_pb2.ChainEvent(id="1", at=AT, deposit=found))
 
@@ -149,8 +149,11 @@ def chain_events() -> list[Batch]:
         *deposit(chain_pb2.DEPOSIT_STATE_SEEN),
         *deposit(chain_pb2.DEPOSIT_STATE_CREDITED),
         *deposit(chain_pb2.DEPOSIT_STATE_CREDITED),
-        *deposit(chain_pb2.DEPOSIT_STATE_REVERSED),
-        *deposit(chain_pb2.DEPOSIT_STATE_CREDITED, "b2"),
+        *deposit(chain_pb2.DEPOSIT_STATE_REVERSED, 1),
+        *deposit(chain_pb2.DEPOSIT_STATE_CREDITED, 1),
+        *deposit(chain_pb2.DEPOSIT_STATE_REVERSED, 2),
+        # Once more in the first block: two tips took turns.
+        *deposit(chain_pb2.DEPOSIT_STATE_CREDITED, 2),
         *chain_facts(chain_service_pb2.ChainEvent(id="9", at=AT, withdrawal=withdrawal)),
     ]
 
@@ -161,7 +164,7 @@ def test_chain() -> None:
     assert sums == {
         "chain.deposits": 1,
         "chain.deposits_sat": 900,
-        "users.active": 3,
+        "users.active": 4,
         "chain.withdrawals": 1,
         "chain.withdrawals_sat": 300,
     }
@@ -229,6 +232,12 @@ def test_ledger() -> None:
         "rounds.participation": 1,
         "users.active": 3,
     }
+
+
+def test_a_viewing_that_ends_in_the_batch_that_opened_it_was_opened() -> None:
+    both = ledger_pb2.Session(id="s1", viewer_id="v", meme_id="m1", opened_at=AT, closed_at=AT)
+    sums = totals(ledger_facts(ledger_service_pb2.LedgerEvent(id="44", at=AT, sessions=[both])))
+    assert (sums["sessions.opened"], sums["sessions.ended"], sums["rounds.participation"]) == (1, 1, 1)
 
 
 def test_a_voided_round_takes_its_revenue_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mesh.clock import NS_PER_S
@@ -107,6 +109,43 @@ async def test_write_in_doubt_is_counted_once(world: World, store: Store) -> Non
     assert sum(chunk.sums["market.sales"].values()) == 1
 
 
+class SlowFacts(FactRecords):
+    """The first write is in doubt while the others are on their way."""
+
+    async def create(self, batch: Batch) -> bool:
+        if batch.id == "a/1":
+            raise InDoubt
+        is_new = await super().create(batch)
+        await asyncio.sleep(0.02)
+        return is_new
+
+
+async def test_writes_beside_one_in_doubt_are_counted_once(world: World, store: Store) -> None:
+    start = world.now_s
+    tallies, now = Tallies(SlowFacts(store), world.clock), range(start // CHUNK_S, start // CHUNK_S + 1)
+    tallies.began = now.start
+    with pytest.raises(InDoubt):
+        await tallies.take([batch(f"a/{n}", start, ("market.sales", 1, "m")) for n in (1, 2)])
+    await tallies.chunks(now)
+    await asyncio.sleep(0.05)
+    (chunk,) = await tallies.chunks(now)
+    assert sum(chunk.sums["market.sales"].values()) == 1
+
+
+async def test_a_chunk_too_big_for_a_record_is_shown_all_the_same(world: World) -> None:
+    start = world.now_s // CHUNK_S * CHUNK_S
+    for part in range(15):
+        users = [("users.active", 1, f"{part}-{n}".zfill(36)) for n in range(2_000)]
+        await world.tallies.take([batch(f"a/{part}", start + part * 20, *users)])
+    await world.clock.advance(3 * CHUNK_S)
+    await world.stop()
+    await world.start()
+    for _ in range(2):
+        assert await world.values("users.active", start, start + CHUNK_S, CHUNK_S) == [30_000]
+    await world.tallies.take([batch("a/late", start, ("users.active", 1, "late"))])
+    assert await world.values("users.active", start, start + CHUNK_S, CHUNK_S) == [30_001]
+
+
 async def test_series_equals_the_events_behind_it(world: World) -> None:
     start = (world.now_s // CHUNK_S - 4) * CHUNK_S
     facts = [("revenue.takings", n, f"m{n}") for n in range(5)]
@@ -174,7 +213,7 @@ async def test_unknown_metrics(world: World) -> None:
         Fact("users.imaginary", 1, "u")
 
 
-@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.x"])
+@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.x", "0.0", "999999999999.0"])
 async def test_foreign_page_tokens(world: World, token: str) -> None:
     with pytest.raises(PageTokenInvalid):
         await world.insight.events(
@@ -233,6 +272,29 @@ async def test_complete_until_is_the_oldest_of_all_streams(store: Store) -> None
     heard.say(batch("ledger/1", world.now_s, ("users.new", 1, "u")))
     await world.settle()
     assert world.listening.complete_until_ns() == begun
+    await world.stop()
+
+
+async def test_nothing_is_complete_while_a_feed_is_away(store: Store) -> None:
+    source = SpokenSource("chain")
+    world = World(store, [source])
+    await world.start()
+    begun, start = world.clock.now_ns(), world.now_s
+    fact = batch("rounds/1", start, ("rounds.completed", 1, "r1"))
+    for _ in range(3):
+        await world.clock.advance(5)
+        source.say_away(fact)
+        await world.settle()
+    assert world.listening.complete_until_ns() == begun
+    assert sum(await world.values("rounds.completed", start, start + 20)) == 1
+    assert sum(await world.values("insight.gaps", start, start + 20)) == 0
+    source.forgets = True
+    source.breaks()
+    for _ in range(5):
+        await world.clock.advance(1)
+        await world.settle()
+    assert world.listening.complete_until_ns() > begun
+    assert sum(await world.values("insight.gaps", start, start + 20)) == 1
     await world.stop()
 
 

@@ -22,6 +22,7 @@ class SpokenSource:
     def __init__(self, name: str) -> None:
         self.name = name
         self.said: list[tuple[Batch, ...]] = []
+        self._away: list[tuple[Batch, ...] | None] = []
         self.past: list[list[Batch]] = []
         self.forgets = False
         self.opened_at: list[str] = []
@@ -29,6 +30,19 @@ class SpokenSource:
 
     def say(self, *batches: Batch) -> None:
         self.said.append(batches)
+        self._wake()
+
+    def say_away(self, *batches: Batch) -> None:
+        """A snapshot of a source whose feed is away."""
+        self._away.append(batches)
+        self._wake()
+
+    def breaks(self) -> None:
+        """The stream ends."""
+        self._away.append(None)
+        self._wake()
+
+    def _wake(self) -> None:
         self._more.set()
         self._more = asyncio.Event()
 
@@ -43,6 +57,11 @@ class SpokenSource:
             while at < len(self.said):
                 at += 1
                 yield Heard(str(at), self.said[at - 1])
+            while self._away:
+                batches = self._away.pop(0)
+                if batches is None:
+                    return
+                yield Heard("", batches, fresh_start=True)
             await self._more.wait()
 
     async def backfill(self) -> AsyncGenerator[list[Batch], None]:

@@ -39,6 +39,7 @@ class Deposits:
         news: News,
         clock: Clock,
         withdrawals: Withdrawals,
+        sats_min: int,
         confirmations_needed: int,
     ) -> None:
         self._books = books
@@ -49,13 +50,16 @@ class Deposits:
         self._news = news
         self._clock = clock
         self._withdrawals = withdrawals
+        # Coins that cost more to spend than they are worth would be paid out with the coins of others.
+        self.sats_min = sats_min
         self.confirmations_needed = confirmations_needed
 
     async def found(self, payments: Iterable[Payment], block: Block | None) -> None:
         """Payments to our addresses were seen, waiting (no block) or in a block of the winning chain."""
         async with self._books.changing():
             for payment in payments:
-                await self._found(payment, block)
+                if payment.sats >= self.sats_min:
+                    await self._found(payment, block)
 
     async def _found(self, payment: Payment, block: Block | None) -> None:
         now_ns = self._clock.now_ns()

@@ -110,6 +110,7 @@ class Desk:
             news=world.news,
             clock=world.clock,
             withdrawals=self.withdrawals,
+            sats_min=rules.withdrawal.sats_min,
             confirmations_needed=rules.confirmations_needed,
         )
         self.titles = Titles(

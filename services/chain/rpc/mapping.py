@@ -77,6 +77,7 @@ def deposit(found: Deposit, confirmations: int) -> chain_pb2.ChainDeposit:
         block_hash=found.block_hash,
         seen_at=timestamp(found.seen_ns),
         address=found.address,
+        reversals=found.reversals,
     )
 
 
@@ -196,6 +197,9 @@ def page_start(token: str) -> str:
         found = base64.urlsafe_b64decode(token.encode())
         if not found.startswith(_TOKEN_PREFIX):
             raise PageTokenInvalid
-        return found.removeprefix(_TOKEN_PREFIX).decode("ascii")
+        key = found.removeprefix(_TOKEN_PREFIX).decode("ascii")
     except (binascii.Error, ValueError) as problem:
         raise PageTokenInvalid from problem
+    if "\0" in key:
+        raise PageTokenInvalid
+    return key

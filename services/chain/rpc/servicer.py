@@ -110,6 +110,7 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         return pb.GetDepositAddressResponse(
             address=self._chain.world.keys.address(path),
             confirmations_needed=self._chain.rules.confirmations_needed,
+            minimum_sats=self._chain.rules.withdrawal.sats_min,
         )
 
     async def GetFloatAddress(

@@ -104,13 +104,13 @@ def _deposit(deposit: chain_pb2.ChainDeposit, at: Timestamp) -> list[Batch]:
         # The operator's float is no user.
         if not deposit.user_id.startswith(PLATFORM):
             credited.append(Fact("users.active", 1, deposit.user_id))
-        return _one(f"chain/deposit.{deposit.id}.{deposit.block_hash}", at, *credited)
+        return _one(f"chain/deposit.{deposit.id}.{deposit.reversals}", at, *credited)
     if deposit.state == chain_pb2.DEPOSIT_STATE_REVERSED:
         undone = (
             Fact("chain.deposits", -1, deposit.id),
             Fact("chain.deposits_sat", -deposit.amount_sats, deposit.id),
         )
-        return _one(f"chain/deposit.{deposit.id}.{deposit.block_hash}.reversed", at, *undone)
+        return _one(f"chain/deposit.{deposit.id}.{deposit.reversals}.reversed", at, *undone)
     return []
 
 

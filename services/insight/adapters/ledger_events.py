@@ -49,11 +49,13 @@ def _posting(posting: ledger_pb2.Posting) -> Iterator[Fact]:
 
 
 def _session(session: ledger_pb2.Session) -> Iterator[Fact]:
-    if session.HasField("closed_at"):
+    ended = session.HasField("closed_at")
+    if ended:
         yield Fact("sessions.ended", 1, session.id)
         if session.burned_sats:
             yield Fact("engagement.paid_seconds", session.seconds, session.meme_id)
-    else:
+    # One that ended in the very batch that opened it is told once, as ended; a batch has one time.
+    if not ended or session.closed_at == session.opened_at:
         yield Fact("sessions.opened", 1, session.id)
         yield Fact("rounds.participation", 1, session.viewer_id)
     yield Fact("users.active", 1, session.viewer_id)

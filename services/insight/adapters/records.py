@@ -6,7 +6,19 @@ from collections.abc import Collection
 
 import orjson
 
-from mesh.records import KEYS_MAX, Bins, Exists, InDoubt, Record, SetSpec, Stale, Store, change, query_all
+from mesh.records import (
+    KEYS_MAX,
+    Bins,
+    Exists,
+    InDoubt,
+    Record,
+    SetSpec,
+    Stale,
+    Store,
+    TooBig,
+    change,
+    query_all,
+)
 from services.insight.app.ports import Resume
 from services.insight.domain.facts import NS_PER_S, Batch, Fact
 from services.insight.domain.series import CHUNK_S, Chunk
@@ -51,8 +63,8 @@ class FactRecords:
                     found[int(key)] = _chunk(record)
         return found
 
-    async def keep_chunk(self, chunk: Chunk) -> None:
-        """Keeps a counted chunk; forgotten when that fails, for it can be counted again."""
+    async def keep_chunk(self, chunk: Chunk) -> bool:
+        """Keeps a counted chunk; False when that fails, or it is too big: it can be counted again."""
         bins: Bins = {
             "holds": True,
             "sums": _dumped(chunk.sums),
@@ -66,8 +78,9 @@ class FactRecords:
         }
         try:
             await self._put(CHUNKS, _key(chunk.number), bins)
-        except (Exists, Stale, InDoubt):
-            return
+        except (Exists, Stale, InDoubt, TooBig):
+            return False
+        return True
 
     async def drop_chunk(self, number: int) -> None:
         """A counted chunk holds no more."""

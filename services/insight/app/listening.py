@@ -58,6 +58,10 @@ class Listening:
 
     async def _take(self, source: Source, heard: Heard) -> None:
         known, now_ns = self._resumes[source.name], self._clock.now_ns()
+        if not heard.cursor:
+            # It cannot be resumed from here, for its feed is away: what happens meanwhile is not heard.
+            await self._tallies.take(heard.batches)
+            return
         if heard.fresh_start and known.heard_ns:
             await self._bridge(source, known)
         if await self._tallies.take(heard.batches):

@@ -60,8 +60,8 @@ class Facts(Protocol):
         """Counted chunks that still hold."""
         ...
 
-    async def keep_chunk(self, chunk: Chunk) -> None:
-        """Keeps a counted chunk."""
+    async def keep_chunk(self, chunk: Chunk) -> bool:
+        """Keeps a counted chunk; False when it is not certain that it is kept."""
         ...
 
     async def drop_chunk(self, number: int) -> None:

@@ -92,9 +92,11 @@ class Insight:
         size = size or PAGE_DEFAULT
         chunks = self._range(start_ns, end_ns, EVENTS_STEP_S).chunks()
         first, skip = _place(token) if token else (chunks.start, 0)
+        if first not in chunks:
+            raise PageTokenInvalid
         found: list[SourceEvent] = []
         end = min(first + CHUNKS_PER_PAGE, chunks.stop)
-        for number in range(max(first, chunks.start), end):
+        for number in range(first, end):
             events = await self._events_in(number, name, start_ns, end_ns)
             room = size - len(found)
             found += events[skip : skip + room]

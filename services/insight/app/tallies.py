@@ -50,8 +50,12 @@ class Tallies:
         async with self._lock:
             numbers = {_chunk_of(batch) for batch in new}
             await self._make_room(numbers)
-            kept = await asyncio.gather(*(self._keep(batch) for batch in new))
-        return sum(kept)
+            # All have ended before anybody counts: one in doubt must not leave others on their way.
+            ended = await asyncio.gather(*(self._keep(batch) for batch in new), return_exceptions=True)
+        for problem in ended:
+            if isinstance(problem, BaseException):
+                raise problem
+        return sum(is_new is True for is_new in ended)
 
     async def chunks(self, numbers: range) -> list[Chunk]:
         """The chunks with these numbers that are not in the future, in order. Raises the store's errors."""
@@ -99,9 +103,7 @@ class Tallies:
             chunk = Chunk(number)
             for batch in await self._facts.in_chunk(number):
                 chunk.add(batch)
-            if self._settled(number):
-                await self._facts.keep_chunk(chunk)
-            else:
+            if not self._settled(number) or not await self._facts.keep_chunk(chunk):
                 self._held[number] = chunk
             if len(self._held) > HELD_MAX:
                 self._held.popitem(last=False)
