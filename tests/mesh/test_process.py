@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,6 +40,25 @@ async def test_what_it_logs_is_json_with_service_and_trace(channels: list[Any]) 
         assert line["error_id"] == told.value.metadata["error_id"]
         assert len(line["trace_id"]) == 32
         assert "the secret recipe" in line["exception"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_tracebacks_tell_no_local_variables(as_json: bool) -> None:
+    program = f"""
+from mesh import logs
+logs.configure(service="x", level="info", as_json={as_json})
+try:
+    token = "sesame"[:1] + "esame"
+    raise ValueError("it broke")
+except ValueError:
+    logs.logger("x").exception("failed")
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    assert b"it broke" in told
+    assert b"'sesame'" not in told
 
 
 async def test_crashed_background_work_stops_the_process() -> None:
