@@ -30,6 +30,9 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     connection_init_timeout_s: float = Field(
         5.0, gt=0, le=60, description="Time a WebSocket has to send connection_init."
     )
+    send_s: float = Field(
+        20.0, gt=0, le=300, description="Time a WebSocket's client has to take a message; then it is dropped."
+    )
     subscriptions_per_socket_max: int = Field(100, gt=0, description="Operations that run on one WebSocket.")
     viewer_cache_s: float = Field(
         3.0,

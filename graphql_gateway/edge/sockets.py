@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from graphql import GraphQLError
@@ -24,7 +25,22 @@ CLOSE_TRY_LATER = 1013
 
 
 class SatreelSocketAdapter(AiohttpWebSocketAdapter):
-    """Closes with a reason that fits."""
+    """Sends to those who read, and closes with a reason that fits."""
+
+    def __init__(self, *given: Any, send_s: float) -> None:
+        super().__init__(*given)
+        # Results that nobody takes wait in our memory, and pongs alone would keep their socket open.
+        self._send_s = send_s
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Raises WebSocketDisconnected when the client is gone or takes nothing for `send_s`."""
+        try:
+            async with asyncio.timeout(self._send_s):
+                await super().send_json(message)
+        except (ConnectionError, TimeoutError) as gone:
+            if self.request.transport is not None:
+                self.request.transport.abort()
+            raise WebSocketDisconnected from gone
 
     async def close(self, code: int, reason: str) -> None:
         """Cuts the reason between characters."""

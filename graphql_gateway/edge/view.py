@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -38,7 +39,6 @@ class SatreelView(GraphQLView[Context, None]):
     """The `/graphql` endpoint."""
 
     graphql_transport_ws_handler_class = SatreelSocket
-    websocket_adapter_class = SatreelSocketAdapter
 
     def __init__(self, schema: strawberry.Schema, parts: Parts, settings: GatewaySettings) -> None:
         super().__init__(
@@ -48,6 +48,9 @@ class SatreelView(GraphQLView[Context, None]):
             connection_init_wait_timeout=timedelta(seconds=settings.connection_init_timeout_s),
             max_subscriptions_per_connection=settings.subscriptions_per_socket_max,
             allowed_origins=settings.allowed_origins,
+        )
+        self.websocket_adapter_class = partial(  # type: ignore[assignment] # made the same way
+            SatreelSocketAdapter, send_s=settings.send_s
         )
         self._parts = parts
         self._settings = settings

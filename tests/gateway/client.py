@@ -132,12 +132,20 @@ class Socket:
         errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
         return str(errors[0]["extensions"]["code"])
 
-    def vanish(self) -> None:
-        """The connection breaks without a word."""
+    @property
+    def _transport(self) -> asyncio.Transport:
         connection = self.ws._response.connection
         assert connection is not None
-        assert connection.transport is not None
-        connection.transport.abort()
+        assert isinstance(connection.transport, asyncio.Transport)
+        return connection.transport
+
+    def vanish(self) -> None:
+        """The connection breaks without a word."""
+        self._transport.abort()
+
+    def stop_reading(self) -> None:
+        """What the gateway sends from now on stays on its side."""
+        self._transport.pause_reading()
 
     async def until_closed(self) -> int:
         """The code that the socket is closed with, whatever comes before."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import get_introspection_query
 
 from mesh.errors import Unavailable
 from tests.gateway.client import Client, bearer
@@ -224,3 +225,16 @@ async def test_a_socket_outlives_its_user_token(tmp_path: Path) -> None:
         async with world.client.socket(token_of("ada")) as socket:
             await socket.subscribe("{ me { user { displayName } } }")
             assert await socket.data() == {"me": {"user": {"displayName": "ada"}}}
+
+
+async def test_who_takes_nothing_is_dropped(tmp_path: Path) -> None:
+    async with opened(tmp_path, send_s=0.3) as world, world.client.socket() as socket:
+        socket.stop_reading()
+        for number in range(40):
+            await socket.subscribe(get_introspection_query(), as_id=str(number))
+        # Frames from the client do not help it.
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(20):
+                while True:
+                    await socket.ws.pong()
+                    await asyncio.sleep(0.05)
