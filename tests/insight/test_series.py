@@ -110,13 +110,14 @@ async def test_write_in_doubt_is_counted_once(world: World, store: Store) -> Non
 
 
 class SlowFacts(FactRecords):
-    """The first write is in doubt while the others are on their way."""
+    """One write is in doubt when the others are done, and have not heard of it."""
 
     async def create(self, batch: Batch) -> bool:
         if batch.id == "a/1":
+            await asyncio.sleep(0.05)
             raise InDoubt
         is_new = await super().create(batch)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         return is_new
 
 
@@ -127,7 +128,7 @@ async def test_writes_beside_one_in_doubt_are_counted_once(world: World, store: 
     with pytest.raises(InDoubt):
         await tallies.take([batch(f"a/{n}", start, ("market.sales", 1, "m")) for n in (1, 2)])
     await tallies.chunks(now)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)
     (chunk,) = await tallies.chunks(now)
     assert sum(chunk.sums["market.sales"].values()) == 1
 
