@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test check k8s-check bench-smoke format clean
+.PHONY: help setup proto lock run demo test check k8s-check bench-smoke bench-ledger format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: setup ## formatting, lint, types, imports, contracts, schema
 bench-smoke: setup ## time to the first round, memory, block to browser, jobs a minute
 	@$(BIN)/python -m bench.smoke
 	@$(BIN)/python -m bench.jobs
+
+bench-ledger: setup ## the ledger beside its targets, two updates per transfer and PostgreSQL (8 minutes; writes docs/PERFORMANCE.md)
+	@$(BIN)/python -m bench.ledger
 
 k8s-check: setup ## the manifests: do they render, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s

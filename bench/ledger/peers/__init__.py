@@ -1,0 +1,1 @@
+"""Other ways to keep a ledger, under the same load."""
