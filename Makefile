@@ -11,7 +11,8 @@ PACKAGES := mesh services graphql_gateway sandbox tools tests bench
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) proto ## virtual environment, pinned dependencies, node binary, generated code
+setup: proto ## virtual environment, pinned dependencies, generated code, node binary, GraphiQL's files
+	@$(BIN)/python tools/graphiql.py
 	@$(BIN)/python -m sandbox.binaries
 
 $(STAMP): requirements.txt pyproject.toml
@@ -40,7 +41,7 @@ test: setup ## all tests, those of whole meshes last
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e
 	@$(BIN)/python -m pytest -q tests/e2e
 
-check: setup ## formatting, lint, types, imports, contracts, schema
+check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/ruff format --check --quiet $(PACKAGES)
 	@$(BIN)/ruff check --quiet $(PACKAGES)
 	@$(BIN)/mypy --no-error-summary $(PACKAGES)
@@ -55,10 +56,10 @@ bench-smoke: setup ## time to the first round, memory, block to browser, jobs a 
 bench-ledger: setup ## the ledger beside its targets, two updates per transfer and PostgreSQL (8 minutes; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.ledger
 
-k8s-check: setup ## the manifests: do they render, fit together, and fit the programs
+k8s-check: proto ## the manifests: do they render, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s
 
-format: setup ## format and mend what can be mended
+format: proto ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)
 	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
 

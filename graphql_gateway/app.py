@@ -7,6 +7,7 @@ from aiohttp import web
 from graphql_gateway import schema
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
+from graphql_gateway.edge import graphiql
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.refusals import refusals
 from graphql_gateway.edge.view import SatreelView
@@ -28,6 +29,8 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     view = SatreelView(graph, parts, settings)
     application.router.add_route("*", "/graphql", view)
     application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
+    if settings.graphiql and settings.graphiql_files is not None:
+        application.router.add_static(graphiql.PATH, settings.graphiql_files)
     application.router.add_get("/healthz", _healthy)
     application.router.add_get("/", _to_graphql)
     application.on_shutdown.append(view.close_sockets)

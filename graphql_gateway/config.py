@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import DirectoryPath, Field, SecretStr
 
 from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX
 from mesh.config import Address, MeshSettings
@@ -20,6 +20,11 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
     )
     graphiql: bool = Field(False, description="Serve the GraphiQL page at /graphql to browsers.")
+    graphiql_files: DirectoryPath | None = Field(
+        None,
+        description="Folder of that page's scripts, which `make setup` fetches; without one the browser "
+        "gets them from unpkg.com.",
+    )
     introspection: bool = Field(True, description="Answer introspection queries.")
     request_bytes_max: int = Field(
         10_500_000, gt=0, description="Largest upload; a picture may have 10 MB. Other requests: 256 KiB."

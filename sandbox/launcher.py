@@ -31,6 +31,8 @@ from sandbox.rpc import NodeRpc
 from sandbox.settings import SERVICES, SandboxSettings
 from sandbox.valkey import start_valkey
 
+# Where `make setup` puts them.
+GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
 READY_TIMEOUT_S = 60.0
 POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
@@ -196,6 +198,8 @@ class House:
             case "gateway":
                 own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
                 own["SATREEL_GATEWAY_GRAPHIQL"] = "true"
+                if GRAPHIQL_FILES.is_dir():
+                    own["SATREEL_GATEWAY_GRAPHIQL_FILES"] = str(GRAPHIQL_FILES)
         return own
 
     async def _start_part(self, name: str, argv: list[str], env: dict[str, str]) -> None:

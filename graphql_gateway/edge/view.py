@@ -19,6 +19,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context, Parts
 from graphql_gateway.edge.authentication import bearer_token
+from graphql_gateway.edge.graphiql import page_over
 from graphql_gateway.edge.requests import (
     OPERATION_BYTES_MAX,
     TooManyUploads,
@@ -31,8 +32,6 @@ from mesh.errors import Code, Failure
 from mesh.interceptors.guards import AdminRequired, UserTokenMissing
 
 CLIENT_CHARS_MAX = 256
-# The page's scripts come from a public network; without one it must not seem to load for ever.
-_LOADING = ("Loading...", "Loading GraphiQL from unpkg.com… Offline, use any GraphQL client at this address.")
 
 
 class SatreelView(GraphQLView[Context, None]):
@@ -132,7 +131,9 @@ class SatreelView(GraphQLView[Context, None]):
 
     async def render_graphql_ide(self, request: web.Request) -> web.Response:  # noqa: ARG002 - as overridden
         """GraphiQL."""
-        return web.Response(text=self.graphql_ide_html.replace(*_LOADING), content_type="text/html")
+        return web.Response(
+            text=page_over(self.graphql_ide_html, self._settings.graphiql_files), content_type="text/html"
+        )
 
     def encode_json(self, data: object) -> str | bytes:
         """JSON by orjson; text, because graphql-transport-ws is made of text frames."""

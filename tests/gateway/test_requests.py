@@ -309,6 +309,21 @@ async def test_graphiql_can_be_switched_on(tmp_path: Path) -> None:
         assert (await local.client.send("GET", "/", **HTML)).body == page.body
 
 
+async def test_graphiql_comes_whole_from_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "files" / "react@18").mkdir(parents=True)
+    (tmp_path / "files" / "react@18" / "react.js").write_text("run()")
+    (tmp_path / "secret").write_text("hunter2")
+    async with opened(tmp_path / "on", graphiql=True, graphiql_files=tmp_path / "files") as local:
+        page = await local.client.send("GET", **HTML)
+        assert b'src="/graphiql/react@18.2.0/' in page.body
+        assert b"https://" not in page.body
+        script = await local.client.send("GET", "/graphiql/react@18/react.js")
+        assert script.body == b"run()"
+        assert script.headers["Content-Type"].endswith("javascript")
+        for path in ("/graphiql/../secret", "/graphiql/%2e%2e/secret", "/graphiql/", "/graphiql/none.js"):
+            assert (await local.client.send("GET", path)).status in {403, 404}
+
+
 async def test_health_is_plain(client: Client) -> None:
     assert (await client.send("GET", "/healthz")).body == b"ok\n"
 
