@@ -47,8 +47,8 @@ def watched(cuts: list[int], rates: Parameters, sold_at_s: int | None = None) ->
     return {key: (view.balance, view.held, view.debt) for key, view in twin.world.accounts().items()}
 
 
-@pytest.mark.parametrize("rates", [SHORT, replace(SHORT, free_below_s=0), replace(RATES, free_below_s=1)])
-@pytest.mark.parametrize("sold_at_s", [None, 0, 1, 299, 599])
+@pytest.mark.parametrize("rates", [SHORT, replace(RATES, free_below_s=0)])
+@pytest.mark.parametrize("sold_at_s", [None, 1, 599])
 def test_600_seconds_at_once_or_one_by_one(rates: Parameters, sold_at_s: int | None) -> None:
     whole = watched([ROUND_S], rates, sold_at_s)
     assert whole == watched([1] * ROUND_S, rates, sold_at_s)
@@ -116,6 +116,7 @@ def sold(rates: Parameters, sales: list[tuple[float, str]], *, each: bool) -> No
 START_S = START_NS // model.NS_PER_S
 
 
+@pytest.mark.timeout(240)  # 600 rounds
 def test_a_title_sold_at_every_second() -> None:
     """One round for each second, sold on it, a little before or a little after."""
     for second in range(1, ROUND_S):
@@ -123,7 +124,7 @@ def test_a_title_sold_at_every_second() -> None:
 
 
 @pytest.mark.parametrize("each", [False, True], ids=["reported at the end", "reported at each sale"])
-@pytest.mark.parametrize("owners", [1, 2, 7, 599])
+@pytest.mark.parametrize("owners", [1, 7, 599])
 def test_a_title_sold_at_every_second_of_one_round(owners: int, each: bool) -> None:
     """In turn to so many owners; creator and viewer among them see their own film."""
     names = ["a", "v", *(f"o{number}" for number in range(owners))]
@@ -163,6 +164,13 @@ def test_a_rank_is_paid_from_its_floor_on(rates: Parameters) -> None:
             assert short == model.pool(floor - 1, 150, rates)
     assert pool_payouts(rates.payout_min_sats, 150, rates) == [rates.payout_min_sats]
     assert pool_payouts(rates.payout_min_sats - 1, 150, rates) == []
+
+
+def test_equal_fractions_go_to_the_better_rank() -> None:
+    """A pool of all weights together: shares are fifths of a satoshi, many of them equally far from whole."""
+    for ranks in range(2, 101):
+        weights = [model.weight(rank) for rank in range(1, ranks + 1)]
+        assert pool_payouts(sum(weights), ranks, RATES) == model.pool(sum(weights), ranks, RATES)
 
 
 def ranking_of_rounds(view: RoundView, qualities: dict[str, int]) -> list[str]:

@@ -23,6 +23,8 @@ PRIMES = replace(
 )  # fmt: skip
 # Every second is paid, however short the session.
 SHORT = replace(PRIMES, platform_fee_bp=307, free_below_s=1, ranks_paid=97, payout_min_sats=101)
+pytestmark = pytest.mark.timeout(240)
+
 VIEWERS = ("v", "w", "x", "y")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -13,6 +14,8 @@ from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.reasons import Reason
 from tests.ledger.twin import Twin
 from tests.ledger.world import RATES, txid_of, uid
+
+pytestmark = pytest.mark.timeout(240)  # 7,500 steps
 
 USERS = ("a", "b", "v", "w")
 ENTRIES = (("m-a", "a", 900_001), ("m-b", "b", 800_011))
