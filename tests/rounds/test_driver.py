@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import IdReused
+from mesh.ids import uuid7
 from services.rounds.domain.failures import RoundNotFound, StateConflict
 from services.rounds.domain.record import payouts_root
-from services.rounds.domain.values import RoundId, State
+from services.rounds.domain.values import MemeId, MemeTally, RoundId, Sats, State
 from tests.rounds.world import World
 
 
@@ -272,6 +273,17 @@ async def test_leaderboard_moves_at_most_once_a_second(world: World) -> None:
     assert board.standings[0].tally.meme_id == meme_id
     assert board.standings[0].score == 20 * 900_000
     assert world.news.rounds[-1].totals.takings_sats == 20
+
+
+async def test_what_earlier_rounds_took_is_not_counted_again(world: World) -> None:
+    round_id = await open_round(world)
+    world.ledger.watch_seconds(round_id, world.current.entries[1].meme_id, 20, world.clock.now_ns())
+    # A ledger that begins to lead may tell tallies of earlier rounds once more, as of the newest.
+    earlier = MemeTally(MemeId(uuid7()), paid_seconds=500, takings_sats=Sats(500), pool_sats=Sats(270))
+    world.ledger.log.say((round_id, (earlier,), False))
+    await world.settle()
+    view = await world.service.current()
+    assert (view.totals.takings_sats, view.totals.paid_seconds) == (20, 20)
 
 
 async def test_leaderboard_is_rebuilt_after_a_restart(world: World) -> None:

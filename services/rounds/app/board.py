@@ -39,7 +39,11 @@ class Board:
         """The round's tally: the final one when it is known, else what was heard last."""
         if round_.tally is not None:
             return round_.tally
-        return tuple(self._tally.values()) if round_.id == self._round_id else ()
+        if round_.id != self._round_id:
+            return ()
+        # A ledger that begins to lead may tell of memes of earlier rounds as well: they do not count here.
+        rows = (self._tally.get(entry.meme_id) for entry in round_.entries)
+        return tuple(row for row in rows if row is not None)
 
     def view(self, round_: Round) -> RoundView:
         """The round with its sums. A voided round took nothing: everything went back."""
