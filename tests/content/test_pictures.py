@@ -152,6 +152,26 @@ def test_the_same_picture_is_known_again_and_another_caption_is_not(seed: int) -
     assert not inspect(encoded(draw_meme(seed + 1), "PNG"), BOUNDS).look.resembles(look)
 
 
+async def test_a_picture_of_as_many_pixels_as_are_allowed_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(encoded(Image.linear_gradient("L").resize((7070, 7070)).convert("RGB"), "JPEG"))
+    assert (await workshop().inspect_picture(path)).width == 7070
+
+
+def test_refusals_tell_nothing_of_our_memory() -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 0, 0, 8, 2, 0, 0, 0)
+    end = b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    data = b"IDAT" + zlib.compress(b"")
+    chunks = (
+        struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)),
+        struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data)),
+        struct.pack(">I", 0) + end,
+    )
+    with pytest.raises(Undecodable) as refused:
+        inspect(PNG_SIGNATURE + b"".join(chunks), BOUNDS)
+    assert " at 0x" not in refused.value.message
+
+
 async def test_a_process_that_needs_too_much_is_ended_and_the_picture_refused(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(meme_bytes(1, Aspect.WIDE, PictureFormat.PNG))

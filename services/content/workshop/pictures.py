@@ -46,7 +46,10 @@ def inspect(data: bytes, bounds: PictureBounds) -> Inspection:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
             raise Undecodable("the picture unpacks to too much") from problem
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as problem:
+        except UnidentifiedImageError as problem:
+            # Its own words name an object in our memory.
+            raise Undecodable("the picture cannot be decoded: no decoder takes it") from problem
+        except (OSError, ValueError, SyntaxError, EOFError) as problem:
             raise Undecodable(f"the picture cannot be decoded: {_first_line(problem)}") from problem
         except Exception as problem:  # decoders fail in many ways on hostile input, and all mean the same
             raise Undecodable("the picture cannot be decoded") from problem
@@ -73,20 +76,28 @@ def _decoded(data: bytes, format_: PictureFormat, promised: tuple[int, int]) -> 
     with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS[format_]) as image:
         if image.size != promised:
             raise Undecodable("the decoder sees another size than the header says")
-        turned = ImageOps.exif_transpose(image)
-        require_shape(*turned.size)
-        look = _look(turned.convert("RGBA"))
+        # In place: of the largest pictures there is no room for a copy.
+        ImageOps.exif_transpose(image, in_place=True)
+        width, height = image.size
+        require_shape(width, height)
+        look = _look(image)
         if format_ is PictureFormat.GIF:
             for frame in ImageSequence.Iterator(image):
                 frame.load()
-        return Inspection(format_.mime, *turned.size, look)
+        return Inspection(format_.mime, width, height, look)
 
 
 def _look(image: Image.Image) -> Look:
-    # What is transparent shows as white, whatever colour stands beneath it.
-    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("L")
-    grey = np.asarray(flat, np.float32)
+    grey = np.asarray(_flat(image).convert("L"), np.float32)
     return Look(_wave_hash(grey), _edge_hash(grey))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """What is transparent shows as white, whatever colour stands beneath it."""
+    if not image.has_transparency_data:
+        # Four times the memory, for nothing.
+        return image if image.mode in {"L", "RGB"} else image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
 def _wave_hash(grey: Grey) -> str:
