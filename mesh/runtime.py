@@ -41,12 +41,18 @@ REDIS_TIMEOUT_S = 5.0
 REDIS_CONNECTIONS_MAX = 128
 
 
-def run(settings_class: type[Settings], main: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+def run(
+    settings_class: type[Settings],
+    main: Callable[[Settings], Coroutine[Any, Any, None]],
+    arguments: list[str] | None = None,
+) -> None:
     """The whole of a service's `__main__`: reads settings, sets up logs, runs `main` on uvloop.
+
+    `arguments` are those of the command line that are left to read, all of them unless given.
 
     Exits with 0 after SIGTERM or SIGINT, 1 after a crash (which it logs), 2 on wrong settings.
     """
-    settings = config.load(settings_class)
+    settings = config.load(settings_class, arguments)
     # gRPC's own log lines are not ours to parse; what matters of them reaches us as failures.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logs.configure(service=settings.service, level=settings.log_level, as_json=settings.log_format == "json")

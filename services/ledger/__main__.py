@@ -1,9 +1,11 @@
-"""Starts the ledger, or with `verify` checks its journal. Reads as a recipe."""
+"""Starts the ledger, or one of its commands. Reads as a recipe."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NoReturn
 
 from satreel.ledger.v1 import ledger_service_pb2_grpc
 
@@ -18,7 +20,8 @@ from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.adapters.news import FEED, FeedNews
 from services.ledger.app.leadership import keep_leading, keep_telling_readable
 from services.ledger.app.ledger import Ledger
-from services.ledger.app.verify import verify
+from services.ledger.command_line.command import Root
+from services.ledger.command_line.main import main as run_command
 from services.ledger.config import LedgerSettings
 from services.ledger.rpc import show
 from services.ledger.rpc.read import read_command
@@ -28,7 +31,7 @@ from services.ledger.rpc.servicer import LedgerServicer
 SERVICE = "satreel.ledger.v1.LedgerService"
 
 
-async def main(settings: LedgerSettings) -> None:
+async def serve(settings: LedgerSettings) -> None:
     """Composes the service and serves until stopped."""
     async with Runtime(settings) as runtime:
         clock = runtime.clock
@@ -65,41 +68,18 @@ async def main(settings: LedgerSettings) -> None:
         await runtime.serve()
 
 
-async def check(settings: LedgerSettings) -> int:
-    """Verifies the journal and prints what was found; the exit code is 0 when all is well."""
-    async with open_store(settings, SETS) as store:
-        found = await verify(StoreJournal(store, SystemClock(), read_command))
-    totals = found.totals
-    lines = [
-        f"records   {found.head.sequence}",
-        f"hash      {found.head.hash.hex()}",
-        f"state     {found.digest}",
-        f"postings  {totals.postings}",
-        f"sum       {totals.sum} sat",
-        f"users     {totals.users} sat",
-        f"platform  {totals.platform} sat",
-        f"rounds    {totals.rounds} sat",
-        f"debts     {totals.debts} sat",
-        f"coins     {totals.coins_owed} sat owed by the hot wallet",
-        *(f"PROBLEM   {problem}" for problem in found.problems),
-        "all is well" if not found.problems else f"{len(found.problems)} problems",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if found.problems else 0
+@asynccontextmanager
+async def open_journal() -> AsyncIterator[StoreJournal]:
+    """The journal, for commands that only read it."""
+    async with open_store(config.load(LedgerSettings, []), SETS) as store:
+        yield StoreJournal(store, SystemClock(), read_command)
 
 
-VERIFY_HELP = """python -m services.ledger verify
+def main() -> NoReturn:
+    """The console command `satreel-ledger`."""
+    root = Root(serve=lambda: run(LedgerSettings, serve, []), journal=open_journal)
+    raise SystemExit(run_command(root, sys.argv[1:]))
 
-Replays the whole journal, changing nothing, and checks: the chain of hashes, that every record replays to
-the same answers, that each asset sums to zero, that no guarded account is below zero, that balances are what
-postings and holds make them. Exits with 0 when all is well, else with 1. Settings as for the service.
-
-"""
 
 if __name__ == "__main__":
-    if sys.argv[1:2] != ["verify"]:
-        run(LedgerSettings, main)
-    else:
-        if {"--help", "-h"} & set(sys.argv[2:]):
-            sys.stdout.write(VERIFY_HELP)
-        raise SystemExit(asyncio.run(check(config.load(LedgerSettings, sys.argv[2:]))))
+    main()

@@ -78,7 +78,7 @@ def _show_payout(workings: Workings, shares: PoolShares, paid: Payout, rules: Pa
     exact = decimal(shares.numerators[place], shares.denominator)
     floor = shares.floors()[place]
     formula = f"floor({shares.pool_sats} × {part}) = floor({exact})"
-    workings.add(Step(f"share of rank {paid.rank}", formula, floor), {paid.user_id})
+    workings.add(Step(f"share of rank {paid.rank}", formula, floor, paid.meme_id), {paid.user_id})
     formula = f"{floor} + {paid.amount_sats - floor} left by rounding"
     payout = Step(f"payout of rank {paid.rank}", formula, paid.amount_sats, paid.meme_id, paid.user_id)
     workings.add(payout, {paid.user_id})

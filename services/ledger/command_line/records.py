@@ -1,0 +1,118 @@
+"""`export` and `explain-payout`: the public record of a round, and what follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from services.ledger.app.records import find_record
+from services.ledger.app.replay import recover
+from services.ledger.command_line.command import WRONG_BOOKS, Command, Root, Unanswered
+from services.ledger.command_line.explained import explained
+from services.ledger.domain.explain import explain
+from services.ledger.domain.json_values import RecordInvalid
+from services.ledger.domain.public_record import PublicRecord
+from services.ledger.domain.reasons import Refused
+from services.ledger.domain.record_json import RECORD_BYTES_MAX, encode, parse
+from services.ledger.domain.rounds import RoundState
+
+STDIN = "-"
+
+
+def run_export(root: Root, asked: Namespace) -> int:
+    """Writes the public record of a round as canonical JSON, and its SHA-256 to standard error. It is for
+    everybody: it names no viewer, and every payout can be recomputed from it. Replays the journal, changing
+    nothing; may run beside the service. Exits with 0.
+    """
+    record = asyncio.run(_from_journal(root, asked.round))
+    data = encode(record)
+    if asked.to is None:
+        sys.stdout.buffer.write(data)
+    else:
+        _write_whole(asked.to, data)
+    if record.state not in {RoundState.DISTRIBUTED, RoundState.VOIDED}:
+        sys.stderr.write(f"the round is {record.state.name}: its record is not final\n")
+    sys.stderr.write(f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}\n")
+    return 0
+
+
+def run_explain(root: Root, asked: Namespace) -> int:
+    """Recomputes what a user (or everybody) got in a round from the round's public record, shows each step,
+    and compares every amount of the round with the recorded one. The record comes from the journal, which is
+    replayed and not changed, or from a file that `export` wrote: then no ledger is needed. Exits with 0 when
+    all amounts are equal, with 1 when one is not.
+    """
+    if asked.record is None:
+        record = asyncio.run(_from_journal(root, asked.round))
+    else:
+        record = _from_file(asked.record)
+    if record.round_id != asked.round:
+        raise Unanswered(f"{asked.record}: this is the record of round {record.round_id}")
+    told = explain(record, asked.user or "")
+    sys.stdout.write(explained(record, told))
+    return 0 if told.matches else WRONG_BOOKS
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("round", metavar="ROUND", help="the round's id")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("--to", metavar="FILE", type=Path, help="where to write it; else to standard output")
+
+
+def _explain_arguments(parser: ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("user", metavar="USER", nargs="?", help="whose part; everybody's unless given")
+    parser.add_argument("--record", metavar="FILE", help=f"the record; {STDIN} is standard input")
+
+
+EXPORT = Command("export", "write the public record of a round", run_export, _export_arguments)
+EXPLAIN = Command(
+    "explain-payout", "recompute a payout from that record, step by step", run_explain, _explain_arguments
+)
+
+
+async def _from_journal(root: Root, round_id: str) -> PublicRecord:
+    async with root.journal() as journal:
+        machine, head = await recover(journal)
+    try:
+        return find_record(machine, head, round_id=round_id)
+    except Refused as refusal:
+        latest = machine.rounds.latest()
+        newest = f"the newest is {latest.id}" if latest else "it has none"
+        raise Unanswered(
+            f"no round {round_id} in this journal of {head.sequence} records: {newest}"
+        ) from refusal
+
+
+def _from_file(name: str) -> PublicRecord:
+    try:
+        return parse(_read(name))
+    except RecordInvalid as problem:
+        raise Unanswered(f"{name}: {problem}") from problem
+
+
+def _read(name: str) -> bytes:
+    """At most one byte more than a record may have."""
+    if name == STDIN:
+        return sys.stdin.buffer.read(RECORD_BYTES_MAX + 1)
+    with Path(name).open("rb") as file:
+        return file.read(RECORD_BYTES_MAX + 1)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears whole, or stays as it was."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as problem:
+        raise Unanswered(f"{path}: {problem.strerror}") from problem
+    finally:
+        partial.unlink(missing_ok=True)
