@@ -699,6 +699,19 @@ async def test_an_empty_float_is_waited_for_and_never_negative(rig: Rig, sim: Si
     assert 0 <= rig.balance(FLOAT_USER) < 500
 
 
+async def test_a_title_moves_while_the_float_is_too_low_to_inscribe_another(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    await fund(rig, sim, FLOAT_USER, 250)
+    meme = MemeId(uuid7())
+    await rig.desk.titles.inscribe(title(meme))
+    assert await rig.desk.write_next()
+    await rig.desk.titles.inscribe(replace(title(MemeId(uuid7())), poster=b"\x89PNG" * 1_000))
+    await rig.desk.titles.transfer(uuid7(), meme, BERT)
+    assert await rig.desk.write_next()
+    assert (await rig.desk.titles.get(meme)).title.owner_id == BERT
+    assert not await rig.desk.write_next()
+
+
 async def test_a_float_that_was_spent_meanwhile_is_waited_for(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, FLOAT_USER, 500)
     await rig.desk.titles.inscribe(title(MemeId(uuid7())))

@@ -21,6 +21,7 @@ from mesh.clock import SystemClock
 from mesh.errors import Code, RemoteFailure
 from mesh.feeds import open_feed
 from mesh.ids import uuid7
+from mesh.leases import LeadershipLost
 from mesh.testing import LoopbackServer, serving
 from services.chain.adapters.feeds import FeedNews
 from services.chain.app.records import Records
@@ -55,6 +56,7 @@ class House:
     chain: Chain
     sim: SimNode
     ledger: FakeLedger
+    lease: Leads
 
     def __post_init__(self) -> None:
         names = ("gateway", "content", "market", "rounds")
@@ -93,10 +95,11 @@ async def opened_house(folder: Path, redis_url: str) -> AsyncIterator[House]:
         chain = Chain(world, RULES, set_leading)
         servicer = ChainServicer(chain, blocks=blocks, events=events)
         async with serving("chain", add_ChainServiceServicer_to_server, servicer) as server:
-            term = asyncio.create_task(chain.term(Leads()))
+            lease = Leads()
+            term = asyncio.create_task(chain.term(lease))
             await asyncio.wait({term, asyncio.create_task(leading.wait())}, return_when="FIRST_COMPLETED")
             try:
-                yield House(server, chain, sim, rig.ledger)
+                yield House(server, chain, sim, rig.ledger, lease)
             finally:
                 term.cancel()
                 await asyncio.gather(term, return_exceptions=True)
@@ -212,6 +215,13 @@ async def test_objects_are_seen_by_their_owner_and_administrators_only(house: Ho
     with pytest.raises(RemoteFailure) as nobody:
         await house.gateway.GetDepositAddress(pb.GetDepositAddressRequest())
     assert nobody.value.code is Code.UNAUTHENTICATED
+
+
+async def test_who_was_paused_and_lost_the_lease_answers_nothing(house: House) -> None:
+    await house.fund(ANNA, 5_000)
+    house.lease.lost = LeadershipLost()
+    with pytest.raises(failures.NotLeader):
+        _ = house.chain.desk
 
 
 async def test_pages_go_on_where_they_ended(house: House) -> None:

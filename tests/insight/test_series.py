@@ -133,6 +133,14 @@ async def test_writes_beside_one_in_doubt_are_counted_once(world: World, store: 
     assert sum(chunk.sums["market.sales"].values()) == 1
 
 
+async def test_what_another_leader_still_wrote_is_counted(world: World, store: Store) -> None:
+    start, found = world.now_s, [batch("a/1", world.now_s, ("market.sales", 1, "m"))]
+    assert await world.values("market.sales", start, start + 10) == [0]
+    await Tallies(FactRecords(store), world.clock).take(found)
+    await world.tallies.take(found)
+    assert await world.values("market.sales", start, start + 10) == [1]
+
+
 async def test_a_chunk_too_big_for_a_record_is_shown_all_the_same(world: World) -> None:
     start = world.now_s // CHUNK_S * CHUNK_S
     for part in range(15):

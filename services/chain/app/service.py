@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from mesh import logs
+from mesh.errors import Failure
 from services.chain.app.desk import RETRY_S, TRANSIENT, Desk, Rules, World
 from services.chain.app.ports import Fence
 from services.chain.domain.failures import NotLeader
@@ -20,12 +21,17 @@ class Chain:
         self.rules = rules
         self._serving = serving
         self._desk: Desk | None = None
+        self._fence: Fence | None = None
 
     @property
     def desk(self) -> Desk:
-        """The running term. Raises NotLeader."""
-        if self._desk is None:
+        """The running term. Raises NotLeader, also when this process was paused and another leads by now."""
+        if self._desk is None or self._fence is None:
             raise NotLeader
+        try:
+            self._fence.check()
+        except Failure as lost:
+            raise NotLeader from lost
         return self._desk
 
     async def reign(self, fence: Fence) -> None:
@@ -41,7 +47,7 @@ class Chain:
     async def term(self, fence: Fence) -> None:
         """Recovers, serves, works; ends by an exception or by being cancelled."""
         desk = await self._opened(fence)
-        self._desk = desk
+        self._desk, self._fence = desk, fence
         try:
             await self._serving(True)
             await desk.run()

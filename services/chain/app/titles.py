@@ -115,8 +115,10 @@ class Titles:
 
     async def next(self) -> Tx | None:
         """Makes the next transaction; None when nothing can be done now. Raises WalletEmpty."""
-        for kept in self._inscriptions.values():
-            return await self._inscribe(kept)
+        for kept in list(self._inscriptions.values())[:1]:
+            # The float may be too low for it, and still do for a move.
+            if (tx := await self._inscribe(kept)) is not None:
+                return tx
         for move in sorted(self._moves.values(), key=lambda kept: kept.value.requested_ns):
             tx = await self._move(move)
             if tx is not None:

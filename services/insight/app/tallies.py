@@ -85,10 +85,11 @@ class Tallies:
         except InDoubt:
             self._doubted.add(batch.id)
             raise
-        if batch.id in self._doubted:
+        # What was there already may have been written by another, after this was counted.
+        if batch.id in self._doubted or not is_new:
             self._held.pop(number, None)
             self._doubted.discard(batch.id)
-        elif is_new and number in self._held:
+        elif number in self._held:
             self._held[number].add(batch)
         self._recent[batch.id] = None
         if len(self._recent) > RECENT_MAX:
