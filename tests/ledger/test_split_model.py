@@ -178,7 +178,7 @@ def test_rounds_of_many_creators(creators: int, rates: Parameters) -> None:
         twin.open_session(f"a{number}", f"f{number}", meme, 37 + number * 41 % 560)
         twin.open_session(f"b{number}", f"c{number * 7 % creators}", meme, 3 + number * 13 % 90)
         if number % 5 == 0:
-            twin.give(f"g{number}", meme, f"f{number * 3 % creators}")
+            twin.give(f"g{number}", meme, f"f{(3 * number + 1) % creators}")
         twin.wait(1)
     for _ in range(3):
         twin.wait(167)
