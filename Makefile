@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test check k8s-check bench-smoke bench-ledger format clean
+.PHONY: help setup proto lock run demo test simulate check k8s-check bench-smoke bench-ledger format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ demo: setup ## one round in a mesh of its own, then a report; fails if a check d
 test: setup ## all tests, those of whole meshes last
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e
 	@$(BIN)/python -m pytest -q tests/e2e
+
+simulate: setup ## the ledger under simulated faults: SEEDS=10000, or SEED=n for one again
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --jobs $(or $(JOBS),2) $(if $(SEED),--seed $(SEED) --trace)
 
 check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/ruff format --check --quiet $(PACKAGES)

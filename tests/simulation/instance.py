@@ -1,0 +1,174 @@
+"""A ledger instance as services.ledger.__main__ composes it, less its server; and a ledger that cannot fail.
+
+The only file here that knows how a ledger is put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from mesh.clock import Clock
+from mesh.leases import LEASES, Lease
+from mesh.records import Store
+from services.ledger.adapters.election import LEASE, LeaseElection
+from services.ledger.adapters.journal import SETS, StoreJournal
+from services.ledger.app.journal import Head, Journal, JournalBroken
+from services.ledger.app.leadership import keep_leading
+from services.ledger.app.ledger import Ledger, Standing
+from services.ledger.app.orders import Order, QueueFull
+from services.ledger.app.replay import apply_all
+from services.ledger.domain.commands import Command
+from services.ledger.domain.machine import Answer, Machine
+from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.views import Changes
+from services.ledger.rpc.read import read_command
+from tests.simulation.clock import SkewedClock
+from tests.simulation.loop import VirtualLoop, run_now
+
+Seen = TypeVar("Seen")
+Outcome = Answer | Refused
+Question = Callable[[Machine, Head], Seen]
+JournalOf = Callable[[Store, Clock], Journal]
+
+STORE_SETS = (*SETS, LEASES)
+JOURNAL_SET = SETS[0].name
+LEASES_SET = LEASES.name
+QUEUE_MAX = 200
+SILENCE_S = 6
+
+
+class Reading(Enum):
+    """Who may answer a question, and from how old a state."""
+
+    LEADER = "all that was acknowledged before"
+    ANEW = "all that was committed before, from anyone"
+    ANYWHERE = "from anyone, as old as said"
+
+
+class NoAnswer(Exception):  # noqa: N818 - an answer of its own
+    """This instance does not say: ask another, or again."""
+
+
+def real_journal(store: Store, clock: Clock) -> Journal:
+    """The journal of the service."""
+    return StoreJournal(store, clock, read_command)
+
+
+class Told:
+    """News that hands on what was committed."""
+
+    def __init__(self, committed: Callable[[Head, Changes], None]) -> None:
+        self.committed = committed
+
+
+class Instance:
+    """One start of a ledger process."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        clock: Clock,
+        *,
+        journal_of: JournalOf,
+        ttl_s: float,
+        committed: Callable[[Head, Changes], None],
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._ledger = Ledger(
+            journal_of(store, clock),
+            Told(committed),
+            clock,
+            queue_max=QUEUE_MAX,
+            session_silence_s=SILENCE_S,
+        )
+        lease = Lease(store, LEASE, clock=clock, ttl_s=ttl_s)
+        lease.owner = name  # by default it draws one, and a run would differ from its repetition
+        self._election = LeaseElection(lease)
+
+    @property
+    def leading(self) -> bool:
+        """Whether it takes commands."""
+        return self._ledger.leading
+
+    async def run(self) -> None:
+        """Endless. Raises JournalBroken."""
+        await keep_leading(self._ledger, self._election, _serving, self._clock)
+
+    async def submit(self, order: Order) -> Outcome:
+        """The ledger's answer, refusals included. Raises NoAnswer."""
+        try:
+            return await self._ledger.submit(order)
+        except QueueFull as full:
+            raise NoAnswer(full.reason) from full
+        except Refused as refusal:
+            if refusal.number is Reason.NOT_LEADER:
+                raise NoAnswer(refusal.reason) from refusal
+            return refusal
+
+    @property
+    def standing(self) -> Standing:
+        """What an answer given now is worth."""
+        return self._ledger.standing
+
+    async def ask(self, question: Question[Seen], how: Reading = Reading.LEADER) -> Seen:
+        """What the ledger answers from committed state. Raises NoAnswer."""
+        try:
+            if how is Reading.ANEW:
+                return await self._ledger.ask_anew(question)
+            return await self._ledger.ask(question, anywhere=how is Reading.ANYWHERE)
+        except Refused as refusal:
+            raise NoAnswer(refusal.reason) from refusal
+
+
+async def _serving(_: bool) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A record of the journal and what came of it: every command's bytes with its answer, and all changes."""
+
+    head: Head
+    at_ns: int
+    result_hash: bytes
+    answers: tuple[tuple[bytes, Outcome], ...]
+    changes: Changes
+
+
+class Reference:
+    """A ledger without faults, fed by the records that are in the store."""
+
+    def __init__(self, store: Store, loop: VirtualLoop) -> None:
+        self.machine = Machine()
+        self.head = Head()
+        self._wires: list[bytes] = []
+        self._journal = StoreJournal(store, SkewedClock(loop), self._read_command)
+
+    def follow(self) -> Iterator[Step]:
+        """Applies the records that are new. Raises JournalBroken."""
+        self._wires.clear()
+        for entry in _drained(self._journal.read(self.head)):
+            self.machine.advance(entry.at_ns, entry.reign)
+            answers = apply_all(self.machine, entry.commands)
+            result_hash = self.machine.result_hash()
+            if result_hash != entry.result_hash:
+                raise JournalBroken(f"record {entry.head.sequence} replays to other answers")
+            self.head = entry.head
+            pairs = tuple(zip(self._wires, answers, strict=True))
+            self._wires.clear()
+            yield Step(entry.head, entry.at_ns, result_hash, pairs, self.machine.take_changes())
+
+    def _read_command(self, wire: bytes) -> Command:
+        self._wires.append(wire)
+        return read_command(wire)
+
+
+def _drained(source: AsyncIterator[Seen]) -> Iterator[Seen]:
+    """What an asynchronous iterator yields that never really waits."""
+    while (item := run_now(anext(source, None))) is not None:
+        yield item
