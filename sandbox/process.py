@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from sandbox import tether
 LOOPBACK = "127.0.0.1"
 TERM_WAIT_S = 10.0
 KILL_WAIT_S = 5.0
-LOG_TAIL_BYTES = 2_000
+LOG_TAIL_BYTES = 20_000
+LOG_TAIL_LINES = 12
 
 
 class SandboxFailure(Exception):  # noqa: N818 - said to a person, as it stands
@@ -55,6 +58,38 @@ def require_free_port(port: int, *, part: str, setting: str) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise PortTaken(part, port, setting) from error
+
+
+@contextlib.contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Holds the folder within the block; it is free when the process dies. Raises SandboxFailure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SandboxFailure(
+                f"Another run uses this folder: {folder}. Stop it, or choose another with SATREEL_DATA_DIR."
+            ) from None
+        yield
+
+
+def readable(line: str) -> str:
+    """A line of a service's log (JSON) as a person reads it; any other line as it is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "event" not in entry:
+        return line
+    said = {name: value for name, value in entry.items() if name not in _UNTOLD}
+    details = " ".join(f"{name}={value}" for name, value in said.items())
+    traceback = f"\n{entry['exception']}" if "exception" in entry else ""
+    when = str(entry.get("timestamp", ""))[11:19]
+    return f"{when} {entry.get('level', '')} {entry['event']} {details}".strip() + traceback
+
+
+_UNTOLD = {"event", "level", "timestamp", "logger", "service", "exception", "trace_id", "span_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +131,12 @@ class Child:
     def log_tail(self) -> str:
         """The last lines it wrote, for messages about why it did not start."""
         try:
-            return self.log_path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+            written = self.log_path.read_bytes()
         except FileNotFoundError:
             return ""
+        lines = written[-LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines()
+        whole = lines[1:] if len(written) > LOG_TAIL_BYTES else lines
+        return "\n".join(readable(line) for line in whole[-LOG_TAIL_LINES:])
 
 
 async def start_child(

@@ -11,6 +11,22 @@ from sandbox.process import PortTaken, free_port, require_free_port
 
 SERVICES = ("identity", "ledger", "chain", "content", "rounds", "market", "insight")
 
+# Their place is their port's distance from the first.
+_PARTS = (
+    "identity",
+    "content",
+    "rounds",
+    "ledger",
+    "market",
+    "chain",
+    "insight",
+    "content-media",
+    "valkey",
+    "node-rpc",
+    "node-zmq",
+    "aitubo",
+)
+
 
 class SandboxSettings(BaseSettings):
     """The whole mesh on one machine. Each setting is also SATREEL_SANDBOX_<NAME> unless it says another."""
@@ -29,7 +45,10 @@ class SandboxSettings(BaseSettings):
     )
     http_port: int = Field(8080, ge=1, le=65535, description="port of the gateway: GraphQL, media, GraphiQL")
     first_port: int = Field(
-        7100, ge=1024, le=65000, description="first of 40 ports in a row for services and the outside world"
+        7101,
+        ge=1024,
+        le=65000,
+        description=f"first of {len(_PARTS)} ports in a row for services and the outside world",
     )
     round_s: float = Field(30.0, gt=0, le=3600, description="length of a round, in seconds")
     grace_s: float = Field(3.0, ge=0, le=300, description="time for late reports after a round, in seconds")
@@ -43,7 +62,14 @@ class SandboxSettings(BaseSettings):
     node_url: SecretStr = Field(
         SecretStr(""),
         validation_alias=AliasChoices("node_url", "SATREEL_NODE_URL"),
-        description="JSON-RPC of a BSV regtest node of your own; empty: one is started (SATREEL_NODE_URL)",
+        description="JSON-RPC of a BSV node of your own, in regtest, as blocks and coins are mined on it: "
+        "http://user:password@host:port; empty: one is started (SATREEL_NODE_URL)",
+    )
+    node_zmq: str = Field(
+        "",
+        validation_alias=AliasChoices("node_zmq", "SATREEL_NODE_ZMQ"),
+        description="ZMQ of that node with hashblock and rawtx, tcp://host:port; empty: it is asked "
+        "again and again (SATREEL_NODE_ZMQ)",
     )
     aitubo_url: str = Field(
         "",
@@ -61,23 +87,14 @@ class SandboxSettings(BaseSettings):
         return self.first_port + _PARTS.index(part)
 
 
-# Their place is their port's distance from the first.
-_PARTS = (
-    "gateway",
-    "identity",
-    "content",
-    "rounds",
-    "ledger",
-    "market",
-    "chain",
-    "insight",
-    "content-media",
-    "valkey",
-    "node-rpc",
-    "node-zmq",
-    "aitubo",
-    "miner",
-)
+# What may be somebody else's, and so stays the same wherever a mesh runs.
+_OUTSIDE = {"redis_url", "node_url", "node_zmq", "aitubo_url", "aitubo_key"}
+
+
+def beside(settings: SandboxSettings, data_dir: Path) -> SandboxSettings:
+    """The same settings for a mesh with a folder and ports of its own."""
+    fields = settings.model_dump(include=_OUTSIDE | {"round_s", "grace_s", "film_s"})
+    return elsewhere(data_dir, **fields)
 
 
 def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
@@ -92,7 +109,7 @@ def _free_block() -> int:
     for first in range(20_000, 32_000, 40):
         if all(_is_free(first + place) for place in range(len(_PARTS))):
             return first
-    raise RuntimeError("no 14 ports in a row are free between 20000 and 32000")
+    raise RuntimeError(f"no {len(_PARTS)} ports in a row are free between 20000 and 32000")
 
 
 def _is_free(port: int) -> bool:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sandbox.binaries import valkey_binary
+from sandbox.environment import inherited
 from sandbox.process import LOOPBACK, Child, StartFailed, require_free_port, start_child
 
 START_TIMEOUT_S = 20.0
@@ -58,6 +59,7 @@ async def start_valkey(
             *("--maxmemory", f"{memory_mb}mb", "--maxmemory-policy", "noeviction"),
         ],
         log_path=data_dir / "valkey.log",
+        env=inherited(),
     )
     url = f"redis://{LOOPBACK}:{port}/0"
     try:
