@@ -33,6 +33,7 @@ BUY = """mutation($listing: ID!, $price: Sats!) {
   purchase(listingId: $listing, expectedPriceSats: $price) { id priceSats feeSats }
 }"""
 OWNER = "query($id: ID!) { meme(id: $id) { owner { id } inscription { origin outpoint confirmations } } }"
+EXPLAINED = "query($id: ID!) { round(id: $id) { payoutExplanation { matches mismatches totalSats } } }"
 WITHDRAW = """mutation($address: String!, $amount: Sats!) {
   withdraw(address: $address, amountSats: $amount) { id feeSats }
 }"""
@@ -250,6 +251,13 @@ async def _check_result(town: Town, round_id: str) -> None:
         "the pool was paid out or carried over, to the satoshi",
         payouts + result["carriedOutSats"] == result["poolSats"],
         result,
+    )
+    told = (await town.admin.client.ask(EXPLAINED, id=round_id))["round"]["payoutExplanation"]
+    earned = result["creatorsSats"] + result["ownersSats"] + payouts
+    town.report.check(
+        "every payout can be recomputed from the public record",
+        told["matches"] and told["totalSats"] == earned,
+        told,
     )
     txid = played["record"]["txid"]
     town.report.step(f"the result is recorded in {txid}")

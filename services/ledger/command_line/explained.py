@@ -9,7 +9,7 @@ from services.ledger.domain.explain import Explanation
 from services.ledger.domain.public_record import PublicRecord
 from services.ledger.domain.workings import Step
 
-_WHAT_WIDTH = 24
+_WHAT_WIDTH = 26
 
 
 def explained(record: PublicRecord, told: Explanation) -> str:
