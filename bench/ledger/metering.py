@@ -50,6 +50,7 @@ class Metered:
     opened: Sample
     at_once: Sample
     each_second: Sample
+    sessions: int
 
 
 async def metered(site: Site, server: Server, plan: Plan) -> Metered:
@@ -61,14 +62,18 @@ async def metered(site: Site, server: Server, plan: Plan) -> Metered:
     sessions = people(plan.sessions)
     opened = await _open_sessions(site, server, memes, viewers, sessions)
     running_since_s = time.perf_counter()
+    # The first so many, where there was no time for all.
+    sessions = sessions[: opened.operations]
     # The first reports lie below the free seconds; the first that is measured is number 4.
     first, last = 4, 4 + plan.reports_at_once
     warm_up, at_once = list(_reports(sessions, 3, first)), list(_reports(sessions, first, last))
     each_second = list(_reports(sessions, last, last + plan.reports_paced))
     await asyncio.sleep(max(0.0, last + 1 - (time.perf_counter() - running_since_s)))
-    gateway = _Gateway(server, plan.sessions)
+    gateway = _Gateway(server, len(sessions))
     await gateway.send(warm_up)
-    return Metered(opened, await gateway.send(at_once), await gateway.send(each_second, every_s=1.0))
+    return Metered(
+        opened, await gateway.send(at_once), await gateway.send(each_second, every_s=1.0), len(sessions)
+    )
 
 
 async def _open_round(server: Server, memes: list[str]) -> None:

@@ -27,6 +27,7 @@ class Plan:
     # Making ten million transfers takes its time; what is there when it is over gets recovered.
     fill_s_max: float = 130.0
     idle_accounts: int = 1_000_000
+    idle_s_max: float = 60.0
     peer_batches: int = 60
     postgres_clients: tuple[int, ...] = (1, 8, 64)
 

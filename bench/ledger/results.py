@@ -33,7 +33,6 @@ class Results:
     """Samples by load and system, and the other figures as far as they were measured."""
 
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
-    lines_per_report: int = 0
     recoveries: list[Recovery] = field(default_factory=list)
     empty: Recovery | None = None
     idle: Recovery | None = None

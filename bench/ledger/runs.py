@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 from bench.ledger import metering, transfers
@@ -38,6 +39,7 @@ class Runs:
         self._site = site
         self._plan = plan
         self._results = results
+        self._fill_s_left = plan.fill_s_max
 
     async def singles(self) -> None:
         """Single transfers at rising concurrency, on a ledger with little in it."""
@@ -67,6 +69,9 @@ class Runs:
         """Sessions and what they accrue."""
         async with serving(self._site, "metering", settings=metering.SETTINGS) as server:
             found = await metering.metered(self._site, server, self._plan)
+        self._results.notes.append(
+            f"{found.sessions:,} sessions stand in each report, one second each in a line."
+        )
         self._results.add(OPENED, LEDGER, found.opened)
         self._results.add(AT_ONCE, LEDGER, found.at_once)
         self._results.add(EACH_SECOND, LEDGER, found.each_second)
@@ -78,9 +83,9 @@ class Runs:
             await transfers.fund(server, [giver])
             parts = (takers[at : at + BATCH] for at in range(0, len(takers), BATCH))
             gifts = (transfers.gifts(giver, part) for part in parts)
-            await self._all(server, gifts)
+            made = await self._all(server, gifts, self._plan.idle_s_max)
         async with serving(self._site, "idle") as server:
-            self._results.idle = await self._start(server, len(takers))
+            self._results.idle = await self._start(server, made)
         if self._results.empty is None:
             async with serving(self._site, "nothing") as server:
                 self._results.empty = await self._start(server, 0)
@@ -139,18 +144,21 @@ class Runs:
 
     async def _fill(self, users: list[str], count: int) -> int:
         """Makes so many transfers more, as far as the time goes; how many it were."""
-        if count <= 0:
+        if count <= 0 or self._fill_s_left <= 0:
             return 0
+        begun_s = time.perf_counter()
         async with serving(self._site, "batches") as server:
-            return await self._all(server, transfers.requests(users, count // BATCH))
+            made = await self._all(server, transfers.requests(users, count // BATCH), self._fill_s_left)
+        self._fill_s_left -= time.perf_counter() - begun_s
+        return made
 
-    async def _all(self, server: Server, requests: Iterator[bytes]) -> int:
+    async def _all(self, server: Server, requests: Iterator[bytes], seconds_max: float) -> int:
         sample = await closed_loop(
             server,
             transfers.transfer_call(server),
             requests,
             in_flight=self._plan.batches_in_flight,
-            seconds_max=self._plan.fill_s_max,
+            seconds_max=seconds_max,
             each=BATCH,
         )
         return sample.operations

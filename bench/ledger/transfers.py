@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+import grpc
 import grpc.aio
 from satreel.ledger.v1 import ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as pb
@@ -18,6 +20,8 @@ from mesh.ids import uuid7
 
 FUNDS_SATS = 1_000_000_000
 CALL_S_MAX = 60.0
+ATTEMPTS_MAX = 100
+PAUSE_S = 0.2
 _NOISE_DIGITS = 18
 # The same pairs in every run.
 _random = random.Random(3)  # noqa: S311 - not for secrets
@@ -84,12 +88,26 @@ def transfer_call(server: Server) -> Call:
     )
 
     async def call(request: bytes) -> None:
-        answer = await send(request, timeout=CALL_S_MAX)
+        answer = await _repeated(lambda: send(request, timeout=CALL_S_MAX))
         for result in answer.results:
             if result.reason:
                 raise TransferRefused(ledger_pb2.ErrorReason.Name(result.reason), result.detail)
 
     return call
+
+
+async def _repeated(
+    send: Callable[[], Awaitable[pb.CreateTransfersResponse]],
+) -> pb.CreateTransfersResponse:
+    """As callers do: where a machine is too busy the ledger may lose its lease, and asks to call again."""
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await send()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(PAUSE_S)
+    return await send()
 
 
 async def fund(server: Server, users: Sequence[str], sats: int = FUNDS_SATS) -> None:
