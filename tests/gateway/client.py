@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.parser
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -145,6 +146,7 @@ class Socket:
 
     def stop_reading(self) -> None:
         """What the gateway sends from now on stays on its side."""
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._transport.pause_reading()
 
     async def until_closed(self) -> int:
