@@ -115,6 +115,56 @@ async def test_a_step_at_work_ends_before_the_worker_does(world: World, valkey_u
         assert await saq.count("incomplete") == 0
 
 
+async def test_a_start_with_a_backlog_aborts_no_step(
+    world: World, valkey_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue's own look at dead jobs runs just as the first ones are taken."""
+    memes = {MemeId(f"m{number}") for number in range(40)}
+    done: list[MemeId] = []
+
+    async def advance(meme_id: MemeId) -> None:
+        await asyncio.sleep(0.05)
+        done.append(meme_id)
+
+    async with open_queue(valkey_url, f"test-{uuid7()}") as saq:
+        queue = SaqQueue(saq, world.clock, 60)
+        for meme_id in memes:
+            await queue.enqueue(meme_id, 1, InstantNs(0))
+        worker = asyncio.create_task(work(saq, advance, workers=10, grace_s=2.0))
+        async with asyncio.timeout(10):
+            while await saq.count("incomplete") or len(done) < len(memes):
+                await saq.sweep()
+                await asyncio.sleep(0)
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
+        assert sorted(done) == sorted(memes)
+    assert caplog.records == []
+
+
+async def test_what_a_dead_worker_took_can_be_queued_anew(world: World, valkey_url: str) -> None:
+    async with open_queue(valkey_url, f"test-{uuid7()}") as saq:
+        queue = SaqQueue(saq, world.clock, 60)
+        await queue.enqueue(MemeId("taken"), 1, InstantNs(0))
+        await queue.enqueue(MemeId("at work"), 1, InstantNs(0))
+        assert await saq.dequeue(1.0)
+        active = await saq.dequeue(1.0)
+        assert active is not None
+        active.started = round(time.time() * 1000)
+        await active.update(status="active")
+        await queue.enqueue(MemeId("taken"), 1, InstantNs(0))
+        assert await saq.count("queued") == 0
+
+        assert await saq.sweep() == [saq.job_id("taken:1")]
+        await queue.enqueue(MemeId("taken"), 1, InstantNs(0))
+        await queue.enqueue(MemeId("at work"), 1, InstantNs(0))
+        assert (await saq.count("queued"), await saq.count("active")) == (1, 1)
+
+        active.started -= 61_000
+        await active.update(status="active")
+        assert await saq.sweep() == [saq.job_id("at work:1")]
+
+
 async def test_an_instance_is_one_process(tmp_path: Path) -> None:
     async with sole_instance(tmp_path / "content" / "content-1.lock"):
         with pytest.raises(InstanceTaken):

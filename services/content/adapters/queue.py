@@ -13,7 +13,9 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import RedisError
 from saq import Job, Queue, Worker
+from saq.job import Status
 from saq.queue.redis import RedisQueue
+from saq.types import WorkerInfo
 
 from mesh.clock import NS_PER_S, Clock
 from mesh.logs import logger
@@ -28,6 +30,7 @@ REDIS_TIMEOUT_S = 5.0
 # A worker's own look at dead jobs; the sweep of records is what finds them for sure.
 QUEUE_SWEEP_S = 60
 EARLY_NS = NS_PER_S // 2
+END_S_MAX = 2
 
 log = logger(__name__)
 
@@ -47,6 +50,30 @@ class PatientQueue(RedisQueue):
         await asyncio.sleep(AWAY_PAUSE_S)
         return None
 
+    async def sweep(self, lock: int = QUEUE_SWEEP_S, abort: float = 0.0) -> list[str]:  # noqa: ARG002 - as overridden
+        """Forgets jobs that were taken and are in nobody's hands, so that they can be queued anew.
+
+        The library would abort them, and with them any that a worker took this very moment. Forgetting one of
+        those does no harm: the records know what is left, and a lease lets one at it.
+        """
+        taken = [_text(name) for name in await self.redis.lrange(self._active, 0, -1)]
+        jobs = [self.deserialize(found) for found in await self.redis.mget(taken)] if taken else []
+        forgotten = [
+            job_id
+            for job_id, job in zip(taken, jobs, strict=True)
+            if job is None or job.status is not Status.ACTIVE or job.stuck
+        ]
+        async with self.redis.pipeline(transaction=True) as pipe:
+            for job_id in forgotten:
+                pipe.lrem(self._active, 0, job_id)
+                pipe.zrem(self._incomplete, job_id)
+                pipe.delete(job_id)
+            await pipe.execute()
+        return forgotten
+
+    async def write_worker_info(self, worker_id: str, info: WorkerInfo, ttl: int) -> None:
+        """Nobody asks for it: what the workers do is in the records."""
+
 
 class QuietWorker(Worker[Any]):
     """A worker that leaves signals to the runtime, and tells in a line when Redis went away."""
@@ -58,6 +85,18 @@ class QuietWorker(Worker[Any]):
         if previous_task is not None and not previous_task.cancelled() and previous_task.exception():
             log.warning("queue away", problem=type(previous_task.exception()).__name__)
         super()._process(previous_task)
+
+    async def end(self) -> None:
+        """Waits for no more jobs and ends; those at work go back into the queue."""
+        self.event.set()
+        # The library itself would first wait for tasks that only sleep.
+        for task in self.tasks:
+            task.cancel()
+        await self.stop()
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +156,7 @@ async def work(
         functions=[(ADVANCE, run)],
         concurrency=workers,
         dequeue_timeout=DEQUEUE_S,
+        shutdown_grace_period_s=END_S_MAX,
         timers={"sweep": QUEUE_SWEEP_S},  # type: ignore[arg-type] # the others keep their defaults
     )
     started = asyncio.create_task(worker.start())
@@ -126,5 +166,5 @@ async def work(
         queue.closed = True
         if at_work:
             await asyncio.wait(at_work, timeout=grace_s)
-        await worker.stop()
+        await worker.end()
         await started
