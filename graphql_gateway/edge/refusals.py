@@ -25,6 +25,8 @@ _STATUS = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
+# As proxies count it: only traces ever show it.
+_CLIENT_GONE = 499
 _CODES = {
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
@@ -74,10 +76,16 @@ async def refusals(request: web.Request, handler: _Handler) -> web.StreamRespons
             raise
         allowed = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else None
         return _plain(problem.status, problem.text or problem.reason, allowed)
-    except ConnectionError:  # the client is gone
-        raise
     except Exception as problem:
-        return refusal(500, *masked(problem))
+        return _fault(request, problem)
+
+
+def _fault(request: web.Request, problem: Exception) -> web.Response:
+    """Ours, unless the client hung up while it was being answered: then nobody reads this."""
+    gone = request.transport is None or request.transport.is_closing()
+    if gone and isinstance(problem, ConnectionError):
+        return web.Response(status=_CLIENT_GONE)
+    return refusal(500, *masked(problem))
 
 
 def _plain(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

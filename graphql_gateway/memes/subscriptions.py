@@ -7,9 +7,11 @@ from contextlib import aclosing
 from datetime import datetime
 
 import strawberry
+from satreel.content.v1 import content_pb2
 
 from graphql_gateway.arguments import MemeIdFilter
 from graphql_gateway.context import Info
+from graphql_gateway.edge.authentication import Viewer
 from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import Meme, Stage
 from graphql_gateway.proto import shown
@@ -24,12 +26,22 @@ class PipelineProgress:
     stage: Stage = strawberry.field(description="What happened, and how far the meme is.")
 
 
+_SEEN_BY_ALL = {content_pb2.MEME_STATE_PUBLISHED, content_pb2.MEME_STATE_TAKEN_DOWN}
+
+
+def _concerns(viewer: Viewer | None, meme: content_pb2.Meme) -> bool:
+    if viewer is not None and (viewer.is_admin or viewer.id == meme.creator_id):
+        return True
+    return meme.state in _SEEN_BY_ALL
+
+
 @strawberry.type
 class MemesSubscription:
     """The live pipeline."""
 
     @strawberry.subscription(
-        description="Memes that move on in the pipeline, from the next step on; one meme, or all."
+        description="Memes that move on in the pipeline, from the next step on; one meme, or all. What is "
+        "not published yet concerns its creator and administrators only."
     )
     async def pipeline_progress(
         self, info: Info, meme_id: MemeIdFilter = None
@@ -41,6 +53,8 @@ class MemesSubscription:
             async for one in events:
                 if meme in {None, one.event.meme.id}:
                     await info.context.renew()
+                    if not _concerns(info.context.viewer, one.event.meme):
+                        continue
                     yield PipelineProgress(
                         at=one.event.at,
                         meme=shown(Meme, one.event.meme),

@@ -14,6 +14,7 @@ from graphql_gateway.rounds.types import Leaderboard, Round
 from graphql_gateway.services import Services
 
 _STANDINGS_MAX = 100
+_Told = rounds_pb2.Round | rounds_pb2.Leaderboard
 
 
 @strawberry.type
@@ -26,14 +27,15 @@ class RoundsSubscription:
     async def round_updated(self, info: Info) -> AsyncIterator[Round]:
         """Ends never."""
         with info.context.live.rounds.subscribe() as news:
-            current = await find_current_round(info.context.services)
-            if current is not None:
-                yield shown(Round, current)
+            told = await find_current_round(info.context.services)
+            if told is not None:
+                yield shown(Round, told)
             async for one in news:
                 changed = _changed(one)
-                if changed.HasField("round"):
+                if changed.HasField("round") and not _repeats(one, changed.round, told):
+                    told = changed.round
                     await info.context.renew()
-                    yield shown(Round, changed.round)
+                    yield shown(Round, told)
 
     @strawberry.subscription(
         description="Standings of the current round now, and at most once a second when they move."
@@ -41,20 +43,32 @@ class RoundsSubscription:
     async def leaderboard_updated(self, info: Info) -> AsyncIterator[Leaderboard]:
         """Ends never."""
         with info.context.live.rounds.subscribe() as news:
-            current = await _find_leaderboard(info.context.services)
-            if current is not None:
-                yield shown(Leaderboard, current)
+            told = await _find_leaderboard(info.context.services)
+            if told is not None:
+                yield shown(Leaderboard, told)
             async for one in news:
                 changed = _changed(one)
-                if changed.HasField("leaderboard"):
+                if changed.HasField("leaderboard") and not _repeats(one, changed.leaderboard, told):
+                    told = changed.leaderboard
                     await info.context.renew()
-                    yield shown(Leaderboard, changed.leaderboard)
+                    yield shown(Leaderboard, told)
 
 
 def _changed(
     news: rounds_service_pb2.WatchRoundsResponse,
 ) -> rounds_service_pb2.RoundsSnapshot | rounds_service_pb2.RoundsEvent:
     return news.snapshot if news.WhichOneof("news") == "snapshot" else news.event
+
+
+def _repeats(news: rounds_service_pb2.WatchRoundsResponse, now: _Told, told: _Told | None) -> bool:
+    """Whether an event says what was told: it was on its way then. After a gap all is said anew."""
+    return news.WhichOneof("news") == "event" and told is not None and _undated(now) == _undated(told)
+
+
+def _undated(told: _Told) -> _Told:
+    if not isinstance(told, rounds_pb2.Leaderboard):
+        return told
+    return rounds_pb2.Leaderboard(round_id=told.round_id, standings=told.standings, final=told.final)
 
 
 async def _find_leaderboard(services: Services) -> rounds_pb2.Leaderboard | None:

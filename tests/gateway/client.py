@@ -127,6 +127,15 @@ class Socket:
         assert "errors" not in message["payload"], message
         return message["payload"]["data"]
 
+    async def quiet(self, seconds: float) -> None:
+        """Nothing comes for that long."""
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self.ws.receive()
+        except TimeoutError:
+            return
+        raise AssertionError(message)
+
     async def code(self) -> str:
         """The code of the error that comes next, in an `error` message or in an event."""
         message = await self.next()

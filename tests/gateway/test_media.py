@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+import yarl
 from satreel.content.v1 import content_pb2
 from satreel.ledger.v1 import ledger_pb2
 
@@ -12,7 +14,7 @@ from mesh.errors import Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import Answer, Client, bearer
 from tests.gateway.fakes import FILM, PIECE_BYTES, POSTER
-from tests.gateway.world import World, token_of
+from tests.gateway.world import World, token_of, until
 
 ETAG = f'"{"ab" * 32}"'
 SIZE = len(FILM)
@@ -178,6 +180,24 @@ async def test_what_is_not_there_is_404_and_a_bad_id_400(client: Client, world: 
     assert (await client.send("GET", f"/media/{uuid7()}/nonsense")).status == 404
     bad = await client.send("GET", f"/media/{uuid7()}/poster", headers=bearer("forged-forged-forged"))
     assert (bad.status, bad.code) == (401, "SESSION_INVALID")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_client_that_hangs_up_is_no_error(
+    method: str, world: World, client: Client, meme: content_pb2.Meme, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = world.log.holding["ReadMedia"] = asyncio.Event()
+    url = yarl.URL(world.url)
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    head = [f"{method} /media/{meme.id}/poster HTTP/1.1", "Host: gateway", "", ""]
+    writer.write("\r\n".join(head).encode())
+    await until(lambda: world.log.of("ReadMedia"))
+    writer.transport.abort()
+    await asyncio.sleep(0.1)
+    held.set()
+    await asyncio.sleep(0.2)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert (await client.send("GET", f"/media/{meme.id}/poster")).status == 200
 
 
 async def test_services_that_are_away_or_break(world: World, client: Client, meme: content_pb2.Meme) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.content.v1 import content_pb2, content_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
@@ -84,6 +86,36 @@ async def test_nothing_is_missed_between_what_is_and_what_comes(world: World, cl
         assert states == ["ACTIVE", "COMPLETED"]
 
 
+async def test_what_was_just_told_is_not_told_again(world: World, client: Client) -> None:
+    """An event that was published before the current state was read says nothing new."""
+    played = world.round(number=4)
+    board = world.rounds.boards[played.id]
+
+    def more_than(calls: int, method: str) -> bool:
+        return len(world.log.of(method)) > calls
+
+    for query, kind, method in (
+        (ROUND, "round", "GetCurrentRound"),
+        (BOARD, "leaderboard", "GetLeaderboard"),
+    ):
+        held = world.log.holding[method] = asyncio.Event()
+        calls = len(world.log.of(method))
+        async with client.socket() as socket:
+            await socket.subscribe(query)
+            await until(partial(more_than, calls, method))
+            now = {"round": played, "leaderboard": board}[kind]
+            for number in range(2):
+                board.at.CopyFrom(Timestamp(seconds=number))
+                world.rounds.feed.publish(round_news(**{kind: now}))
+            await asyncio.sleep(0.05)
+            held.set()
+            await socket.data()
+            await socket.quiet(0.2)
+            world.rounds.feed.publish(round_news(**{kind: now}))
+            await socket.quiet(0.2)
+        del world.log.holding[method]
+
+
 async def test_the_leaderboard_loads_afresh_for_every_event(world: World, client: Client) -> None:
     played, meme = world.round(), world.meme("cat", world.user("ada"))
     board = world.rounds.boards[played.id]
@@ -92,7 +124,7 @@ async def test_the_leaderboard_loads_afresh_for_every_event(world: World, client
         await socket.subscribe(BOARD)
         first = (await socket.data())["leaderboardUpdated"]
         assert first == {"final": False, "standings": [{"rank": 1, "meme": {"name": "cat"}}]}
-        meme.name = "renamed"
+        meme.name, board.standings[0].score = "renamed", 1
         world.rounds.feed.publish(round_news(leaderboard=board))
         second = (await socket.data())["leaderboardUpdated"]
         assert second["standings"] == [{"rank": 1, "meme": {"name": "renamed"}}]
@@ -186,6 +218,31 @@ async def test_the_pipeline_of_a_meme(world: World, client: Client) -> None:
                 "stage": {"state": "RENDERING", "progress": 0.25},
             }
         }
+
+
+async def test_what_is_not_published_concerns_its_creator_and_administrators(
+    world: World, client: Client
+) -> None:
+    meme = world.meme("cat", world.user("ada"))
+    world.user("bob"), world.user("root", admin=True)
+    async with (
+        client.socket() as nobodys,
+        client.socket(token_of("bob")) as bobs,
+        client.socket(token_of("ada")) as adas,
+        client.socket(token_of("root")) as roots,
+    ):
+        sockets = [nobodys, bobs, adas, roots]
+        for socket in sockets:
+            await socket.subscribe("subscription { pipelineProgress { meme { name state } } }")
+        await until(lambda: world.live.content.subscribers == len(sockets))
+        for state in (content_pb2.MEME_STATE_REJECTED, content_pb2.MEME_STATE_PUBLISHED):
+            meme.state = state
+            event = content_service_pb2.ContentEvent(id=uuid7(), at=fakes.AT, meme=meme)
+            world.content.feed.publish(content_service_pb2.WatchContentResponse(cursor="c1", event=event))
+        for socket in (adas, roots):
+            assert (await socket.data())["pipelineProgress"]["meme"]["state"] == "REJECTED"
+        for socket in sockets:
+            assert (await socket.data())["pipelineProgress"]["meme"]["state"] == "PUBLISHED"
 
 
 async def test_a_broken_stream_is_resumed_where_it_broke(world: World, client: Client) -> None:
