@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import Pool
 
+from tests.simulation import coverage
 from tests.simulation.run import Report, simulate
 
 SHOW_EVERY = 100
@@ -31,6 +32,8 @@ def main() -> int:
             say("\n".join(report.story))
     for what, times in sorted(counts.items()):
         say(f"{times:10,}  {what}")
+    if count >= coverage.SEEDS and (missing := coverage.missing(counts)):
+        say(f"NEVER OCCURRED: {', '.join(missing)}")
     took_s = time.monotonic() - began_s
     say(f"{count} seeds, {failed} failed; {took_s:.1f} s, {took_s / count * asked.jobs:.2f} s a seed")
     return 1 if failed else 0

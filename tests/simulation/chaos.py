@@ -70,7 +70,8 @@ class Chaos:
         what = "suspensions" if suspended else "freezes"
         self._world.trace.count(f"{what} of a leader" if _leads(node) else f"{what} of a standby")
         node.freeze()
-        frozen_s = self._random.uniform(0.2, 3 * self._world.plan.ttl_s)
+        ttl_s = self._world.plan.ttl_s
+        frozen_s = self._random.uniform(ttl_s if suspended else 0.2, 3 * ttl_s)
         self._world.loop.outside(frozen_s, self._thaw, node, process, frozen_s if suspended else 0.0)
 
     def _thaw(self, node: Node, process: Process, stood_still_s: float) -> None:

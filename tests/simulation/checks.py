@@ -89,7 +89,7 @@ class Checker:
 
     def fell(self, name: str, problem: BaseException) -> None:
         """An instance ended by itself."""
-        self._fail(f"{name} fell: {type(problem).__name__}: {problem}")
+        self._fail(f"{name} ended by itself: {type(problem).__name__}: {problem}")
 
     def read(self, how: Reading, floor: int, seen: Seen) -> None:
         """What a reader saw is the state as of that record, and that is as new as it was said to be."""

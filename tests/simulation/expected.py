@@ -35,6 +35,8 @@ class Expected:
     def __init__(self) -> None:
         self.moves: dict[str, Move] = {}
         self.holds: dict[str, pb.Transfer] = {}
+        # All that were ever credited.
+        self.deposits: list[pb.Deposit] = []
         # Satoshis by account: what came in less what went out. A debt counts as what is missing.
         self.net: Counter[str] = Counter()
 
@@ -46,6 +48,7 @@ class Expected:
 
     def credited(self, deposit: pb.Deposit) -> None:
         """Coins came in."""
+        self.deposits.append(deposit)
         self._add(Move(CHAIN_COINS, _account(deposit), SAT, deposit.amount_sats))
 
     def reversed(self, deposit: pb.Deposit) -> None:

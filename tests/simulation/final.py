@@ -46,6 +46,7 @@ def _replay(world: World) -> Iterator[str]:
 def _sessions(world: World, rounds: Sequence[Played], seen: dict[str, Seen]) -> Iterator[str]:
     by_round = {played.round_id: played for played in rounds}
     for session in world.checker.sessions.values():
+        world.trace.count(f"sessions ended: {session.stop.name}")
         known = seen.get(session.id)
         if known is None:
             yield f"nobody opened {session!r}"

@@ -32,6 +32,7 @@ Seen = TypeVar("Seen")
 Outcome = Answer | Refused
 Question = Callable[[Machine, Head], Seen]
 JournalOf = Callable[[Store, Clock], Journal]
+Committed = Callable[[Head, Changes], None]
 
 STORE_SETS = (*SETS, LEASES)
 JOURNAL_SET = SETS[0].name
@@ -60,7 +61,7 @@ def real_journal(store: Store, clock: Clock) -> Journal:
 class Told:
     """News that hands on what was committed."""
 
-    def __init__(self, committed: Callable[[Head, Changes], None]) -> None:
+    def __init__(self, committed: Committed) -> None:
         self.committed = committed
 
 
@@ -75,7 +76,7 @@ class Instance:
         *,
         journal_of: JournalOf,
         ttl_s: float,
-        committed: Callable[[Head, Changes], None],
+        committed: Committed,
     ) -> None:
         self.name = name
         self._clock = clock

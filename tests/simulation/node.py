@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mesh.clock import Clock
 from mesh.records import Store
 from services.ledger.app.journal import Head
 from services.ledger.app.orders import Order
 from services.ledger.domain.machine import Machine
 from tests.simulation.clock import SkewedClock
-from tests.simulation.instance import Instance, JournalOf, NoAnswer, Outcome, Question, Reading
+from tests.simulation.instance import Committed, Instance, NoAnswer, Outcome, Question, Reading
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.store import Connection
 from tests.simulation.trace import Trace
@@ -56,6 +57,7 @@ class Witness(Protocol):
 
 
 Connect = Callable[[Process], Connection]
+Compose = Callable[[str, Store, Clock, Committed], Instance]
 
 
 class Node:
@@ -70,8 +72,7 @@ class Node:
         clock: SkewedClock,
         witness: Witness,
         trace: Trace,
-        journal_of: JournalOf,
-        ttl_s: float,
+        compose: Compose,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -82,8 +83,7 @@ class Node:
         self._connect = connect
         self._witness = witness
         self._trace = trace
-        self._journal_of = journal_of
-        self._ttl_s = ttl_s
+        self._compose = compose
         self._starts = 0
         self._tasks: dict[asyncio.Task[None], None] = {}
 
@@ -98,7 +98,7 @@ class Node:
         name = f"{self.name}.{self._starts}"
         process = self.process = Process(name)
         connection = self.connection = self._connect(process)
-        self.instance = self._compose(name, process, connection)
+        self.instance = self._compose(name, connection, self.clock, self._told_of(name, process))
         self._trace.note(name, "starts")
         self._run(process, self._lead(process, self.instance))
 
@@ -175,17 +175,17 @@ class Node:
         try:
             await instance.run()
         except Exception as problem:
+            while isinstance(problem, ExceptionGroup):
+                problem = problem.exceptions[0]
             if not process.dead:
                 self._witness.fell(instance.name, problem)
 
-    def _compose(self, name: str, process: Process, store: Store) -> Instance:
+    def _told_of(self, name: str, process: Process) -> Committed:
         def committed(head: Head, _: object) -> None:
             if not process.dead:
                 self._witness.committed(name, head)
 
-        return Instance(
-            name, store, self.clock, journal_of=self._journal_of, ttl_s=self._ttl_s, committed=committed
-        )
+        return committed
 
     def _end(self) -> None:
         assert self.process is not None

@@ -18,6 +18,7 @@ from tests.simulation.actors.hostile import Hostile
 from tests.simulation.actors.market import Market
 from tests.simulation.actors.reader import Reader
 from tests.simulation.actors.rounds import RoundsService
+from tests.simulation.actors.vandal import Vandal
 from tests.simulation.chaos import Chaos
 from tests.simulation.instance import NoAnswer
 from tests.simulation.loop import VirtualLoop
@@ -65,11 +66,20 @@ def simulate(seed: int, build: Build | None = None) -> Report:
     with world.trace.catching_logs():
         try:
             loop.run_until_complete(_until_problem(world, _live(world)))
+            return _report(seed, world)
         finally:
             _bury(world)
-    problem = world.problem.result() if world.problem.done() else ""
+
+
+def _report(seed: int, world: World) -> Report:
+    trace, problem = world.trace, world.problem
     return Report(
-        seed, world.trace.counts, world.trace.digest, loop.time(), problem, tuple(world.trace.lines)
+        seed,
+        counts=Counter(trace.counts),
+        digest=trace.digest,
+        virtual_s=trace.now_s,
+        problem=problem.result() if problem.done() else "",
+        story=tuple(trace.lines),
     )
 
 
@@ -88,7 +98,8 @@ async def _live(world: World) -> None:
         node.start()
     raging = asyncio.create_task(Chaos(world).rage())
     looking = asyncio.create_task(_look(world))
-    actors: tuple[Actor, ...] = (ChainService(world), Market(world), Hostile(world), Reader(world), *gateways)
+    others = Market(world), Hostile(world), Vandal(world, rounds), Reader(world)
+    actors: tuple[Actor, ...] = (ChainService(world), *others, *gateways)
     playing = asyncio.create_task(rounds.run())
     acting = [asyncio.create_task(actor.run()) for actor in actors]
     await asyncio.wait([playing], timeout=STORM_S_MAX)

@@ -6,15 +6,25 @@ import asyncio
 from dataclasses import dataclass, replace
 from random import Random
 
+from mesh.clock import Clock
 from mesh.ids import uuid7
+from mesh.records import Store
 from services.ledger.app.orders import Order
 from tests.simulation.checks import Checker
 from tests.simulation.clock import SkewedClock
 from tests.simulation.expected import Expected
-from tests.simulation.instance import JOURNAL_SET, STORE_SETS, JournalOf, Reference, real_journal
+from tests.simulation.instance import (
+    JOURNAL_SET,
+    STORE_SETS,
+    Committed,
+    Instance,
+    JournalOf,
+    Reference,
+    real_journal,
+)
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import Network, NetworkFaults
-from tests.simulation.node import Node, Reply
+from tests.simulation.node import Compose, Node, Reply
 from tests.simulation.plan import Plan, draw_plan
 from tests.simulation.store import Connection, StoreFaults
 from tests.simulation.trace import Trace
@@ -30,6 +40,7 @@ class Build:
     """How the parts under test are made; tests that break them on purpose give others."""
 
     journal_of: JournalOf = real_journal
+    instance: type[Instance] = Instance
     truth: type[Truth] = Truth
 
 
@@ -48,7 +59,7 @@ class World:
         self.truth.created, self.truth.forgot = self._created, self._forgot
         self.checker = Checker(self.reference(), self.trace, self.fail)
         self.expected = Expected()
-        self.nodes = [self._node(number, build.journal_of) for number in range(self.plan.instances)]
+        self.nodes = [self._node(number, build) for number in range(self.plan.instances)]
         self.network = Network(
             nodes=self.nodes, loop=loop, random=self.random, faults=self.network_faults, trace=self.trace
         )
@@ -105,7 +116,7 @@ class World:
             if node.connection is not None:
                 node.connection.cut_off(0.0)
 
-    def _node(self, number: int, journal_of: JournalOf) -> Node:
+    def _node(self, number: int, build: Build) -> Node:
         plan, random = self.plan, self.random
         clock = SkewedClock(
             self.loop,
@@ -119,9 +130,21 @@ class World:
             clock=clock,
             witness=self.checker,
             trace=self.trace,
-            journal_of=journal_of,
-            ttl_s=plan.ttl_s,
+            compose=self._compose(build),
         )
+
+    def _compose(self, build: Build) -> Compose:
+        def compose(name: str, store: Store, clock: Clock, committed: Committed) -> Instance:
+            return build.instance(
+                name,
+                store,
+                clock,
+                journal_of=build.journal_of,
+                ttl_s=self.plan.ttl_s,
+                committed=committed,
+            )
+
+        return compose
 
     def _connect(self, process: Process) -> Connection:
         return Connection(

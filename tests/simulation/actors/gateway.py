@@ -114,5 +114,4 @@ class Gateway(Client):
         seen.told_seconds = max(seen.told_seconds, receipt.seconds)
         seen.told_burned = max(seen.told_burned, receipt.burned_sats)
         if receipt.stop is not StopReason.RUNNING:
-            self.world.trace.count(f"receipts: {receipt.stop.name}")
             self._running.pop(receipt.session_id, None)

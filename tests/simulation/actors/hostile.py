@@ -1,4 +1,4 @@
-"""Whoever sends what must be refused: for each the reason is known beforehand, and nothing may come of it."""
+"""Whoever sends what can never be right: for each the reason is known beforehand, and nothing comes of it."""
 
 from __future__ import annotations
 

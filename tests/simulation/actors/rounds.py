@@ -40,6 +40,8 @@ class RoundsService(Client):
     def __init__(self, world: World) -> None:
         super().__init__(world, "rounds")
         self.played: list[Played] = []
+        # Ids of the rounds that were opened, oldest first.
+        self.begun: list[str] = []
         # Entries of the round that is open now.
         self.playing: tuple[str, ...] = ()
 
@@ -52,12 +54,13 @@ class RoundsService(Client):
             await self.pause(0.1, 3.0)
 
     async def _play(self) -> None:
-        rates, entries, round_id = self._rates(), self._entries(), self.world.new_id()
+        rates, entries, round_id = self.rates(), self._entries(), self.world.new_id()
         starts_ns = self.world.now_ns() + round(self.random.uniform(-2, 2) * NS_PER_S)
         length_s = self.random.uniform(8.0, 22.0)
         locks_ns = starts_ns + round(length_s * NS_PER_S)
         void = self.random.choices(("", "open", "locked"), (0.7, 0.15, 0.15))[0]
         await self.granted(orders.open_round(round_id, rates, starts_ns, locks_ns, entries))
+        self.begun.append(round_id)
         self.playing = tuple(entry.meme_id for entry in entries)
         await asyncio.sleep(length_s * (self.random.random() if void == "open" else 1))
         self.playing = ()
@@ -95,7 +98,8 @@ class RoundsService(Client):
             for meme_id, creator_id in chosen
         ]
 
-    def _rates(self) -> pb.Parameters:
+    def rates(self) -> pb.Parameters:
+        """A set of rules."""
         choice = self.random.choice
         return pb.Parameters(
             version=1,
