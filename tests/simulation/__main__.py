@@ -18,7 +18,7 @@ SHOW_EVERY = 100
 def main() -> int:
     """The exit code is 0 when every seed is well."""
     asked = _arguments()
-    first, count = (1, asked.seeds) if asked.seed is None else (asked.seed, 1)
+    first, count = (asked.first, asked.seeds) if asked.seed is None else (asked.seed, 1)
     began_s, counts, failed = time.monotonic(), Counter[str](), 0
     for done, report in enumerate(_reports(range(first, first + count), asked.jobs), 1):
         counts += report.counts
@@ -49,7 +49,8 @@ def _reports(seeds: range, jobs: int) -> Iterator[Report]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many, from 1 on (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=1, help="the first of them (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -119,6 +120,7 @@ class Checker:
 
     def _check(self, step: Step) -> None:
         sequence = step.head.sequence
+        self._trace.note("store", f"record {sequence}: {_kinds(step)}")
         self._trace.count("records")
         self._trace.count("commands", len(step.answers))
         self._landed_s.append(self._trace.now_s)
@@ -133,6 +135,11 @@ class Checker:
         self._accounts[sequence] = accounts(self.reference.machine, self.watched)
         for problem in audit.problems(self.reference.machine):
             self._fail(f"after record {sequence}: {problem}")
+
+
+def _kinds(step: Step) -> str:
+    kinds = Counter(type(command).__name__ for command in step.commands)
+    return ", ".join(f"{kind} ×{times}" for kind, times in kinds.items()) or "time"
 
 
 def same(one: Outcome, other: Outcome) -> bool:

@@ -132,11 +132,12 @@ async def _serving(_: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A record of the journal and what came of it: every command's bytes with its answer, and all changes."""
+    """A record of the journal and what came of it; `answers` has every command's bytes with its answer."""
 
     head: Head
     at_ns: int
     result_hash: bytes
+    commands: tuple[Command, ...]
     answers: tuple[tuple[bytes, Outcome], ...]
     changes: Changes
 
@@ -162,7 +163,8 @@ class Reference:
             self.head = entry.head
             pairs = tuple(zip(self._wires, answers, strict=True))
             self._wires.clear()
-            yield Step(entry.head, entry.at_ns, result_hash, pairs, self.machine.take_changes())
+            changes = self.machine.take_changes()
+            yield Step(entry.head, entry.at_ns, result_hash, entry.commands, pairs, changes)
 
     def _read_command(self, wire: bytes) -> Command:
         self._wires.append(wire)

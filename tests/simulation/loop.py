@@ -52,6 +52,12 @@ class Process:
 _PROCESS: ContextVar[Process | None] = ContextVar("simulated_process", default=None)
 
 
+def running_process() -> str:
+    """Name of the process that runs now; empty outside of all."""
+    process = _PROCESS.get()
+    return process.name if process else ""
+
+
 class _Step:
     """A callback of a process: runs unless the process is frozen; then it waits for the thaw."""
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import structlog
 
-from tests.simulation.loop import VirtualLoop
+from tests.simulation.loop import VirtualLoop, running_process
 
-LINES_MAX = 60
+LINES_MAX = 80
+# What an instance says again and again while it waits for the store.
+CHATTER = {"lease cannot be seen", "journal cannot be followed"}
 
 
 class Trace:
@@ -57,5 +59,7 @@ class Trace:
     def _logged(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         words = str(event.pop("event"))
         self.count(f"log: {words}")
-        self.note("log", f"{words} {dict(event)}")
+        if words not in CHATTER:
+            details = " ".join(f"{name}={value}" for name, value in event.items())
+            self.note(running_process(), f"logs: {words} {details}")
         raise structlog.DropEvent

@@ -158,7 +158,6 @@ class World:
 
     def _created(self, set_name: str, key: str) -> None:
         if set_name == JOURNAL_SET:
-            self.trace.note("store", f"record {key.lstrip('0')}")
             self.checker.landed(key)
 
     def _forgot(self, set_name: str) -> None:
