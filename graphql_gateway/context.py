@@ -23,6 +23,7 @@ from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
+from mesh import caller
 from mesh.errors import RemoteFailure, Unauthenticated
 
 BATCH_MAX = 1_000
@@ -91,19 +92,36 @@ class Loaders:
     def sales(self) -> Load:
         """Sales by id."""
 
-        async def find(sale_id: str) -> market_pb2.Sale | None:
-            try:
-                request = market_service_pb2.GetSaleRequest(sale_id=sale_id)
-                return (await self._services.market.GetSale(request)).sale
-            except RemoteFailure as failure:
-                if failure.reason == "SALE_NOT_FOUND":
-                    return None
-                raise
+        async def find(sale_id: str) -> market_pb2.Sale:
+            request = market_service_pb2.GetSaleRequest(sale_id=sale_id)
+            return (await self._services.market.GetSale(request)).sale
 
-        async def load(ids: list[str]) -> Iterable[market_pb2.Sale]:
-            return [sale for sale in await asyncio.gather(*map(find, ids)) if sale]
+        return _one_by_one(find, "SALE_NOT_FOUND")
 
-        return _loader(load, lambda sale: sale.id)
+    @cached_property
+    def withdrawals(self) -> Load:
+        """The viewer's withdrawals by id."""
+
+        async def find(withdrawal_id: str) -> chain_pb2.Withdrawal | None:
+            if caller.current().user_id is None:
+                return None
+            request = chain_service_pb2.GetWithdrawalRequest(withdrawal_id=withdrawal_id)
+            return (await self._services.chain.GetWithdrawal(request)).withdrawal
+
+        return _one_by_one(find, "WITHDRAWAL_NOT_FOUND", "NOT_YOURS")
+
+    @cached_property
+    def viewings(self) -> Load:
+        """The viewer's paid viewings by id."""
+
+        async def find(session_id: str) -> ledger_pb2.Session | None:
+            # The ledger lets a gateway that asks for nobody see them all.
+            if caller.current().user_id is None:
+                return None
+            request = ledger_service_pb2.GetSessionRequest(session_id=session_id)
+            return (await self._services.ledger.GetSession(request)).session
+
+        return _one_by_one(find, "SESSION_NOT_FOUND")
 
     @cached_property
     def inscriptions(self) -> Load:
@@ -144,6 +162,24 @@ class Loaders:
             return (await self._services.chain.BatchGetTransactions(request)).transactions
 
         return _loader(load, lambda transaction: transaction.txid)
+
+
+def _one_by_one(find: Callable[[str], Awaitable[Any]], *missing: str) -> Load:
+    """For what has no BatchGet call; `missing` are the reasons that mean there is none for this viewer."""
+
+    async def find_or_none(wanted: str) -> Message | None:
+        try:
+            found: Message | None = await find(wanted)
+        except RemoteFailure as failure:
+            if failure.reason not in missing:
+                raise
+            return None
+        return found
+
+    async def load(ids: list[str]) -> Iterable[Any]:
+        return [found for found in await asyncio.gather(*map(find_or_none, ids)) if found]
+
+    return _loader(load, lambda found: found.id)
 
 
 def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable[[Any], str]) -> Load:

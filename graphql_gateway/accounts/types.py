@@ -147,11 +147,11 @@ class Posting:
     posted_at: datetime
 
 
-@proto_type(ledger_pb2.Session, name="Viewing")
-class Viewing:
+@proto_type(ledger_pb2.Session, name="Viewing", loader="viewings")
+class Viewing(relay.Node):
     """A paid viewing."""
 
-    id: strawberry.ID
+    id: relay.NodeID[str]
     budget_sats: Sats
     seconds: Long
     burned_sats: Sats

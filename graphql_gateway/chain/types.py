@@ -8,6 +8,7 @@ from datetime import datetime
 import strawberry
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
+from strawberry import relay
 
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
@@ -103,11 +104,11 @@ class Deposit:
     address: str
 
 
-@proto_type(chain_pb2.Withdrawal)
-class Withdrawal:
+@proto_type(chain_pb2.Withdrawal, loader="withdrawals")
+class Withdrawal(relay.Node):
     """Coins that leave to a user's address."""
 
-    id: strawberry.ID
+    id: relay.NodeID[str]
     address: str
     amount_sats: Sats
     fee_sats: Sats

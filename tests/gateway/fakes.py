@@ -51,6 +51,13 @@ class FileForbidden(Failure):
     reason = "FILE_FORBIDDEN"
 
 
+class NotYours(Failure):
+    """It belongs to another user."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "NOT_YOURS"
+
+
 class InsufficientFunds(Failure):
     """The balance does not cover this."""
 
@@ -340,9 +347,10 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def GetSession(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
-        if request.session_id not in self.sessions:
+        session, who = self.sessions.get(request.session_id), caller.current().user_id
+        if session is None or who not in {None, session.viewer_id}:
             raise missing("SESSION_NOT_FOUND")
-        return ledger_service_pb2.GetSessionResponse(session=self.sessions[request.session_id])
+        return ledger_service_pb2.GetSessionResponse(session=session)
 
     async def CloseSession(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
@@ -430,6 +438,16 @@ class FakeChain(chain_service_pb2_grpc.ChainServiceServicer):
         self.log = log
         self.tip = chain_pb2.Block(hash="00" * 32, height=100, mined_at=AT, seen_at=AT)
         self.feed = Feed(lambda: chain_service_pb2.WatchBlocksResponse(cursor="b0", snapshot=self.tip))
+        self.withdrawals: dict[str, chain_pb2.Withdrawal] = {}
+
+    async def GetWithdrawal(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        if request.withdrawal_id not in self.withdrawals:
+            raise missing("WITHDRAWAL_NOT_FOUND")
+        withdrawal = self.withdrawals[request.withdrawal_id]
+        if withdrawal.user_id != caller.current().require_user():
+            raise NotYours
+        return chain_service_pb2.GetWithdrawalResponse(withdrawal=withdrawal)
 
     async def GetTip(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

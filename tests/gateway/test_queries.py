@@ -6,6 +6,7 @@ import asyncio
 import base64
 from typing import Any
 
+from satreel.chain.v1 import chain_pb2
 from satreel.ledger.v1 import ledger_pb2
 from satreel.market.v1 import market_pb2
 from satreel.rounds.v1 import rounds_pb2
@@ -96,6 +97,21 @@ async def test_every_node_is_refetched_by_its_global_id(world: World, client: Cl
     # An argument takes the global id as well as the bare one.
     same = await client.ask("query($id: ID!) { meme(id: $id) { name } }", {"id": ids[1]})
     assert same == {"meme": {"name": "cat"}}
+
+
+async def test_withdrawals_and_viewings_are_found_by_their_owner_alone(world: World, client: Client) -> None:
+    ada, _ = world.user("ada"), world.user("bob")
+    withdrawal = chain_pb2.Withdrawal(id=uuid7(), user_id=ada.id, amount_sats=7, state=1)  # type: ignore[arg-type]
+    world.chain.withdrawals[withdrawal.id] = withdrawal
+    session = ledger_pb2.Session(id=uuid7(), viewer_id=ada.id, seconds=9)
+    world.ledger.sessions[session.id] = session
+    ids = [global_id("Withdrawal", withdrawal.id), global_id("Viewing", session.id)]
+    query = """query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Withdrawal { amountSats }
+      ... on Viewing { seconds } } }"""
+    found = await client.ask(query, {"ids": ids}, token=token_of("ada"))
+    assert found["nodes"] == [{"id": ids[0], "amountSats": 7}, {"id": ids[1], "seconds": 9}]
+    for stranger in ("", token_of("bob")):
+        assert (await client.ask(query, {"ids": ids}, token=stranger))["nodes"] == [None, None]
 
 
 async def test_a_bad_id_is_told_and_reaches_no_service(world: World, client: Client) -> None:
