@@ -159,25 +159,31 @@ class Client:
         await self._balances(self._anywhere, strict=False)
 
     async def _balances(self, stub: LedgerServiceStub, *, strict: bool) -> None:
-        request = pb.BatchGetAccountsRequest(account_ids=self._accounts)
-        began_s = time.monotonic()
         try:
-            with ahead_of_answers() as said:
-                found = await stub.BatchGetAccounts(request, timeout=CALL_TIMEOUT_S)
+            read = await read_balances(stub, self._accounts, self._name, strict=strict)
         except RemoteFailure as failure:
             await self._failed(failure)
-            return
-        ended_s = time.monotonic()
-        role = said["satreel-ledger-role"]
-        if strict and role != "leader":
-            self._history.contradictions.append(f"a linearizable read was answered by a {role}")
-        self._history.reads.append(
-            Read(
-                f"{self._name} ({role}, {began_s:.3f})",
-                began_s,
-                ended_s,
-                int(said["satreel-ledger-sequence"]),
-                {account.id: (account.balance, account.held) for account in found.accounts},
-                None if strict else int(said["satreel-ledger-staleness-ms"]) / 1000,
-            )
-        )
+        else:
+            self._history.reads.append(read)
+
+
+async def read_balances(
+    stub: LedgerServiceStub, accounts: Sequence[str], who: str, *, strict: bool
+) -> Read[State]:
+    """What the ledger says of the accounts, and what it says of its answer; strict: not from a standby."""
+    request = pb.BatchGetAccountsRequest(account_ids=accounts)
+    began_s = time.monotonic()
+    with ahead_of_answers() as said:
+        found = await stub.BatchGetAccounts(request, timeout=CALL_TIMEOUT_S)
+    ended_s = time.monotonic()
+    role = said["satreel-ledger-role"]
+    if strict and role != "leader":
+        raise ValueError(f"a linearizable read was answered by a {role}")
+    return Read(
+        f"{who} ({role}, {began_s:.3f})",
+        began_s,
+        ended_s,
+        int(said["satreel-ledger-sequence"]),
+        {account.id: (account.balance, account.held) for account in found.accounts},
+        None if strict else int(said["satreel-ledger-staleness-ms"]) / 1000,
+    )
