@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from services.ledger.domain.shares import Parameters
+from services.ledger.domain.window import HORIZON_DAYS
 
 
 class TransferKind(IntEnum):
@@ -77,20 +78,6 @@ class TransferLike(Protocol):
         ...
 
 
-class SecondsLike(Protocol):
-    """How long a session has run, all told."""
-
-    @property
-    def session_id(self) -> str:
-        """The session."""
-        ...
-
-    @property
-    def seconds(self) -> int:
-        """Full seconds since it was opened."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """A transfer of our own making (tests, tools); the wire's messages are used as they are."""
@@ -108,18 +95,11 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
-    """Seconds of our own making."""
-
-    session_id: str
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Reign:
     """A leader begins; its settings become part of the state. Not a command: nobody asks for it."""
 
     session_silence_s: int
+    horizon_days: int = HORIZON_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +209,10 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class ReportSeconds:
-    """The running sessions of a gateway."""
+    """The running sessions of a gateway, by meter key, and the full seconds each has run in all."""
 
-    sessions: Sequence[SecondsLike]
+    meter_keys: Sequence[int]
+    seconds: Sequence[int]
 
 
 Command = (

@@ -9,8 +9,10 @@ from services.ledger.domain.books import (
     FOR_CHAIN,
     INT64_MAX,
     INT64_MIN,
+    SAT,
     Books,
     derived_id,
+    traits_of,
 )
 from services.ledger.domain.commands import Deposit, ReverseDeposit
 from services.ledger.domain.reasons import Reason, Refused
@@ -23,39 +25,46 @@ class Reversal:
     command: ReverseDeposit
     taken_sats: int
     debt_sats: int
+    at_ns: int
 
 
-class _Credited:
-    """A deposit id's history: its body by block, and whether the last still stands."""
+class Credited:
+    """A deposit id's history: its body by block, whether the last still stands, and when it was credited last."""
 
-    __slots__ = ("bodies", "stands")
+    __slots__ = ("at_ns", "bodies", "stands")
 
     def __init__(self) -> None:
         self.bodies: dict[str, Deposit] = {}
         self.stands = False
+        self.at_ns = 0
 
 
 class Deposits:
-    """All deposits. An output is never credited twice at the same time, whatever ids are used for it."""
+    """All deposits. An output is never credited twice at the same time, whatever ids are used for it.
+
+    Behind the horizon only the outputs are remembered: they are credited for ever.
+    """
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self.by_id: dict[str, _Credited] = {}
-        self.standing_outpoints: dict[tuple[str, int], str] = {}
+        # Both in the order of crediting, the longest ago first.
+        self.by_id: dict[str, Credited] = {}
         self.reversals: dict[str, Reversal] = {}
+        self.standing_outpoints: set[bytes] = set()
 
     def credit(self, deposits: tuple[Deposit, ...]) -> None:
         """Credits those that are new; raises before the first if one cannot be."""
         fresh: dict[str, Deposit] = {}
-        outpoints: dict[tuple[str, int], str] = {}
+        outpoints: set[bytes] = set()
         totals: dict[str, int] = {}
         for deposit in deposits:
             if fresh.get(deposit.id) == deposit or not self._is_new(deposit):
                 continue
-            outpoint = (deposit.txid, deposit.vout)
+            outpoint = outpoint_of(deposit)
             if deposit.id in fresh or outpoint in outpoints or outpoint in self.standing_outpoints:
                 raise Refused(Reason.ID_REUSED, "the output was credited before", deposit_id=deposit.id)
-            fresh[deposit.id], outpoints[outpoint] = deposit, deposit.id
+            fresh[deposit.id] = deposit
+            outpoints.add(outpoint)
             totals[deposit.account] = totals.get(deposit.account, 0) + deposit.amount_sats
         self._check(totals)
         for deposit in fresh.values():
@@ -76,9 +85,15 @@ class Deposits:
         memo = f"reversal:{deposit.id}"
         debt = self._books.take(derived_id(command.id), account, coins, deposit.amount_sats, memo)
         credited.stands = False
-        del self.standing_outpoints[deposit.txid, deposit.vout]
-        reversal = self.reversals[command.id] = Reversal(command, deposit.amount_sats - debt, debt)
+        self.standing_outpoints.discard(outpoint_of(deposit))
+        reversal = Reversal(command, deposit.amount_sats - debt, debt, self._books.now_ns)
+        self.reversals[command.id] = reversal
         return reversal
+
+    def forget(self, before_ns: int) -> None:
+        """Forgets what was credited and reversed before this time, but for the outputs that stand credited."""
+        _forget_oldest(self.by_id, before_ns)
+        _forget_oldest(self.reversals, before_ns)
 
     def _is_new(self, deposit: Deposit) -> bool:
         """Whether it is to be credited; False for a repeat. Raises ID_REUSED.
@@ -98,11 +113,11 @@ class Deposits:
     def _check(self, totals: dict[str, int]) -> None:
         books, sum_sats = self._books, 0
         for name, total in totals.items():
-            account = books.number(name)
-            if not books.traits[account] & FOR_CHAIN or name == CHAIN_COINS:
+            if not traits_of(name, SAT) & FOR_CHAIN or name == CHAIN_COINS:
                 raise Refused(Reason.ACCOUNT_FORBIDDEN, "deposits go to users and the float", account=name)
             sum_sats += total
-            if books.balance[account] + total > INT64_MAX:
+            account = books.find(name)
+            if (0 if account is None else books.balance[account]) + total > INT64_MAX:
                 raise Refused(Reason.OVERFLOW, "the balance would leave int64", account=name)
         if books.balance[books.number(CHAIN_COINS)] - sum_sats < INT64_MIN:
             raise Refused(Reason.OVERFLOW, "the coins would leave int64", account=CHAIN_COINS)
@@ -112,7 +127,21 @@ class Deposits:
         transfer_id = derived_id(f"deposit:{deposit.id}:{deposit.block_hash}")
         coins, account = books.number(CHAIN_COINS), books.number(deposit.account)
         books.post(transfer_id, coins, account, deposit.amount_sats, memo)
-        credited = self.by_id.setdefault(deposit.id, _Credited())
+        credited = self.by_id.pop(deposit.id, None) or Credited()
         credited.bodies[deposit.block_hash] = deposit
-        credited.stands = True
-        self.standing_outpoints[deposit.txid, deposit.vout] = deposit.id
+        credited.stands, credited.at_ns = True, books.now_ns
+        self.by_id[deposit.id] = credited
+        self.standing_outpoints.add(outpoint_of(deposit))
+
+
+def outpoint_of(deposit: Deposit) -> bytes:
+    """36 bytes: transaction and output."""
+    return bytes.fromhex(deposit.txid) + deposit.vout.to_bytes(4)
+
+
+def _forget_oldest(dated: dict[str, Credited] | dict[str, Reversal], before_ns: int) -> None:
+    while dated:
+        oldest = next(iter(dated))
+        if dated[oldest].at_ns >= before_ns:
+            return
+        del dated[oldest]

@@ -7,40 +7,48 @@ from collections.abc import Callable
 from typing import Any
 
 from services.ledger.domain import commands as c
+from services.ledger.domain.answers import Answers, Result
 from services.ledger.domain.books import Books
 from services.ledger.domain.deposits import Deposits, Reversal
-from services.ledger.domain.meter import Meter, Receipt, SessionView, StopReason, view_session
+from services.ledger.domain.meter import Meter, Report, SessionView, StopReason, view_session
 from services.ledger.domain.reasons import Refused
 from services.ledger.domain.rounds import Rounds, RoundState, require
 from services.ledger.domain.titles import Title, Titles
-from services.ledger.domain.transfers import NS_PER_S, Result, Transfers
+from services.ledger.domain.transfers import Transfers
 from services.ledger.domain.views import (
     Changes,
     RoundView,
     Tally,
     tally_of,
     touched_users,
-    view_posting,
     view_round,
 )
+from services.ledger.domain.window import NS_PER_DAY, Window
 
-Answer = None | Title | Reversal | RoundView | SessionView | list[Result] | list[Receipt]
+NS_PER_S = 1_000_000_000
+
+Answer = None | Title | Reversal | RoundView | SessionView | list[Result] | Report
 
 
 class Machine:
     """The whole ledger in memory. `advance` moves time, `apply` a command; nothing else changes it."""
 
     def __init__(self) -> None:
+        self.window = Window()
         self.books = Books()
         self.titles = Titles(self.books)
         self.rounds = Rounds(self.books, self.titles)
-        self.meter = Meter(self.books, self.rounds)
-        self.transfers = Transfers(self.books, self.titles, self._title_moved)
+        self.meter = Meter(self.books, self.rounds, self.window)
+        self.answers = Answers(self.window)
+        self.transfers = Transfers(self.books, self.titles, self.answers, self._title_moved)
+        self.holds = self.transfers.holds
         self.deposits = Deposits(self.books)
         self.now_ns = 0
-        self._first_posting = 0
+        # Hash over all answers up to the last `seal`, and what was answered since.
+        self.result_hash = b""
+        self._trail = bytearray()
+        self._told = 0
         self._tally_second = 0
-        self._trail = hashlib.sha256()
         # Each takes the command it stands under; no type says that of a dictionary.
         self._apply_to: dict[type, Callable[[Any], Answer]] = {
             c.CreateTransfers: self._create_transfers,
@@ -57,45 +65,55 @@ class Machine:
         }
 
     def advance(self, at_ns: int, reign: c.Reign | None = None) -> None:
-        """Lets time pass: holds expire, silent sessions end. Time never goes back.
+        """Lets time pass: holds expire, silent sessions end, what lies behind the horizon is forgotten.
 
-        With a new leader silence is counted afresh: nobody could report while there was none.
+        Time never goes back. With a new leader silence is counted afresh: nobody could report while there was
+        none.
         """
         self.now_ns = self.books.now_ns = max(self.now_ns, at_ns)
         if reign is not None:
             self.meter.begin(reign)
-        self.transfers.expire()
+            self.window.horizon_ns = reign.horizon_days * NS_PER_DAY
+        self.holds.expire()
         self.meter.close_silent()
+        if self.window.move(self.now_ns):
+            self._forget()
 
     def apply(self, command: c.Command) -> Answer:
         """Carries out a command at the time of the last `advance`. Raises Refused; then nothing changed."""
         try:
             answer = self._apply_to[type(command)](command)
         except Refused as refusal:
-            self._trail.update(refusal.number.to_bytes(1))
+            self._trail.append(refusal.number)
             raise
         if isinstance(answer, list):
-            self._trail.update(bytes([result.reason for result in answer]))
+            self._trail += bytes([result.reason for result in answer])
+        elif isinstance(answer, Report):
+            self._trail += b"".join(bytes((receipt.stop, receipt.reason)) for receipt in answer.receipts)
         else:
-            self._trail.update(b"\0")
+            self._trail.append(0)
         return answer
+
+    def seal(self) -> bytes:
+        """Ends a record: the hash over all answers so far and the number of postings, which differs when a
+        replay differs."""
+        made = self.books.postings_made.to_bytes(8)
+        self.result_hash = hashlib.sha256(self.result_hash + self._trail + made).digest()
+        self._trail.clear()
+        return self.result_hash
 
     def next_due_ns(self) -> int | None:
         """When something happens by the passing of time alone; None: never."""
-        due = [heap[0][0] for heap in (self.transfers.expiries, self.meter.silences) if heap]
+        due = [heap[0][0] for heap in (self.holds.expiries, self.meter.silences) if heap]
         if self.meter.dirty:
             due.append((self._tally_second + 1) * NS_PER_S)
         return min(due, default=None)
 
-    def result_hash(self) -> bytes:
-        """Hash over all answers so far and the number of postings: differs when a replay differs."""
-        trail = self._trail.copy()
-        trail.update(len(self.books.postings).to_bytes(8))
-        return trail.digest()
-
     def take_changes(self) -> Changes:
         """What changed since the last call. Tallies come at most once a second."""
-        books, first = self.books, self._first_posting
+        books = self.books
+        new = books.postings_made - self._told
+        postings = books.postings[-new:] if new else []
         dirty, second = self.meter.dirty, self.now_ns // NS_PER_S
         tallies: tuple[Tally, ...] = ()
         if dirty and second > self._tally_second:
@@ -104,8 +122,11 @@ class Machine:
         of = self.rounds.latest()
         changes = Changes(
             at_ns=self.now_ns,
-            postings=tuple(view_posting(books, number) for number in range(first, len(books.postings))),
-            accounts=touched_users(books, first),
+            postings=postings,
+            first_posting=self._told + 1,
+            names=books.names,
+            assets=books.assets,
+            accounts=touched_users(books, postings),
             tallies=tallies,
             round_id=of.id if of is not None and tallies else "",
             titles=tuple(self.titles.changed.values()),
@@ -118,10 +139,16 @@ class Machine:
 
     def forget_changes(self) -> None:
         """As if what changed had been told."""
-        self._first_posting = len(self.books.postings)
+        self._told = self.books.postings_made
         self.books.touched.clear()
         self.titles.changed.clear()
         self.meter.changed.clear()
+
+    def _forget(self) -> None:
+        before_ns = self.now_ns - self.window.horizon_ns
+        self.answers.forget()
+        self.holds.forget(before_ns)
+        self.deposits.forget(before_ns)
 
     def _title_moved(self, meme_id: str, owner_id: str) -> None:
         self.titles.moved(meme_id, owner_id)
@@ -140,7 +167,10 @@ class Machine:
         return self.deposits.reverse(command)
 
     def _open_round(self, command: c.OpenRound) -> RoundView:
-        return view_round(self.rounds.open(command))
+        opened = self.rounds.open(command)
+        for forgotten in self.rounds.forget():
+            self.meter.forget(forgotten)
+        return view_round(opened)
 
     def _lock_round(self, command: c.LockRound) -> RoundView:
         locked = self.rounds.get(command.round_id)
@@ -174,5 +204,5 @@ class Machine:
     def _close_session(self, command: c.CloseSession) -> SessionView:
         return view_session(self.meter.close(command.session_id, command.viewer_id))
 
-    def _report_seconds(self, command: c.ReportSeconds) -> list[Receipt]:
-        return self.meter.report(command.sessions)
+    def _report_seconds(self, command: c.ReportSeconds) -> Report:
+        return self.meter.report(command.meter_keys, command.seconds)

@@ -1,7 +1,8 @@
 """The meter: what viewers burn, second by second.
 
 Second i of a session (from 0) lies at opened_at + i seconds and is a full second when it has ended. Reports
-tell the seconds of a session all told, so a repeated or reordered report changes nothing.
+tell the seconds of a session all told, so a repeated or reordered report changes nothing. A session is named in
+reports by its meter key, 64 bits of a hash of its id: a number read quickly, and a wrong one meets nobody.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
 from services.ledger.domain.books import Books, derived_id, user_account
-from services.ledger.domain.commands import OpenSession, Reign, SecondsLike
+from services.ledger.domain.commands import OpenSession, Reign
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
+from services.ledger.domain.window import Window, made_ns
 
 NS_PER_S = 1_000_000_000
+KEY_BYTES = 8
+KEYS = 1 << 8 * KEY_BYTES
 
 
 class StopReason(IntEnum):
@@ -33,28 +38,31 @@ class StopReason(IntEnum):
 
 
 class Session:
-    """A paid viewing while the ledger works on it."""
+    """A paid viewing while the ledger works on it. `before` is the number of the viewer's session before it."""
 
     __slots__ = (
-        "account", "book", "burned", "closed_ns", "command", "heard_ns", "limit_s", "limit_stop", "opened_ns",
-        "paid_seconds", "round", "seconds", "stop",
+        "account", "before", "book", "burned", "closed_ns", "command", "heard_ns", "key", "limit_s", "limit_stop",
+        "number", "opened_ns", "paid_seconds", "price", "round", "seconds", "stop",
     )  # fmt: skip
 
     def __init__(
-        self, command: OpenSession, in_round: Round, book: MemeBook, account: int, at_ns: int
+        self, command: OpenSession, in_round: Round, book: MemeBook, account: int, at_ns: int, number: int
     ) -> None:
         self.command = command
         self.round = in_round
         self.book = book
         self.account = account
+        self.number = number
+        self.key = self.before = 0
         self.opened_ns = self.heard_ns = at_ns
         self.closed_ns = 0
         self.seconds = self.paid_seconds = self.burned = 0
         self.stop = StopReason.RUNNING
         rates = in_round.rates
+        self.price = rates.second_price_sats
         # The first of the limits that the session will reach, to the second.
         self.limit_s, self.limit_stop = min(
-            (command.budget_sats // rates.second_price_sats, StopReason.BUDGET_SPENT),
+            (command.budget_sats // self.price, StopReason.BUDGET_SPENT),
             (rates.session_max_s, StopReason.TIME_LIMIT),
             ((in_round.command.locks_ns - at_ns) // NS_PER_S, StopReason.ROUND_LOCKED),
         )
@@ -65,6 +73,9 @@ class SessionView:
     """A session as it stood at some moment."""
 
     id: str
+    number: int
+    before: int
+    meter_key: int
     viewer_id: str
     meme_id: str
     round_id: str
@@ -77,8 +88,9 @@ class SessionView:
 
 
 class Receipt(NamedTuple):
-    """What became of one line of a report."""
+    """What became of a session's line in a report, when it ended or was refused."""
 
+    meter_key: int
     session_id: str
     seconds: int
     burned_sats: int
@@ -86,10 +98,20 @@ class Receipt(NamedTuple):
     reason: Reason
 
 
+class Report(NamedTuple):
+    """What became of a report: what each session has burned, in the order asked, and who got more to hear."""
+
+    burned_sats: list[int]
+    receipts: list[Receipt]
+
+
 def view_session(session: Session) -> SessionView:
     """A copy that later seconds do not change."""
     return SessionView(
         id=session.command.session_id,
+        number=session.number,
+        before=session.before,
+        meter_key=session.key,
         viewer_id=session.command.viewer_id,
         meme_id=session.command.meme_id,
         round_id=session.round.id,
@@ -103,15 +125,21 @@ def view_session(session: Session) -> SessionView:
 
 
 class Meter:
-    """All sessions."""
+    """The sessions of the rounds that are remembered."""
 
-    def __init__(self, books: Books, rounds: Rounds) -> None:
+    def __init__(self, books: Books, rounds: Rounds, window: Window) -> None:
         self._books = books
         self._rounds = rounds
+        self._window = window
         self.silence_ns = 10 * NS_PER_S
-        self._reign_ns = 0
+        self.reign_ns = 0
         self.by_id: dict[str, Session] = {}
-        self.by_viewer: dict[str, list[str]] = {}
+        self.by_key: dict[int, Session] = {}
+        # In the order they were opened: those of forgotten rounds that are not in the history yet, and those of
+        # remembered rounds. Numbers begin at 1.
+        self.leaving: list[SessionView] = []
+        self.kept: list[Session] = []
+        self.sessions_made = 0
         self.running: dict[tuple[str, str], Session] = {}
         # (time, session): when to look whether it fell silent.
         self.silences: list[tuple[int, str]] = []
@@ -122,7 +150,7 @@ class Meter:
     def begin(self, reign: Reign) -> None:
         """Takes the settings of a new leader."""
         self.silence_ns = reign.session_silence_s * NS_PER_S
-        self._reign_ns = self._books.now_ns
+        self.reign_ns = self._books.now_ns
 
     def open(self, command: OpenSession) -> Session:
         """Holds the budget and starts to meter. A repeat answers the session as it stands."""
@@ -131,13 +159,20 @@ class Meter:
             if known.command != command:
                 raise Refused(Reason.ID_REUSED, "the session was opened with another body")
             return known
+        session_id = command.session_id
+        if not self._window.has(session_id) or made_ns(session_id) < self._rounds.memory_begins_ns:
+            raise Refused(Reason.ID_OUT_OF_TIME, "the session's id was not made now; take a new one")
         in_round, book = self._entry(command.meme_id)
         if (command.viewer_id, command.meme_id) in self.running:
             raise Refused(Reason.SESSION_OVERLAP, "the viewer already pays for a running stream of this meme")
         account = self._hold(command)
-        session = Session(command, in_round, book, account, self._books.now_ns)
-        self.by_id[command.session_id] = self.changed[command.session_id] = session
-        self.by_viewer.setdefault(command.viewer_id, []).append(command.session_id)
+        self.sessions_made += 1
+        session = Session(command, in_round, book, account, self._books.now_ns, self.sessions_made)
+        newest = self._books.newest_session
+        session.before, newest[account] = newest[account], session.number
+        self.kept.append(session)
+        self.changed[command.session_id] = session
+        self.know(session, _key_of(command.session_id))
         self.running[command.viewer_id, command.meme_id] = session
         in_round.session_ids.append(command.session_id)
         book.running += 1
@@ -160,24 +195,56 @@ class Meter:
             raise Refused(Reason.SESSION_NOT_FOUND, "no session has this id", session_id=session_id)
         return session
 
-    def report(self, lines: Sequence[SecondsLike]) -> list[Receipt]:
+    def know(self, session: Session, key: int) -> None:
+        """Makes a session known by id and by this key, or the next that is free."""
+        while key in self.by_key:
+            key = (key + 1) % KEYS
+        session.key = key
+        self.by_id[session.command.session_id] = self.by_key[key] = session
+
+    def forget(self, of: Round) -> None:
+        """Forgets the sessions of the oldest round; they wait for the history."""
+        for session_id in of.session_ids:
+            del self.by_key[self.by_id.pop(session_id).key]
+        count = len(of.session_ids)
+        self.leaving += [view_session(session) for session in self.kept[:count]]
+        del self.kept[:count]
+
+    def report(self, meter_keys: Sequence[int], seconds: Sequence[int]) -> Report:
         """Counts new seconds, pays for them, and shares what they brought."""
-        receipts = []
-        books: dict[int, Session] = {}
-        for line in lines:
-            session_id = line.session_id
-            session = self.by_id.get(session_id)
+        by_key, now_ns = self.by_key, self._books.now_ns
+        burned, receipts = list[int](), list[Receipt]()
+        accruing: dict[int, MemeBook] = {}
+        for key, total in zip(meter_keys, seconds, strict=True):
+            session = by_key.get(key)
             if session is None:
-                receipts.append(Receipt(session_id, 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
+                burned.append(0)
+                receipts.append(Receipt(key, "", 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
                 continue
-            burned = session.burned
-            reason = self._count(session, line.seconds)
-            if session.burned != burned:
-                books[session.book.takings_account] = session
-            receipts.append(Receipt(session_id, session.seconds, session.burned, session.stop, reason))
-        for session in books.values():
-            self._rounds.accrue(session.book, session.round.rates)
-        return receipts
+            before = session.burned
+            # The hot path: a session that pays already and goes on.
+            if (
+                session.paid_seconds
+                and session.stop is StopReason.RUNNING
+                and total < session.limit_s
+                and session.opened_ns + total * NS_PER_S <= now_ns
+            ):
+                session.heard_ns = now_ns
+                if total > session.seconds:
+                    session.seconds = total
+                    self._burn(session, total)
+            else:
+                reason = self._count(session, total)
+                if reason or session.stop:
+                    receipts.append(_receipt(session, reason))
+            burned.append(session.burned)
+            if session.burned != before:
+                book = session.book
+                accruing[book.takings_account] = book
+        for book in accruing.values():
+            self.dirty[book.entry.meme_id] = book
+            self._rounds.accrue(book)
+        return Report(burned, receipts)
 
     def end(self, session: Session, stop: StopReason) -> None:
         """Ends a running session: releases what is left of its hold and puts what it burned on record."""
@@ -210,10 +277,10 @@ class Meter:
         """
         while self.silences and self.silences[0][0] <= self._books.now_ns:
             _, session_id = heapq.heappop(self.silences)
-            session = self.by_id[session_id]
-            if session.stop is not StopReason.RUNNING:
+            session = self.by_id.get(session_id)
+            if session is None or session.stop is not StopReason.RUNNING:
                 continue
-            due_ns = max(session.heard_ns, self._reign_ns) + self.silence_ns
+            due_ns = max(session.heard_ns, self.reign_ns) + self.silence_ns
             if due_ns >= session.round.command.locks_ns:
                 continue
             if due_ns <= self._books.now_ns:
@@ -236,11 +303,11 @@ class Meter:
 
     def _hold(self, command: OpenSession) -> int:
         books, name = self._books, user_account(command.viewer_id)
-        account = books.number(name)
-        if account in books.debt:
+        account = books.find(name)
+        if account is not None and account in books.debt:
             raise Refused(Reason.ACCOUNT_IN_DEBT, "the viewer owes the ledger", debt_sats=books.debt[account])
-        available = books.available(account)
-        if available < command.budget_sats:
+        available = 0 if account is None else books.available(account)
+        if account is None or available < command.budget_sats:
             raise Refused(
                 Reason.INSUFFICIENT_FUNDS,
                 "the budget is more than the viewer can spend",
@@ -272,16 +339,18 @@ class Meter:
         return Reason.OK
 
     def _burn(self, session: Session, seconds: int) -> None:
-        """Moves what the new paid seconds cost from the viewer's hold to the meme's takings."""
-        book, books, price = session.book, self._books, session.round.rates.second_price_sats
-        first, session.paid_seconds = session.paid_seconds, seconds
-        sats = (seconds - first) * price
+        """Moves what the new paid seconds cost from the viewer's hold to the meme's takings.
+
+        What the viewer may spend does not change by it, so nobody is told before the session ends.
+        """
+        books, book, account = self._books, session.book, session.account
+        first = session.paid_seconds
+        sats = (seconds - first) * session.price
+        session.paid_seconds = seconds
         session.burned += sats
-        books.held[session.account] -= sats
-        books.balance[session.account] -= sats
+        books.held[account] -= sats
+        books.balance[account] -= sats
         books.balance[book.takings_account] += sats
-        books.touched.add(session.account)
-        self.dirty[session.command.meme_id] = book
         book.takings += sats
         book.paid_seconds += seconds - first
         if first == 0 and (book.first_view_ns == 0 or session.opened_ns < book.first_view_ns):
@@ -295,15 +364,26 @@ class Meter:
 
     def _attribute(self, session: Session, owner_id: str, seconds: int) -> None:
         """Counts seconds for whoever owned the meme in them, and for its score."""
-        book, rates, viewer_id = session.book, session.round.rates, session.command.viewer_id
-        book.owners[owner_id].takings += seconds * rates.second_price_sats
+        book, viewer_id = session.book, session.command.viewer_id
+        book.owners[owner_id].takings += seconds * session.price
         if viewer_id in (owner_id, book.entry.creator_id):
             return
         before = book.viewers.get(viewer_id, 0)
-        after = min(before + seconds, rates.scored_seconds_max)
+        after = min(before + seconds, session.round.rates.scored_seconds_max)
         if after > before:
             book.viewers[viewer_id] = after
+            book.viewer_count += not before
             book.scored_seconds += after - before
+
+
+def _key_of(session_id: str) -> int:
+    return int.from_bytes(blake2b(session_id.encode(), digest_size=KEY_BYTES).digest())
+
+
+def _receipt(session: Session, reason: Reason) -> Receipt:
+    return Receipt(
+        session.key, session.command.session_id, session.seconds, session.burned, session.stop, reason
+    )
 
 
 def _by_tenure(tenures: list[tuple[int, str]], opened_ns: int, first: int, end: int) -> list[tuple[str, int]]:

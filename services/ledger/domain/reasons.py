@@ -44,6 +44,7 @@ class Reason(IntEnum):
     CREATOR_MISMATCH = 31
     ROUND_INVALID = 32
     TOO_STALE = 33
+    ID_OUT_OF_TIME = 34
 
 
 _CODES = {
@@ -62,6 +63,7 @@ _CODES = {
     Reason.NOT_LEADER: Code.UNAVAILABLE,
     Reason.TOO_STALE: Code.UNAVAILABLE,
     Reason.OVERFLOW: Code.OUT_OF_RANGE,
+    Reason.ID_OUT_OF_TIME: Code.OUT_OF_RANGE,
 }
 
 

@@ -20,6 +20,9 @@ from services.ledger.domain.titles import Titles
 
 ENTRIES_MAX = 100
 ROUND_S_MAX = 86_400
+# Rounds that the rules remember, the current one included. An id of a session carries its time, so that none of
+# a forgotten round can come back into a later one.
+KEPT = 3
 
 
 class RoundState(IntEnum):
@@ -59,12 +62,15 @@ class MemeBook:
     """What one meme took and earned in a round."""
 
     __slots__ = (
-        "creator", "entry", "fee", "first_view_ns", "owners", "paid_seconds", "running", "scored_seconds",
-        "takings", "takings_account", "tenures", "viewers",
+        "creator", "entry", "fee", "first_view_ns", "owners", "paid_seconds", "rates", "running",
+        "scored_seconds", "takings", "takings_account", "tenures", "viewer_count", "viewers",
     )  # fmt: skip
 
-    def __init__(self, entry: Entry, takings_account: int, fee: Share, creator: Share) -> None:
+    def __init__(
+        self, entry: Entry, rates: Parameters, takings_account: int, fee: Share, creator: Share
+    ) -> None:
         self.entry = entry
+        self.rates = rates
         self.takings_account = takings_account
         self.takings = 0
         self.paid_seconds = 0
@@ -74,8 +80,9 @@ class MemeBook:
         # (since, owner): who owned it from when on during this round, oldest first.
         self.tenures: list[tuple[int, str]] = []
         self.scored_seconds = 0
-        # Scored seconds of each viewer.
+        # Scored seconds of each viewer, and how many viewers there are; the first goes when the round is forgotten.
         self.viewers: dict[str, int] = {}
+        self.viewer_count = 0
         self.first_view_ns = 0
         self.running = 0
 
@@ -116,13 +123,17 @@ class Round:
 
 
 class Rounds:
-    """All rounds; at most one is not yet distributed or voided."""
+    """The newest rounds; at most one is not yet distributed or voided. Older ones stand in the history."""
 
     def __init__(self, books: Books, titles: Titles) -> None:
         self._books = books
         self._titles = titles
         self.by_id: dict[str, Round] = {}
         self.current: Round | None = None
+        # Forgotten by the rules, and not in the history yet.
+        self.leaving: list[Round] = []
+        # Start of the oldest round that is remembered once one has been forgotten.
+        self.memory_begins_ns = 0
 
     def get(self, round_id: str) -> Round:
         """The round. Raises ROUND_NOT_FOUND."""
@@ -144,17 +155,33 @@ class Rounds:
             return known
         if self.current is not None:
             raise Refused(Reason.ROUND_OVERLAP, "another round is open", round_id=self.current.id)
+        latest = self.latest()
+        if latest is not None and command.starts_ns <= latest.command.starts_ns:
+            raise Refused(Reason.ROUND_OVERLAP, "a later round was opened before", round_id=latest.id)
         self._check(command)
         books = self._books
         opened = Round(command, books.number(f"pool:{command.round_id}"))
         for entry in command.entries:
-            opened.memes[entry.meme_id] = self._book(command.round_id, entry)
+            opened.memes[entry.meme_id] = self._book(opened, entry)
         carried = books.number(POOL_CARRIED)
         opened.carried_in_sats = books.balance[carried]
         carry = f"carry:{opened.id}"
         books.post(derived_id(carry), carried, opened.account, opened.carried_in_sats, carry)
         self.by_id[opened.id] = self.current = opened
         return opened
+
+    def forget(self) -> list[Round]:
+        """Forgets all but the newest KEPT rounds and returns them; they wait for the history."""
+        forgotten = list(self.by_id.values())[:-KEPT]
+        for old in forgotten:
+            del self.by_id[old.id]
+            # Who watched what is nobody's business any more, and most of a round's size.
+            for book in old.memes.values():
+                book.viewers.clear()
+        self.leaving += forgotten
+        if forgotten:
+            self.memory_begins_ns = next(iter(self.by_id.values())).command.starts_ns
+        return forgotten
 
     def owner_changed(self, meme_id: str) -> None:
         """Settles the old owner's share of the running round before the title goes on."""
@@ -168,8 +195,9 @@ class Rounds:
         book.tenures.append((self._books.now_ns, owner_id))
         self._owner_share(book, owner_id)
 
-    def accrue(self, book: MemeBook, rates: Parameters) -> None:
+    def accrue(self, book: MemeBook) -> None:
         """Pays what the accumulated takings entitle to beyond what was paid. The rest stays for the pool."""
+        rates = book.rates
         due = entitlement(book.takings, rates)
         self._pay(book, book.fee, due.fee_sats)
         self._pay(book, book.creator, due.creator_sats)
@@ -247,11 +275,12 @@ class Rounds:
                     Reason.CREATOR_MISMATCH, "the meme's title has another creator", meme_id=entry.meme_id
                 )
 
-    def _book(self, round_id: str, entry: Entry) -> MemeBook:
+    def _book(self, opened: Round, entry: Entry) -> MemeBook:
         books = self._books
         book = MemeBook(
             entry,
-            books.number(f"takings:{round_id}:{entry.meme_id}"),
+            opened.rates,
+            books.number(f"takings:{opened.id}:{entry.meme_id}"),
             Share("fee", books.number(FEE)),
             Share("creator", books.number(user_account(entry.creator_id))),
         )

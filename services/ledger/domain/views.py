@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.ledger.domain.books import CHAIN_COINS, DEBTS, SAT, USER, Books, Posting
@@ -25,13 +26,21 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class PostingView:
-    """A posting with its number (from 1) and the names of its accounts."""
+    """A posting with its number (from 1) and the names of its accounts.
+
+    `debit_before` and `credit_before` are the numbers of the postings before it of these accounts; 0: none.
+    """
 
     sequence: int
-    posting: Posting
+    transfer_id: str
     debit: str
     credit: str
     asset: str
+    amount: int
+    memo: str
+    at_ns: int
+    debit_before: int
+    credit_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,12 @@ class Changes:
     """What one journal record changed, for those who watch."""
 
     at_ns: int
-    postings: tuple[PostingView, ...]
+    # Postings as they stand in the books, the number of the first, and the books' names and assets of accounts:
+    # these only grow, and a view of each posting would cost more than applying it.
+    postings: Sequence[Posting]
+    first_posting: int
+    names: Sequence[str]
+    assets: Sequence[str]
     accounts: tuple[AccountView, ...]
     tallies: tuple[Tally, ...]
     round_id: str
@@ -110,18 +124,27 @@ def view_account(books: Books, number: int) -> AccountView:
 
 def find_account(books: Books, name: str, asset: str = SAT) -> int:
     """The number of an account that was ever used. Raises ACCOUNT_NOT_FOUND."""
-    number = books.numbers.get((name, asset))
-    if number is None or not (books.history[number] or books.balance[number] or books.held[number]):
+    number = books.find(name, asset)
+    if number is None or not (books.newest[number] or books.balance[number] or books.held[number]):
         raise Refused(Reason.ACCOUNT_NOT_FOUND, "the account has never been used", account=name)
     return number
 
 
-def view_posting(books: Books, number: int) -> PostingView:
-    """The posting at this place in the books."""
-    posting = books.postings[number]
+def view_posting(books: Books, sequence: int) -> PostingView:
+    """The posting of this number, one that is not in the history yet."""
+    posting = books.postings[sequence - books.first_kept]
     names = books.names
     return PostingView(
-        number + 1, posting, names[posting.debit], names[posting.credit], books.assets[posting.debit]
+        sequence=sequence,
+        transfer_id=posting.transfer_id,
+        debit=names[posting.debit],
+        credit=names[posting.credit],
+        asset=books.assets[posting.debit],
+        amount=posting.amount,
+        memo=posting.memo,
+        at_ns=posting.at_ns,
+        debit_before=posting.debit_before,
+        credit_before=posting.credit_before,
     )
 
 
@@ -137,7 +160,7 @@ def tally_of(book: MemeBook) -> Tally:
         owner=owner,
         pool=book.takings - book.fee.paid - book.creator.paid - owner,
         scored_seconds=book.scored_seconds,
-        viewers=len(book.viewers),
+        viewers=book.viewer_count,
         first_view_ns=book.first_view_ns,
         running_sessions=book.running,
     )
@@ -180,14 +203,14 @@ def totals_of(books: Books) -> Totals:
         platform=by_prefix["platform"],
         rounds=by_prefix["takings"] + by_prefix["pool"],
         debts=-by_prefix[DEBTS],
-        postings=len(books.postings),
+        postings=books.postings_made,
     )
 
 
-def touched_users(books: Books, first_posting: int) -> tuple[AccountView, ...]:
-    """Users' accounts that changed since this posting, by number."""
+def touched_users(books: Books, postings: Sequence[Posting]) -> tuple[AccountView, ...]:
+    """Users' accounts that these postings or something since the last commit changed, by number."""
     touched = set(books.touched)
-    for posting in books.postings[first_posting:]:
+    for posting in postings:
         touched.add(posting.debit)
         touched.add(posting.credit)
     traits, assets = books.traits, books.assets

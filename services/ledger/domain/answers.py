@@ -1,0 +1,85 @@
+"""What was answered to each transfer id: the same id and body get the first answer, another body an error."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from services.ledger.domain.commands import TransferKind, TransferLike
+from services.ledger.domain.reasons import Reason
+from services.ledger.domain.window import SPAN_DIGITS, Window
+
+BODY_HASH_BYTES = 8
+_POST = int(TransferKind.POST)
+
+
+class Result(NamedTuple):
+    """How one transfer ended."""
+
+    reason: Reason
+    detail: str
+
+
+class Refused(NamedTuple):
+    """First answer to an id that was refused, and a hash of what was asked."""
+
+    body: bytes
+    result: Result
+
+
+APPLIED = Result(Reason.OK, "")
+_REUSED = Result(Reason.ID_REUSED, "the id was used before with another body")
+_OUT_OF_TIME = Result(
+    Reason.ID_OUT_OF_TIME, "the time in the id is not between the horizon and an hour from now; take a new id"
+)
+
+
+def body_hash(transfer: TransferLike) -> bytes:
+    """Hash of all of a transfer but its id, as far as its kind looks at it: it tells a repeat from a reuse."""
+    kind = transfer.kind
+    body = (
+        f"{transfer.debit_account}|{transfer.credit_account}|{transfer.asset}|{transfer.amount}"
+        f"|{kind}|{transfer.linked:d}|{transfer.memo}"
+    )
+    if kind != _POST:
+        body = f"{transfer.hold_id}|{transfer.hold_expires_s}|{body}"
+    return blake2b(body.encode(), digest_size=BODY_HASH_BYTES).digest()
+
+
+class Answers:
+    """First answers by id, kept by spans of time so that old ones are forgotten a span at a time."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        # For an applied transfer only its hash is kept: of these there are millions.
+        self.by_span: dict[str, dict[str, bytes | Refused]] = {}
+
+    def again(self, id_: str, body: bytes) -> Result | None:
+        """The answer to an id that was answered before or is out of time; None for a new one."""
+        window = self._window
+        if not window.low <= id_ < window.high:
+            return _OUT_OF_TIME
+        span = self.by_span.get(id_[:SPAN_DIGITS])
+        known = None if span is None else span.get(id_)
+        if known is None:
+            return None
+        if known.__class__ is bytes:
+            return APPLIED if known == body else _REUSED
+        return known.result if known.body == body else _REUSED  # type: ignore[union-attr] # by its class
+
+    def put(self, id_: str, body: bytes, result: Result) -> None:
+        """Keeps the answer to a new id."""
+        span = self.by_span.get(id_[:SPAN_DIGITS])
+        if span is None:
+            span = self.by_span[id_[:SPAN_DIGITS]] = {}
+        span[id_] = body if result is APPLIED else Refused(body, result)
+
+    def put_new(self, id_: str, body: bytes, result: Result) -> None:
+        """Keeps the answer unless the id has one or is out of time."""
+        if self.again(id_, body) is None:
+            self.put(id_, body, result)
+
+    def forget(self) -> None:
+        """Forgets the spans behind the watermark."""
+        for span in [span for span in self.by_span if span < self._window.low]:
+            del self.by_span[span]

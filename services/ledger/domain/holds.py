@@ -1,0 +1,91 @@
+"""Holds: amounts kept back on an account until they are posted, voided, or their time is over."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from enum import IntEnum
+
+from services.ledger.domain.books import Books
+
+NS_PER_S = 1_000_000_000
+
+
+class HoldState(IntEnum):
+    """Where a hold stands; all but OPEN are final."""
+
+    OPEN = 0
+    POSTED = 1
+    VOIDED = 2
+    EXPIRED = 3
+
+
+class Hold:
+    """An amount kept back. `expires_ns` 0: it lasts until it is ended."""
+
+    __slots__ = ("amount", "credit", "debit", "expires_ns", "id", "memo", "state")
+
+    def __init__(
+        self, hold_id: str, debit: int, credit: int, amount: int, memo: str, expires_ns: int
+    ) -> None:
+        self.id = hold_id
+        self.debit = debit
+        self.credit = credit
+        self.amount = amount
+        self.memo = memo
+        self.expires_ns = expires_ns
+        self.state = HoldState.OPEN
+
+
+class Holds:
+    """All holds that are open, and those closed within the horizon."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self.by_id: dict[str, Hold] = {}
+        # (time, hold): holds that end by themselves.
+        self.expiries: list[tuple[int, str]] = []
+        # (when, hold): closed ones, the longest closed first.
+        self.closed: deque[tuple[int, str]] = deque()
+
+    def open(self, hold_id: str, debit: int, credit: int, amount: int, memo: str, lasts_s: int) -> Hold:
+        """Keeps the amount back. Raises Refusal if nothing guards the account."""
+        expires_ns = self._books.now_ns + lasts_s * NS_PER_S if lasts_s else 0
+        self._books.held[debit] += amount
+        hold = self.by_id[hold_id] = Hold(hold_id, debit, credit, amount, memo, expires_ns)
+        if expires_ns:
+            heapq.heappush(self.expiries, (expires_ns, hold_id))
+        return hold
+
+    def close(self, hold: Hold, state: HoldState) -> None:
+        """Ends a hold: what it kept back is free."""
+        hold.state = state
+        self._books.held[hold.debit] -= hold.amount
+        self.closed.append((self._books.now_ns, hold.id))
+
+    def reopen(self, hold: Hold) -> None:
+        """Takes back the last `close`."""
+        hold.state = HoldState.OPEN
+        self._books.held[hold.debit] += hold.amount
+        self.closed.pop()
+
+    def unmake(self, hold: Hold) -> None:
+        """Takes back an `open`."""
+        self._books.held[hold.debit] -= hold.amount
+        del self.by_id[hold.id]
+
+    def expire(self) -> None:
+        """Ends the holds whose time is over."""
+        books = self._books
+        while self.expiries and self.expiries[0][0] <= books.now_ns:
+            hold = self.by_id.get(heapq.heappop(self.expiries)[1])
+            if hold is not None and hold.state is HoldState.OPEN:
+                self.close(hold, HoldState.EXPIRED)
+                books.touched.add(hold.debit)
+                if hold.debit in books.debt:
+                    books.settle_debt(hold.debit)
+
+    def forget(self, before_ns: int) -> None:
+        """Forgets those that were closed before this time."""
+        while self.closed and self.closed[0][0] < before_ns:
+            del self.by_id[self.closed.popleft()[1]]

@@ -1,0 +1,366 @@
+"""The image of a machine: all of its state as named sections of bytes, for snapshots and for comparing states.
+
+Columns are arrays of 64-bit integers, least byte first; lists of names and ids are text, one a line; everything else
+is JSON rows. The same state gives the same bytes, also after it was loaded from an image. Version 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import orjson
+
+from services.ledger.domain.answers import BODY_HASH_BYTES, Refused, Result
+from services.ledger.domain.books import Posting
+from services.ledger.domain.commands import Deposit, Entry, OpenRound, OpenSession, ReverseDeposit
+from services.ledger.domain.deposits import Credited, Reversal
+from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.machine import Machine
+from services.ledger.domain.meter import Session, SessionView, StopReason
+from services.ledger.domain.reasons import Reason
+from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState, Share
+from services.ledger.domain.shares import Parameters
+from services.ledger.domain.titles import Title
+
+Sections = Mapping[str, bytes]
+
+VERSION = 1
+ID_CHARS = 36
+OUTPOINT_BYTES = 36
+# What waits for the history. Two machines in the same state may have put different parts of it there already.
+TAILS = frozenset({"postings", "sessions_leaving", "rounds_leaving"})
+
+
+class BadImage(Exception):  # noqa: N818 - names what was found
+    """The sections are no image that this version reads."""
+
+
+def dump(machine: Machine) -> dict[str, bytes]:
+    """The machine's state, between two commands."""
+    sections = {"machine": _json(_machine(machine)), "result": machine.result_hash}
+    for part in _DUMPS:
+        sections.update(part(machine))
+    return sections
+
+
+def load(sections: Sections) -> Machine:
+    """The machine that was dumped. Raises BadImage."""
+    machine = Machine()
+    try:
+        for part in _LOADS:
+            part(machine, sections)
+    except (KeyError, ValueError, TypeError, IndexError) as problem:
+        raise BadImage(f"the image cannot be read: {problem!r}") from problem
+    return machine
+
+
+def hash_of(sections: Sections, *, without: Collection[str] = TAILS) -> bytes:
+    """SHA-256 over the sections by name; without the tails it is the same for all machines in this state."""
+    hashed = hashlib.sha256()
+    for name in sorted(sections.keys() - set(without)):
+        hashed.update(f"{name} {len(sections[name])}\n".encode())
+        hashed.update(sections[name])
+    return hashed.digest()
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "now_ns": machine.now_ns,
+        "horizon_ns": machine.window.horizon_ns,
+        "low": machine.window.low,
+        "postings_made": machine.books.postings_made,
+        "sessions_made": machine.meter.sessions_made,
+        "silence_ns": machine.meter.silence_ns,
+        "reign_ns": machine.meter.reign_ns,
+        "memory_begins_ns": machine.rounds.memory_begins_ns,
+    }
+
+
+def _load_machine(machine: Machine, sections: Sections) -> None:
+    kept = orjson.loads(sections["machine"])
+    if kept["version"] != VERSION:
+        raise BadImage(f"the image has version {kept['version']}, this ledger reads {VERSION}")
+    machine.now_ns = machine.books.now_ns = kept["now_ns"]
+    machine.window.horizon_ns, machine.window.low = kept["horizon_ns"], kept["low"]
+    machine.window.move(machine.now_ns)
+    machine.books.postings_made = kept["postings_made"]
+    machine.meter.sessions_made = kept["sessions_made"]
+    machine.meter.silence_ns, machine.meter.reign_ns = kept["silence_ns"], kept["reign_ns"]
+    machine.rounds.memory_begins_ns = kept["memory_begins_ns"]
+    machine.result_hash = sections["result"]
+
+
+def _accounts(machine: Machine) -> Sections:
+    books = machine.books
+    kinds = list(dict.fromkeys(books.assets))
+    number = {asset: place for place, asset in enumerate(kinds)}
+    return {
+        "account_names": "\n".join(books.names).encode(),
+        "asset_names": "\n".join(kinds).encode(),
+        "account_assets": _column(array("q", [number[asset] for asset in books.assets])),
+        "account_traits": bytes(books.traits),
+        "balances": _column(books.balance),
+        "held": _column(books.held),
+        "newest_postings": _column(books.newest),
+        "newest_sessions": _column(books.newest_session),
+        "debts": _json(list(books.debt.items())),
+        "postings": _json([tuple(posting) for posting in books.postings]),
+    }
+
+
+def _load_accounts(machine: Machine, sections: Sections) -> None:
+    books = machine.books
+    books.names = _lines(sections["account_names"])
+    kinds = _lines(sections["asset_names"])
+    books.assets = [kinds[place] for place in _load_column(sections["account_assets"])]
+    books.traits = bytearray(sections["account_traits"])
+    books.balance = _load_column(sections["balances"])
+    books.held = _load_column(sections["held"])
+    books.newest = _load_column(sections["newest_postings"])
+    books.newest_session = _load_column(sections["newest_sessions"])
+    for place, (name, asset) in enumerate(zip(books.names, books.assets, strict=True)):
+        books.numbers.setdefault(asset, {})[name] = place
+    books.debt = dict(orjson.loads(sections["debts"]))
+    books.postings = [Posting(*row) for row in orjson.loads(sections["postings"])]
+
+
+def _answers(machine: Machine) -> Sections:
+    sections = {}
+    for span, answers in machine.answers.by_span.items():
+        applied = {id_: body for id_, body in answers.items() if isinstance(body, bytes)}
+        refused = [
+            (id_, known.body.hex(), known.result.reason, known.result.detail)
+            for id_, known in answers.items()
+            if isinstance(known, Refused)
+        ]
+        sections[f"answers/{span}/ids"] = "".join(applied).encode()
+        sections[f"answers/{span}/bodies"] = b"".join(applied.values())
+        sections[f"answers/{span}/refused"] = _json(refused)
+    return sections
+
+
+def _load_answers(machine: Machine, sections: Sections) -> None:
+    for span in (name.split("/")[1] for name in sections if name.endswith("/ids")):
+        ids, bodies = sections[f"answers/{span}/ids"].decode(), sections[f"answers/{span}/bodies"]
+        answers: dict[str, bytes | Refused] = {
+            ids[place * ID_CHARS : (place + 1) * ID_CHARS]: bodies[at : at + BODY_HASH_BYTES]
+            for place, at in enumerate(range(0, len(bodies), BODY_HASH_BYTES))
+        }
+        for id_, body, reason, detail in orjson.loads(sections[f"answers/{span}/refused"]):
+            answers[id_] = Refused(bytes.fromhex(body), Result(Reason(reason), detail))
+        machine.answers.by_span[span] = answers
+
+
+def _holds(machine: Machine) -> Sections:
+    rows = [
+        (one.id, one.debit, one.credit, one.amount, one.memo, one.expires_ns, one.state)
+        for one in machine.holds.by_id.values()
+    ]
+    return {"holds": _json(rows), "holds_closed": _json(list(machine.holds.closed))}
+
+
+def _load_holds(machine: Machine, sections: Sections) -> None:
+    holds = machine.holds
+    for *fields, state in orjson.loads(sections["holds"]):
+        hold = holds.by_id[fields[0]] = Hold(*fields)
+        hold.state = HoldState(state)
+        if hold.expires_ns and hold.state is HoldState.OPEN:
+            heapq.heappush(holds.expiries, (hold.expires_ns, hold.id))
+    holds.closed = deque((at_ns, hold_id) for at_ns, hold_id in orjson.loads(sections["holds_closed"]))
+
+
+def _titles(machine: Machine) -> Sections:
+    return {"titles": _json(list(machine.titles.by_meme.values()))}
+
+
+def _load_titles(machine: Machine, sections: Sections) -> None:
+    for row in orjson.loads(sections["titles"]):
+        title = machine.titles.by_meme[row["meme_id"]] = Title(**row)
+        machine.titles.by_owner.setdefault(title.owner_id, set()).add(title.meme_id)
+
+
+def _deposits(machine: Machine) -> Sections:
+    deposits = machine.deposits
+    rows = [(id_, list(one.bodies.values()), one.stands, one.at_ns) for id_, one in deposits.by_id.items()]
+    return {
+        "deposits": _json(rows),
+        "reversals": _json(list(deposits.reversals.values())),
+        "outpoints": b"".join(sorted(deposits.standing_outpoints)),
+    }
+
+
+def _load_deposits(machine: Machine, sections: Sections) -> None:
+    deposits = machine.deposits
+    for id_, bodies, stands, at_ns in orjson.loads(sections["deposits"]):
+        credited = deposits.by_id[id_] = Credited()
+        credited.bodies = {body["block_hash"]: Deposit(**body) for body in bodies}
+        credited.stands, credited.at_ns = stands, at_ns
+    for row in orjson.loads(sections["reversals"]):
+        command = ReverseDeposit(**row.pop("command"))
+        deposits.reversals[command.id] = Reversal(command, **row)
+    packed = sections["outpoints"]
+    deposits.standing_outpoints = {
+        packed[at : at + OUTPOINT_BYTES] for at in range(0, len(packed), OUTPOINT_BYTES)
+    }
+
+
+_ROUND_FIELDS = (
+    "account", "carried_in_sats", "carried_out_sats", "pool_sats", "ranking", "refunded_sats", "state",
+)  # fmt: skip
+_BOOK_FIELDS = (
+    "first_view_ns", "paid_seconds", "running", "scored_seconds", "takings", "tenures", "viewer_count", "viewers",
+)  # fmt: skip
+_SHARE_FIELDS = ("takings", "paid", "posted")
+
+
+def _rounds(machine: Machine) -> Sections:
+    rounds = machine.rounds
+    return {
+        "rounds": _json([_round_row(one) for one in rounds.by_id.values()]),
+        "rounds_leaving": _json([_round_row(one) for one in rounds.leaving]),
+        "round_current": (rounds.current.id if rounds.current else "").encode(),
+    }
+
+
+def _round_row(one: Round) -> dict[str, Any]:
+    return {
+        "command": one.command,
+        "fields": {name: getattr(one, name) for name in _ROUND_FIELDS},
+        "payouts": one.payouts,
+        "memes": [_book_row(book) for book in one.memes.values()],
+    }
+
+
+def _book_row(book: MemeBook) -> dict[str, Any]:
+    return {
+        "entry": book.entry,
+        "takings_account": book.takings_account,
+        "fields": {name: getattr(book, name) for name in _BOOK_FIELDS},
+        "fee": _share_row(book.fee),
+        "creator": _share_row(book.creator),
+        "owners": [(owner, _share_row(share)) for owner, share in book.owners.items()],
+    }
+
+
+def _share_row(share: Share) -> list[Any]:
+    return [share.role, share.account, *(getattr(share, name) for name in _SHARE_FIELDS)]
+
+
+def _load_rounds(machine: Machine, sections: Sections) -> None:
+    rounds = machine.rounds
+    for row in orjson.loads(sections["rounds"]):
+        one = _load_round(row)
+        rounds.by_id[one.id] = one
+    rounds.leaving = [_load_round(row) for row in orjson.loads(sections["rounds_leaving"])]
+    rounds.current = rounds.by_id.get(sections["round_current"].decode())
+
+
+def _load_round(row: dict[str, Any]) -> Round:
+    asked = row["command"]
+    rates, entries = Parameters(**asked.pop("parameters")), asked.pop("entries")
+    command = OpenRound(parameters=rates, entries=tuple(Entry(**entry) for entry in entries), **asked)
+    one = Round(command, row["fields"]["account"])
+    _set(one, row["fields"])
+    one.state, one.ranking = RoundState(one.state), tuple(one.ranking)
+    one.payouts = tuple(Payout(**payout) for payout in row["payouts"])
+    for book_row in row["memes"]:
+        book = _load_book(book_row, rates)
+        one.memes[book.entry.meme_id] = book
+    return one
+
+
+def _load_book(row: dict[str, Any], rates: Parameters) -> MemeBook:
+    fee, creator = _load_share(row["fee"]), _load_share(row["creator"])
+    book = MemeBook(Entry(**row["entry"]), rates, row["takings_account"], fee, creator)
+    _set(book, row["fields"])
+    book.tenures = [(since_ns, owner_id) for since_ns, owner_id in book.tenures]
+    book.owners = {owner_id: _load_share(share) for owner_id, share in row["owners"]}
+    return book
+
+
+def _load_share(row: list[Any]) -> Share:
+    share = Share(row[0], row[1])
+    _set(share, dict(zip(_SHARE_FIELDS, row[2:], strict=True)))
+    return share
+
+
+_SESSION_FIELDS = (
+    "before", "burned", "closed_ns", "heard_ns", "key", "paid_seconds", "seconds", "stop",
+)  # fmt: skip
+
+
+def _sessions(machine: Machine) -> Sections:
+    rows = [
+        (
+            one.command,
+            (one.round.id, one.account, one.number, one.opened_ns),
+            [getattr(one, name) for name in _SESSION_FIELDS],
+        )
+        for one in machine.meter.kept
+    ]
+    return {"sessions": _json(rows), "sessions_leaving": _json(machine.meter.leaving)}
+
+
+def _load_sessions(machine: Machine, sections: Sections) -> None:
+    meter, rounds = machine.meter, machine.rounds
+    for asked, (round_id, account, number, opened_ns), fields in orjson.loads(sections["sessions"]):
+        command, in_round = OpenSession(**asked), rounds.by_id[round_id]
+        session = Session(command, in_round, in_round.memes[command.meme_id], account, opened_ns, number)
+        _set(session, dict(zip(_SESSION_FIELDS, fields, strict=True)))
+        session.stop = StopReason(session.stop)
+        in_round.session_ids.append(command.session_id)
+        meter.kept.append(session)
+        meter.know(session, session.key)
+        if session.stop is StopReason.RUNNING:
+            meter.running[command.viewer_id, command.meme_id] = session
+            heapq.heappush(meter.silences, (session.heard_ns + meter.silence_ns, command.session_id))
+    for row in orjson.loads(sections["sessions_leaving"]):
+        row["stop"] = StopReason(row["stop"])
+        meter.leaving.append(SessionView(**row))
+    # What was told of tallies is not known: all of them are told again.
+    if rounds.current is not None:
+        meter.dirty = dict(rounds.current.memes)
+    machine.forget_changes()
+
+
+_DUMPS: tuple[Callable[[Machine], Sections], ...] = (
+    _accounts, _answers, _holds, _titles, _deposits, _rounds, _sessions,
+)  # fmt: skip
+_LOADS: tuple[Callable[[Machine, Sections], None], ...] = (
+    _load_machine, _load_accounts, _load_answers, _load_holds, _load_titles, _load_deposits, _load_rounds,
+    _load_sessions,
+)  # fmt: skip
+
+
+def _set(target: object, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(target, name, value)
+
+
+def _json(rows: object) -> bytes:
+    return orjson.dumps(rows)
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode().split("\n") if text else []
+
+
+def _column(numbers: array[int]) -> bytes:
+    return _little_endian(array("q", numbers)).tobytes()
+
+
+def _load_column(packed: bytes) -> array[int]:
+    return _little_endian(array("q", packed))
+
+
+def _little_endian(numbers: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
