@@ -44,6 +44,7 @@ async def serve(settings: LedgerSettings) -> None:
             clock,
             queue_max=settings.queue_max,
             session_silence_s=settings.session_silence_s,
+            horizon_days=settings.id_horizon_days,
             staleness_s_max=settings.read_staleness_max_s,
         )
 

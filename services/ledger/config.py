@@ -27,3 +27,6 @@ class LedgerSettings(MeshSettings, env_prefix="SATREEL_LEDGER_"):
     read_staleness_max_s: float = Field(
         5.0, gt=0, le=600, description="A standby answers reads while its state is known to be no older."
     )
+    id_horizon_days: int = Field(
+        30, gt=0, le=3_660, description="Ids older than this are refused, and forgotten: they cost memory."
+    )

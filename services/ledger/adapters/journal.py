@@ -86,13 +86,17 @@ class StoreJournal:
         record = journal_pb2.JournalRecord.FromString(data)
         if record.sequence != head.sequence or record.previous_hash != behind.hash:
             raise JournalBroken(f"record {head.sequence} does not follow the record before it")
-        reign = Reign(record.reign.session_silence_s) if record.HasField("reign") else None
+        reign = _reign_of(record.reign) if record.HasField("reign") else None
         commands = tuple(self._read_command(wire) for wire in record.commands)
         return Entry(head, record.at_ns, reign, commands, record.result_hash)
 
 
 def _key(sequence: int) -> str:
     return f"{sequence:016d}"
+
+
+def _reign_of(wire: journal_pb2.JournalReign) -> Reign:
+    return Reign(wire.session_silence_s, wire.horizon_days)
 
 
 def _encode(draft: Draft, behind: Head) -> bytes:
@@ -103,7 +107,11 @@ def _encode(draft: Draft, behind: Head) -> bytes:
         at_ns=draft.at_ns,
         leader_id=draft.author.leader_id,
         fencing_token=draft.author.fencing_token,
-        reign=None if reign is None else journal_pb2.JournalReign(session_silence_s=reign.session_silence_s),
+        reign=None
+        if reign is None
+        else journal_pb2.JournalReign(
+            session_silence_s=reign.session_silence_s, horizon_days=reign.horizon_days
+        ),
         commands=draft.commands,
         result_hash=draft.result_hash,
     ).SerializeToString()

@@ -22,6 +22,7 @@ from services.ledger.domain.commands import Reign
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.views import Changes
+from services.ledger.domain.window import HORIZON_DAYS
 
 # How often a standby looks for new records, and how long it waits at most when the store is in trouble.
 FOLLOW_EVERY_S = 0.1
@@ -63,13 +64,14 @@ class Ledger:
         *,
         queue_max: int,
         session_silence_s: int,
+        horizon_days: int = HORIZON_DAYS,
         staleness_s_max: float = STALENESS_S_MAX,
         load: Load = from_nothing,
     ) -> None:
         self._journal = journal
         self._news = news
         self._clock = clock
-        self._reign = Reign(session_silence_s)
+        self._reign = Reign(session_silence_s, horizon_days)
         self._staleness_s_max = staleness_s_max
         self._replica = Replica(journal, clock, load)
         # Held by whoever works on the replica: follower or writer.
@@ -202,7 +204,7 @@ class Ledger:
             machine.advance(self._clock.now_ns(), reign)
             answers = apply_all(machine, (waiting.order.command for waiting in batch))
             commands = tuple(waiting.order.wire for waiting in batch)
-            draft = Draft(author, machine.now_ns, reign, commands, machine.result_hash())
+            draft = Draft(author, machine.now_ns, reign, commands, machine.seal())
             head = await self._journal.append(draft, replica.head)
         except BaseException:
             self._leading = False

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from mesh.errors import Exhausted
 from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
-from services.ledger.domain.commands import Command, CreateTransfers
+from services.ledger.domain.commands import Command, CreateTransfers, ReportSeconds
 from services.ledger.domain.machine import Answer
 from services.ledger.domain.reasons import Reason, Refused
+
+# Lines of a report that cost as much as a transfer.
+LINES_PER_TRANSFER = 5
 
 
 class QueueFull(Exhausted):
@@ -36,8 +39,7 @@ class Waiting:
     def __init__(self, order: Order, answer: asyncio.Future[Answer]) -> None:
         self.order = order
         self.answer = answer
-        command = order.command
-        self.weight = len(command.transfers) if isinstance(command, CreateTransfers) else 1
+        self.weight = _weight(order.command)
 
     def settle(self, answer: Answer | Refused) -> None:
         """Answers, unless whoever asked has gone."""
@@ -47,6 +49,16 @@ class Waiting:
             self.answer.set_exception(answer)
         else:
             self.answer.set_result(answer)
+
+
+def _weight(command: Command) -> int:
+    """How much of a record a command takes: it bounds how long the writer is at one batch."""
+    match command:
+        case CreateTransfers():
+            return len(command.transfers)
+        case ReportSeconds():
+            return 1 + len(command.meter_keys) // LINES_PER_TRANSFER
+    return 1
 
 
 class Orders:

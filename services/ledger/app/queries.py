@@ -69,10 +69,15 @@ def accounts(machine: Machine, names: Sequence[str]) -> list[AccountView]:
 
 def postings(machine: Machine, name: str, size: int, token: str) -> Page[PostingView]:
     """The postings of an account, newest first."""
-    books = machine.books
-    history = books.history[find_account(books, name)]
-    page = _newest_first(history, f"postings|{name}", size, token)
-    return Page(tuple(view_posting(books, number) for number in page.items), page.next_token)
+    books, list_name = machine.books, f"postings|{name}"
+    account_number = find_account(books, name)
+    number = _place(list_name, token, books.postings_made) if token else books.newest[account_number]
+    items: list[PostingView] = []
+    while number >= books.first_kept and len(items) < (size or PAGE_DEFAULT):
+        view = view_posting(books, number)
+        items.append(view)
+        number = view.debit_before if view.debit == name else view.credit_before
+    return Page(tuple(items), _token(list_name, str(number)) if number else "")
 
 
 def session(machine: Machine, session_id: str, caller: Caller) -> SessionView:
@@ -85,9 +90,15 @@ def session(machine: Machine, session_id: str, caller: Caller) -> SessionView:
 
 def sessions(machine: Machine, viewer_id: str, size: int, token: str) -> Page[SessionView]:
     """The sessions of a viewer, newest first."""
-    ids = machine.meter.by_viewer.get(viewer_id, [])
-    page = _newest_first(ids, f"sessions|{viewer_id}", size, token)
-    return Page(tuple(view_session(machine.meter.by_id[id_]) for id_ in page.items), page.next_token)
+    list_name, meter = f"sessions|{viewer_id}", machine.meter
+    account_number = machine.books.find(user_account(viewer_id))
+    newest = 0 if account_number is None else machine.books.newest_session[account_number]
+    number = _place(list_name, token, meter.sessions_made) if token else newest
+    items: list[SessionView] = []
+    while number >= meter.first_kept and len(items) < (size or PAGE_DEFAULT):
+        items.append(meter.view(number))
+        number = items[-1].before
+    return Page(tuple(items), _token(list_name, str(number)) if number else "")
 
 
 def titles(machine: Machine, meme_ids: Sequence[str]) -> list[Title]:
@@ -111,16 +122,12 @@ def current_round(machine: Machine) -> RoundView | None:
     return None if machine.rounds.current is None else view_round(machine.rounds.current)
 
 
-def _newest_first(items: Sequence[Item], list_name: str, size: int, token: str) -> Page[Item]:
-    """A page of a list that only grows: its token is the place of the oldest item that was shown."""
-    end = len(items)
-    if token:
-        place = _open_token(list_name, token)
-        if not place.isdecimal() or int(place) > end:
-            raise Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")
-        end = int(place)
-    start = max(0, end - (size or PAGE_DEFAULT))
-    return Page(tuple(items[start:end][::-1]), _token(list_name, str(start)) if start else "")
+def _place(list_name: str, token: str, newest: int) -> int:
+    """The number at which a list goes on. Raises PAGE_TOKEN_INVALID."""
+    place = _open_token(list_name, token)
+    if not place.isdecimal() or not 0 < int(place) <= newest:
+        raise Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")
+    return int(place)
 
 
 def _token(list_name: str, place: str) -> str:

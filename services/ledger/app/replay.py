@@ -35,7 +35,7 @@ def replay(machine: Machine, entry: Entry) -> None:
         raise JournalBroken(f"record {entry.head.sequence} goes back in time")
     machine.advance(entry.at_ns, entry.reign)
     apply_all(machine, entry.commands)
-    if machine.result_hash() != entry.result_hash:
+    if machine.seal() != entry.result_hash:
         raise JournalBroken(f"record {entry.head.sequence} replays to other answers")
     machine.forget_changes()
 

@@ -119,7 +119,8 @@ class Deposits:
             account = books.find(name)
             if (0 if account is None else books.balance[account]) + total > INT64_MAX:
                 raise Refused(Reason.OVERFLOW, "the balance would leave int64", account=name)
-        if books.balance[books.number(CHAIN_COINS)] - sum_sats < INT64_MIN:
+        coins = books.find(CHAIN_COINS)
+        if (0 if coins is None else books.balance[coins]) - sum_sats < INT64_MIN:
             raise Refused(Reason.OVERFLOW, "the coins would leave int64", account=CHAIN_COINS)
 
     def _credit(self, deposit: Deposit) -> None:

@@ -8,8 +8,6 @@ from enum import IntEnum
 
 from services.ledger.domain.books import Books
 
-NS_PER_S = 1_000_000_000
-
 
 class HoldState(IntEnum):
     """Where a hold stands; all but OPEN are final."""
@@ -25,10 +23,8 @@ class Hold:
 
     __slots__ = ("amount", "credit", "debit", "expires_ns", "id", "memo", "state")
 
-    def __init__(
-        self, hold_id: str, debit: int, credit: int, amount: int, memo: str, expires_ns: int
-    ) -> None:
-        self.id = hold_id
+    def __init__(self, *, id_: str, debit: int, credit: int, amount: int, memo: str, expires_ns: int) -> None:
+        self.id = id_
         self.debit = debit
         self.credit = credit
         self.amount = amount
@@ -48,14 +44,16 @@ class Holds:
         # (when, hold): closed ones, the longest closed first.
         self.closed: deque[tuple[int, str]] = deque()
 
-    def open(self, hold_id: str, debit: int, credit: int, amount: int, memo: str, lasts_s: int) -> Hold:
-        """Keeps the amount back. Raises Refusal if nothing guards the account."""
-        expires_ns = self._books.now_ns + lasts_s * NS_PER_S if lasts_s else 0
-        self._books.held[debit] += amount
-        hold = self.by_id[hold_id] = Hold(hold_id, debit, credit, amount, memo, expires_ns)
-        if expires_ns:
-            heapq.heappush(self.expiries, (expires_ns, hold_id))
-        return hold
+    def open(self, hold: Hold) -> None:
+        """Keeps its amount back."""
+        self._books.held[hold.debit] += hold.amount
+        self.know(hold)
+
+    def know(self, hold: Hold) -> None:
+        """Makes a hold known whose amount is kept back already."""
+        self.by_id[hold.id] = hold
+        if hold.expires_ns and hold.state is HoldState.OPEN:
+            heapq.heappush(self.expiries, (hold.expires_ns, hold.id))
 
     def close(self, hold: Hold, state: HoldState) -> None:
         """Ends a hold: what it kept back is free."""

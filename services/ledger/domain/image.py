@@ -158,21 +158,21 @@ def _load_answers(machine: Machine, sections: Sections) -> None:
         machine.answers.by_span[span] = answers
 
 
+_HOLD_FIELDS = ("id", "debit", "credit", "amount", "memo", "expires_ns", "state")
+
+
 def _holds(machine: Machine) -> Sections:
-    rows = [
-        (one.id, one.debit, one.credit, one.amount, one.memo, one.expires_ns, one.state)
-        for one in machine.holds.by_id.values()
-    ]
+    rows = [{name: getattr(one, name) for name in _HOLD_FIELDS} for one in machine.holds.by_id.values()]
     return {"holds": _json(rows), "holds_closed": _json(list(machine.holds.closed))}
 
 
 def _load_holds(machine: Machine, sections: Sections) -> None:
     holds = machine.holds
-    for *fields, state in orjson.loads(sections["holds"]):
-        hold = holds.by_id[fields[0]] = Hold(*fields)
-        hold.state = HoldState(state)
-        if hold.expires_ns and hold.state is HoldState.OPEN:
-            heapq.heappush(holds.expiries, (hold.expires_ns, hold.id))
+    for row in orjson.loads(sections["holds"]):
+        state, id_ = HoldState(row.pop("state")), row.pop("id")
+        hold = Hold(id_=id_, **row)
+        hold.state = state
+        holds.know(hold)
     holds.closed = deque((at_ns, hold_id) for at_ns, hold_id in orjson.loads(sections["holds_closed"]))
 
 
@@ -312,7 +312,7 @@ def _load_sessions(machine: Machine, sections: Sections) -> None:
     meter, rounds = machine.meter, machine.rounds
     for asked, (round_id, account, number, opened_ns), fields in orjson.loads(sections["sessions"]):
         command, in_round = OpenSession(**asked), rounds.by_id[round_id]
-        session = Session(command, in_round, in_round.memes[command.meme_id], account, opened_ns, number)
+        session = Session(command, in_round, account=account, at_ns=opened_ns, number=number)
         _set(session, dict(zip(_SESSION_FIELDS, fields, strict=True)))
         session.stop = StopReason(session.stop)
         in_round.session_ids.append(command.session_id)

@@ -46,11 +46,11 @@ class Session:
     )  # fmt: skip
 
     def __init__(
-        self, command: OpenSession, in_round: Round, book: MemeBook, account: int, at_ns: int, number: int
+        self, command: OpenSession, in_round: Round, *, account: int, at_ns: int, number: int
     ) -> None:
         self.command = command
         self.round = in_round
-        self.book = book
+        self.book = in_round.memes[command.meme_id]
         self.account = account
         self.number = number
         self.key = self.before = 0
@@ -167,7 +167,9 @@ class Meter:
             raise Refused(Reason.SESSION_OVERLAP, "the viewer already pays for a running stream of this meme")
         account = self._hold(command)
         self.sessions_made += 1
-        session = Session(command, in_round, book, account, self._books.now_ns, self.sessions_made)
+        session = Session(
+            command, in_round, account=account, at_ns=self._books.now_ns, number=self.sessions_made
+        )
         newest = self._books.newest_session
         session.before, newest[account] = newest[account], session.number
         self.kept.append(session)
@@ -209,6 +211,18 @@ class Meter:
         count = len(of.session_ids)
         self.leaving += [view_session(session) for session in self.kept[:count]]
         del self.kept[:count]
+
+    @property
+    def first_kept(self) -> int:
+        """Number of the oldest session that is not in the history yet."""
+        return self.sessions_made - len(self.kept) - len(self.leaving) + 1
+
+    def view(self, number: int) -> SessionView:
+        """The session of this number, one that is not in the history yet."""
+        place = number - self.first_kept
+        if place < len(self.leaving):
+            return self.leaving[place]
+        return view_session(self.kept[place - len(self.leaving)])
 
     def report(self, meter_keys: Sequence[int], seconds: Sequence[int]) -> Report:
         """Counts new seconds, pays for them, and shares what they brought."""

@@ -25,6 +25,7 @@ from services.ledger.domain.holds import Hold, Holds, HoldState
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.titles import Titles
 
+NS_PER_S = 1_000_000_000
 _POST = int(TransferKind.POST)
 _NO_ACCOUNTS: dict[str, int] = {}
 
@@ -143,11 +144,9 @@ class Transfers:
                 debit, credit = self._move(transfer, transfer.amount, bits)
                 kind, hold, amount, memo = TransferKind.POST, None, transfer.amount, transfer.memo
             case TransferKind.HOLD:
-                if not traits_of(transfer.debit_account, transfer.asset) & GUARDED:
-                    raise Refusal(Reason.ACCOUNT_FORBIDDEN, "only a guarded account can hold")
-                debit, credit = self._sides(transfer, transfer.amount, bits)
-                kind, amount, memo = TransferKind.HOLD, transfer.amount, transfer.memo
-                hold = self.holds.open(transfer_id, debit, credit, amount, memo, transfer.hold_expires_s)
+                hold = self._hold(transfer_id, transfer, bits)
+                kind, debit, credit = TransferKind.HOLD, hold.debit, hold.credit
+                amount, memo = hold.amount, hold.memo
             case TransferKind.POST_HOLD:
                 hold = self._open_hold(transfer, bits)
                 amount = self._post_hold(hold, transfer.amount)
@@ -204,6 +203,22 @@ class Transfers:
         balance[debit] -= amount
         balance[credit] += amount
         return debit, credit
+
+    def _hold(self, transfer_id: str, transfer: TransferLike, bits: int) -> Hold:
+        if not traits_of(transfer.debit_account, transfer.asset) & GUARDED:
+            raise Refusal(Reason.ACCOUNT_FORBIDDEN, "only a guarded account can hold")
+        debit, credit = self._sides(transfer, transfer.amount, bits)
+        lasts_s = transfer.hold_expires_s
+        hold = Hold(
+            id_=transfer_id,
+            debit=debit,
+            credit=credit,
+            amount=transfer.amount,
+            memo=transfer.memo,
+            expires_ns=self._books.now_ns + lasts_s * NS_PER_S if lasts_s else 0,
+        )
+        self.holds.open(hold)
+        return hold
 
     def _open_hold(self, transfer: TransferLike, bits: int) -> Hold:
         hold = self.holds.by_id.get(transfer.hold_id)

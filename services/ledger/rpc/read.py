@@ -113,7 +113,7 @@ def _close_session(wire: journal_pb2.JournalCloseSession) -> c.Command:
 
 
 def _report_seconds(wire: journal_pb2.JournalSeconds) -> c.Command:
-    return c.ReportSeconds(wire.sessions)
+    return c.ReportSeconds(wire.meter_keys, wire.seconds)
 
 
 # By the field of JournalCommand that is set; each takes what that field holds.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -22,9 +22,9 @@ from services.ledger.app.records import find_record
 from services.ledger.domain.deposits import Reversal
 from services.ledger.domain.explain import explain
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import Receipt, SessionView
+from services.ledger.domain.answers import Result
+from services.ledger.domain.meter import Report, SessionView
 from services.ledger.domain.titles import Title
-from services.ledger.domain.transfers import Result
 from services.ledger.domain.views import RoundView, totals_of, view_round
 from services.ledger.rpc import reading, show, show_record
 from services.ledger.rpc.read import order
@@ -108,13 +108,15 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request_iterator: AsyncIterator[pb.MeterRequest], context: Context
     ) -> AsyncIterator[pb.MeterResponse]:
         async for request in request_iterator:
-            lines = request.sessions
+            keys, seconds = request.meter_keys, request.seconds
             # Not a TaskGroup: a refusal has to reach the caller as it is.
             parts = await asyncio.gather(
-                *(self._report(lines[at : at + METER_CHUNK]) for at in range(0, len(lines), METER_CHUNK))
+                *(
+                    self._report(keys[at : at + METER_CHUNK], seconds[at : at + METER_CHUNK])
+                    for at in range(0, len(keys), METER_CHUNK)
+                )
             )
-            receipts = [show.receipt(receipt) for part in parts for receipt in part]
-            yield pb.MeterResponse(sequence=request.sequence, receipts=receipts)
+            yield show.reports(request.sequence, parts)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         who = caller.current()
@@ -212,10 +214,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     async def _ask(self, context: Context, question: Callable[[Machine, Head], Seen]) -> Seen:
         return await reading.ask(self._ledger, context, question)
 
-    async def _report(self, lines: list[pb.SessionSeconds]) -> list[Receipt]:
-        return await self._submit(
-            list[Receipt], order(report_seconds=journal_pb2.JournalSeconds(sessions=lines))
-        )
+    async def _report(self, meter_keys: Sequence[int], seconds: Sequence[int]) -> Report:
+        asked = journal_pb2.JournalSeconds(meter_keys=meter_keys, seconds=seconds)
+        return await self._submit(Report, order(report_seconds=asked))
 
     async def _submit(self, _: type[Answered], asked: Order) -> Answered:
         """Submits an order whose kind of answer the caller knows."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.ledger.v1 import ledger_pb2 as pb
 from satreel.ledger.v1 import ledger_service_pb2 as calls
 
 from services.ledger.app.journal import Head
-from services.ledger.domain.meter import Receipt, SessionView
+from services.ledger.domain.answers import Result
+from services.ledger.domain.books import Posting
+from services.ledger.domain.meter import Receipt, Report, SessionView
 from services.ledger.domain.rounds import Payout
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
-from services.ledger.domain.transfers import Result
 from services.ledger.domain.views import AccountView, Changes, PostingView, RoundView, Tally, Totals
 
 NS_PER_S = 1_000_000_000
@@ -34,17 +37,17 @@ def account(view: AccountView) -> pb.Account:
     )
 
 
-def posting(view: PostingView, posted_at: Timestamp | None = None) -> pb.Posting:
-    """A posting; `posted_at` spares making the same moment again for each of many."""
+def posting(view: PostingView) -> pb.Posting:
+    """A posting."""
     return pb.Posting(
         sequence=view.sequence,
-        transfer_id=view.posting.transfer_id,
+        transfer_id=view.transfer_id,
         debit_account=view.debit,
         credit_account=view.credit,
         asset=view.asset,
-        amount=view.posting.amount,
-        memo=view.posting.memo,
-        posted_at=posted_at or timestamp(view.posting.at_ns),
+        amount=view.amount,
+        memo=view.memo,
+        posted_at=timestamp(view.at_ns),
     )
 
 
@@ -71,6 +74,7 @@ def session(view: SessionView) -> pb.Session:
         stop_reason=pb.StopReason.ValueType(view.stop),
         opened_at=timestamp(view.opened_ns),
         closed_at=timestamp(view.closed_ns),
+        meter_key=view.meter_key,
     )
 
 
@@ -119,9 +123,18 @@ def results(transfers: list[str], views: list[Result]) -> calls.CreateTransfersR
     )
 
 
-def receipt(view: Receipt) -> calls.MeterReceipt:
-    """What became of a line of a report."""
+def reports(sequence: int, views: list[Report]) -> calls.MeterResponse:
+    """What became of the parts of a report."""
+    return calls.MeterResponse(
+        sequence=sequence,
+        burned_sats=[sats for view in views for sats in view.burned_sats],
+        receipts=[_receipt(receipt) for view in views for receipt in view.receipts],
+    )
+
+
+def _receipt(view: Receipt) -> calls.MeterReceipt:
     return calls.MeterReceipt(
+        meter_key=view.meter_key,
         session_id=view.session_id,
         seconds=view.seconds,
         burned_sats=view.burned_sats,
@@ -148,16 +161,32 @@ def totals(view: Totals, head: Head) -> calls.GetTotalsResponse:
 def event(head: Head, changes: Changes) -> bytes:
     """A LedgerEvent of what a committed record changed, serialised. It may be empty; its id is the number."""
     at = timestamp(changes.at_ns)
+    names, assets = changes.names, changes.assets
     return calls.LedgerEvent(
         id=str(head.sequence),
         at=at,
-        postings=[posting(one, at) for one in changes.postings],
+        postings=[
+            _new_posting(number, one, names, assets)
+            for number, one in enumerate(changes.postings, changes.first_posting)
+        ],
         accounts=[account(one) for one in changes.accounts],
         tallies=[tally(one) for one in changes.tallies],
         round_id=changes.round_id,
         titles=[title(one) for one in changes.titles],
         sessions=[session(one) for one in changes.sessions],
     ).SerializeToString()
+
+
+def _new_posting(number: int, one: Posting, names: Sequence[str], assets: Sequence[str]) -> pb.Posting:
+    return pb.Posting(
+        sequence=number,
+        transfer_id=one.transfer_id,
+        debit_account=names[one.debit],
+        credit_account=names[one.credit],
+        asset=assets[one.debit],
+        amount=one.amount,
+        memo=one.memo,
+    )
 
 
 def _parameters(view: Parameters) -> pb.Parameters:
