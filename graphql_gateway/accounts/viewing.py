@@ -28,7 +28,7 @@ async def paid_viewing(
     with context.live.meter.seat(request.session_id) as seat:
         session = await _open(context, request)
         try:
-            seat.start(session.seconds)
+            seat.start(session)
             yield session
             while not session.stop_reason:
                 session = await _next(context, session, seat)

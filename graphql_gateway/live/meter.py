@@ -1,16 +1,17 @@
 """The viewing meter: one stream to the ledger, one report a second for all running viewings of this process.
 
 A report says how long each viewing has run in all, so a repeated or late one changes nothing; the ledger's
-receipts say what each has burned and whether it ended.
+answer says what each has burned, and of those that ended why.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from satreel.ledger.v1 import ledger_service_pb2
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from mesh import logs
@@ -39,6 +40,15 @@ class AlreadyWatching(FailedPrecondition):
     reason = "ALREADY_WATCHING"
 
 
+class Receipt(NamedTuple):
+    """Where a viewing stands in the ledger. A `reason` says that the last report of it was not counted."""
+
+    seconds: int
+    burned_sats: int
+    stop_reason: ledger_pb2.StopReason.ValueType = ledger_pb2.STOP_REASON_UNSPECIFIED
+    reason: ledger_pb2.ErrorReason.ValueType = ledger_pb2.ERROR_REASON_UNSPECIFIED
+
+
 class Seat:
     """A viewing's place in the meter."""
 
@@ -47,16 +57,23 @@ class Seat:
         self._started_s: float | None = None
         self._heard_s = clock.monotonic_s()
         # Only the newest receipt matters: each tells the whole.
-        self._receipts: asyncio.Queue[ledger_service_pb2.MeterReceipt] = asyncio.Queue(1)
+        self._receipts: asyncio.Queue[Receipt] = asyncio.Queue(1)
+        self.meter_key = 0
 
-    def start(self, already_s: int) -> None:
-        """From now on the viewing is reported; it has run for `already_s` seconds before."""
-        self._started_s = self._clock.monotonic_s() - already_s
+    def start(self, session: ledger_pb2.Session) -> None:
+        """From now on the viewing is reported, on top of the seconds that it has run before."""
+        self.meter_key = session.meter_key
+        self._started_s = self._clock.monotonic_s() - session.seconds
 
     @property
-    def seconds(self) -> int | None:
-        """Full seconds so far; None before the start."""
-        return None if self._started_s is None else int(self._clock.monotonic_s() - self._started_s)
+    def started(self) -> bool:
+        """Whether it is to be reported."""
+        return self._started_s is not None
+
+    @property
+    def seconds(self) -> int:
+        """Full seconds so far; 0 before the start."""
+        return 0 if self._started_s is None else int(self._clock.monotonic_s() - self._started_s)
 
     @property
     def silent_s(self) -> float:
@@ -67,14 +84,14 @@ class Seat:
         """The ledger answered for this viewing."""
         self._heard_s = self._clock.monotonic_s()
 
-    def offer(self, receipt: ledger_service_pb2.MeterReceipt) -> None:
+    def offer(self, receipt: Receipt) -> None:
         """Keeps the newest receipt."""
         self.heard()
         if self._receipts.full():
             self._receipts.get_nowait()
         self._receipts.put_nowait(receipt)
 
-    async def receipt(self, wait_s: float) -> ledger_service_pb2.MeterReceipt | None:
+    async def receipt(self, wait_s: float) -> Receipt | None:
         """The next receipt; None when none comes in time."""
         try:
             async with asyncio.timeout(wait_s):
@@ -122,31 +139,38 @@ class Meter:
         try:
             while True:
                 await self._clock.sleep(REPORT_EVERY_S)
-                report = self._report()
-                if not report.sessions:
+                seats = [seat for seat in self._seats.values() if seat.started]
+                if not seats:
                     continue
+                report = self._report(seats)
                 async with asyncio.timeout(ANSWER_WAIT_S):
                     await stream.write(report)
                     response = await stream.read()
                 if not isinstance(response, ledger_service_pb2.MeterResponse):
                     return
-                self._hand_out(response)
+                _hand_out(seats, report, response)
         finally:
             stream.cancel()
 
-    def _report(self) -> ledger_service_pb2.MeterRequest:
+    def _report(self, seats: Sequence[Seat]) -> ledger_service_pb2.MeterRequest:
         self._sequence += 1
         return ledger_service_pb2.MeterRequest(
             gateway_id=self._gateway_id,
             sequence=self._sequence,
-            sessions=[
-                ledger_service_pb2.SessionSeconds(session_id=session_id, seconds=seconds)
-                for session_id, seat in self._seats.items()
-                if (seconds := seat.seconds) is not None
-            ],
+            meter_keys=[seat.meter_key for seat in seats],
+            seconds=[seat.seconds for seat in seats],
         )
 
-    def _hand_out(self, response: ledger_service_pb2.MeterResponse) -> None:
-        for receipt in response.receipts:
-            if seat := self._seats.get(receipt.session_id):
-                seat.offer(receipt)
+
+def _hand_out(
+    seats: Sequence[Seat],
+    report: ledger_service_pb2.MeterRequest,
+    response: ledger_service_pb2.MeterResponse,
+) -> None:
+    told = {receipt.meter_key: receipt for receipt in response.receipts}
+    for seat, seconds, burned_sats in zip(seats, report.seconds, response.burned_sats, strict=True):
+        receipt = told.get(seat.meter_key)
+        if receipt is None:
+            seat.offer(Receipt(seconds, burned_sats))
+        else:
+            seat.offer(Receipt(receipt.seconds, receipt.burned_sats, receipt.stop_reason, receipt.reason))

@@ -341,6 +341,7 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
                 viewer_id=caller.current().require_user(),
                 meme_id=request.meme_id,
                 budget_sats=request.budget_sats,
+                meter_key=len(self.sessions) + 1,
             ),
         )
         return ledger_service_pb2.OpenSessionResponse(session=session)
@@ -366,16 +367,24 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
                 raise Unavailable("going down")
             await self.mute.wait()
             self.reports.append(report)
-            receipts = [self._receipt(line) for line in report.sessions]
-            yield ledger_service_pb2.MeterResponse(sequence=report.sequence, receipts=receipts)
+            by_key = {session.meter_key: session for session in self.sessions.values()}
+            receipts = [
+                self._receipt(by_key[key], seconds)
+                for key, seconds in zip(report.meter_keys, report.seconds, strict=True)
+            ]
+            yield ledger_service_pb2.MeterResponse(
+                sequence=report.sequence,
+                burned_sats=[receipt.burned_sats for receipt in receipts],
+                receipts=[receipt for receipt in receipts if receipt.reason or receipt.stop_reason],
+            )
 
-    def _receipt(self, line: Any) -> ledger_service_pb2.MeterReceipt:
-        session = self.sessions[line.session_id]
-        session.seconds = max(session.seconds, line.seconds)
+    def _receipt(self, session: ledger_pb2.Session, seconds: int) -> ledger_service_pb2.MeterReceipt:
+        session.seconds = max(session.seconds, seconds)
         session.burned_sats = min(session.seconds, session.budget_sats) if session.seconds >= 3 else 0
         if session.seconds >= session.budget_sats:
             session.stop_reason = ledger_pb2.STOP_REASON_BUDGET_SPENT
         return ledger_service_pb2.MeterReceipt(
+            meter_key=session.meter_key,
             session_id=session.id,
             seconds=session.seconds,
             burned_sats=session.burned_sats,

@@ -247,6 +247,6 @@ async def test_many_viewings_are_one_report(world: World, client: Client, meme: 
             world.user(f"v{number}")
             socket = await stack.enter_async_context(client.socket(token_of(f"v{number}")))
             await begin(socket, meme)
-        await until(lambda: len(world.ledger.reports[-1].sessions) == 20 if world.ledger.reports else False)
+        await until(lambda: len(world.ledger.reports[-1].meter_keys) == 20 if world.ledger.reports else False)
     await until(lambda: all(found.stop_reason for found in world.ledger.sessions.values()))
     assert world.ledger.meter_streams == 1

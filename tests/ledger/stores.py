@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
+from typing import Any
 
 from mesh.clock import Clock, ManualClock
 from mesh.records import Busy, Exists, InDoubt, Record, StoreUnavailable, Value
@@ -159,7 +160,7 @@ class Instance:
 
 
 @asynccontextmanager
-async def led(store: MemoryStore, name: str = "one", **options: int) -> AsyncIterator[Instance]:
+async def led(store: MemoryStore, name: str = "one", **options: Any) -> AsyncIterator[Instance]:
     """A ledger that leads over the store, on a clock of its own."""
     clock = ManualClock()
     instance = Instance(journal_of(store, clock), clock, name, **options)

@@ -34,7 +34,7 @@ def paid_by_the_ledger(world: World) -> dict[str, int]:
     for user in {*CREATORS, *VIEWERS}:
         with suppress(Refused):
             page = queries.postings(world.machine, f"user:{user}", 1_000, "")
-            shares = [one.posting for one in page.items if one.posting.memo.startswith(purposes)]
+            shares = [posting for posting in page.items if posting.memo.startswith(purposes)]
             paid[user] = sum(posting.amount for posting in shares)
     return paid
 

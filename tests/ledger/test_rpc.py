@@ -178,7 +178,8 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
     await house.open_round()
     with house.server.user(BEN):
         asked = pb.OpenSessionRequest(session_id=uuid7(), meme_id=MEME, budget_sats=400)
-        assert (await house.gateway.OpenSession(asked)).session.viewer_id == BEN
+        opened = (await house.gateway.OpenSession(asked)).session
+    assert opened.viewer_id == BEN
     reports = asyncio.Queue[pb.MeterRequest | None]()
 
     async def outgoing() -> AsyncIterator[pb.MeterRequest]:
@@ -188,40 +189,43 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
     replies = aiter(house.gateway.Meter(outgoing()))
     for sequence, (seconds, burned) in enumerate([(1, 0), (2, 0), (3, 3), (3, 3), (9, 9)], start=1):
         house.clock.shift_ns += 2 * NS_PER_S
-        line = pb.SessionSeconds(session_id=asked.session_id, seconds=seconds)
-        await reports.put(pb.MeterRequest(gateway_id=uid("g", NOW_NS), sequence=sequence, sessions=[line]))
-        reply = await anext(replies)
-        assert (reply.sequence, reply.receipts[0].burned_sats) == (sequence, burned)
+        report = pb.MeterRequest(
+            gateway_id=uid("g", NOW_NS), sequence=sequence, meter_keys=[opened.meter_key], seconds=[seconds]
+        )
+        await reports.put(report)
+        assert await anext(replies) == pb.MeterResponse(sequence=sequence, burned_sats=[burned])
     await reports.put(pb.MeterRequest(gateway_id=uid("g", NOW_NS), sequence=6))
     assert (await anext(replies)).sequence == 6
     await reports.put(None)
     assert [one async for one in replies] == []
 
 
-async def meter(gateway: LedgerServiceStub, *lines: tuple[str, int]) -> list[pb.MeterReceipt]:
+async def meter(gateway: LedgerServiceStub, *lines: tuple[int, int]) -> pb.MeterResponse:
+    """One report of these meter keys and seconds."""
     request = pb.MeterRequest(
         gateway_id=uid("gateway", NOW_NS),
         sequence=1,
-        sessions=[pb.SessionSeconds(session_id=session_id, seconds=seconds) for session_id, seconds in lines],
+        meter_keys=[key for key, _ in lines],
+        seconds=[seconds for _, seconds in lines],
     )
 
     async def once() -> AsyncIterator[pb.MeterRequest]:
         yield request
 
-    return [receipt async for reply in gateway.Meter(once()) for receipt in reply.receipts]
+    return [reply async for reply in gateway.Meter(once())][0]
 
 
 async def watch_for(house: House, viewer: str, seconds: int, budget: int = 1_000) -> str:
     """A session that has been reported for so many seconds."""
     session_id = uuid7()
     with house.server.user(viewer):
-        await house.gateway.OpenSession(
+        opened = await house.gateway.OpenSession(
             pb.OpenSessionRequest(session_id=session_id, meme_id=MEME, budget_sats=budget)
         )
     for second in range(5, seconds + 1, 5):
         house.clock.shift_ns += 5 * NS_PER_S
-        receipts = await meter(house.gateway, (session_id, second))
-        assert receipts[0].seconds == second
+        reply = await meter(house.gateway, (opened.session.meter_key, second))
+        assert reply.burned_sats == [second]
     return session_id
 
 
@@ -380,7 +384,13 @@ async def test_commands_that_are_refused(house: House) -> None:
     await house.rounds.LockRound(pb.LockRoundRequest(round_id=request.round_id))
     wrong = pb.DistributePoolRequest(round_id=request.round_id, ranking=[])
     await house.refused(house.rounds.DistributePool(wrong), "RANKING_MISMATCH", Code.INVALID_ARGUMENT)
-    assert (await meter(house.gateway, (session, 9)))[0].reason == ledger_pb2.ERROR_REASON_GRACE_OVER
+    key = (await house.gateway.GetSession(pb.GetSessionRequest(session_id=session))).session.meter_key
+    late = await meter(house.gateway, (key, 9), (key + 1, 9))
+    assert late.burned_sats == [5, 0]
+    assert [(receipt.session_id, receipt.reason) for receipt in late.receipts] == [
+        (session, ledger_pb2.ERROR_REASON_GRACE_OVER),
+        ("", ledger_pb2.ERROR_REASON_SESSION_NOT_FOUND),
+    ]
 
 
 async def test_rounds_that_make_no_sense(house: House) -> None:
@@ -475,7 +485,7 @@ async def test_a_standby_says_so(valkey_url: str) -> None:
                 assert failure.value.reason == "NOT_LEADER"
             gateway = LedgerServiceStub(server.channel("gateway"))
             with pytest.raises(RemoteFailure) as failure:
-                await meter(gateway, (uuid7(), 1))
+                await meter(gateway, (1, 1))
             assert failure.value.reason == "NOT_LEADER"
 
 

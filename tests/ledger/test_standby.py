@@ -129,7 +129,7 @@ async def test_news_begin_with_the_reign(pair: Pair) -> None:
     await pair.standby.lead()
     await pair.standby.ledger.submit(pay("u", 2))
     told = [
-        (head.sequence, [p.posting.amount for p in changes.postings])
+        (head.sequence, [posting.amount for posting in changes.postings])
         for head, changes in pair.standby.told.news
     ]
     assert told == [(4, []), (5, [2])]

@@ -117,7 +117,7 @@ class Twin:
         """Seconds all told; every receipt is compared."""
         command = self.world.report_command(*lines)
         self.done.append((self.world.now_ns, command))
-        receipts = self.world.do(command)
+        receipts = self.world.receipts(command)
         for (name, seconds), receipt in zip(lines, receipts, strict=True):
             assert receipt.reason == self.slow.report(uid(name), seconds), (name, seconds)
         self._step()
@@ -186,7 +186,7 @@ class Twin:
             if command is not None:
                 apply_all(again, [command])
         assert audit.digest(again) == self.world.digest
-        assert again.result_hash() == self.world.machine.result_hash()
+        assert again.seal() == self.world.machine.seal()
 
 
 def compare_tallies(view: RoundView, play: Play) -> None:

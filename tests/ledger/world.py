@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from mesh.ids import derived_id
 from services.ledger.domain import audit
 from services.ledger.domain import commands as c
 from services.ledger.domain.machine import Machine
+from services.ledger.domain.meter import Receipt, Report, StopReason
 from services.ledger.domain.meter import SessionView, view_session
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Parameters
@@ -128,12 +130,32 @@ class World:
 
     def report_command(self, *lines: tuple[str, int]) -> c.ReportSeconds:
         """The command that reports these sessions and their seconds all told."""
-        return c.ReportSeconds(tuple(c.Seconds(uid(name), count) for name, count in lines))
+        keys = tuple(self.meter_key(uid(name)) for name, _ in lines)
+        return c.ReportSeconds(keys, tuple(seconds for _, seconds in lines))
 
-    def report(self, *lines: tuple[str, int], after_s: float = 0) -> list[Any]:
-        """Receipts of a report."""
-        answer: list[Any] = self.do(self.report_command(*lines), after_s=after_s)
-        return answer
+    def meter_key(self, session_id: str) -> int:
+        """What reports name the session by; one that nobody has for an unknown one."""
+        session = self.machine.meter.by_id.get(session_id)
+        return 0 if session is None else session.key
+
+    def report(self, *lines: tuple[str, int], after_s: float = 0) -> list[Receipt]:
+        """What became of each line of a report."""
+        return self.receipts(self.report_command(*lines), after_s=after_s)
+
+    def receipts(self, command: c.ReportSeconds, *, after_s: float = 0) -> list[Receipt]:
+        """One receipt for each line, also for those that the ledger has nothing to say of but what they burned."""
+        report: Report = self.do(command, after_s=after_s)
+        told = deque(report.receipts)
+        receipts = [
+            told.popleft()
+            if told and told[0].meter_key == key
+            else Receipt(key, "", seconds, burned, StopReason.RUNNING, Reason.OK)
+            for key, seconds, burned in zip(
+                command.meter_keys, command.seconds, report.burned_sats, strict=True
+            )
+        ]
+        assert [receipt.burned_sats for receipt in receipts] == report.burned_sats
+        return receipts
 
     def watch(self, name: str, viewer: str, meme: str, seconds: int) -> None:
         """A whole viewing, reported each second; the session stays open."""
@@ -153,7 +175,8 @@ class World:
     def accounts(self) -> dict[tuple[str, str], AccountView]:
         """All accounts that hold, keep back or owe something, by name and asset."""
         books = self.machine.books
-        views = {key: view_account(books, number) for key, number in books.numbers.items()}
+        accounts = enumerate(zip(books.names, books.assets, strict=True))
+        views = {key: view_account(books, number) for number, key in accounts}
         return {key: view for key, view in views.items() if view.balance or view.held or view.debt}
 
     def session(self, name: str) -> SessionView:

@@ -237,7 +237,7 @@ async def view(mesh: House, signer: UserTokenSigner) -> None:
     token, _ = signer.sign(user_id=VIEWER, roles=frozenset({"user"}), session_id="test")
     session_id = uuid7()
     with caller.acting_as(Caller("", VIEWER), token):
-        await ledger.OpenSession(
+        opened = await ledger.OpenSession(
             ledger_service_pb2.OpenSessionRequest(session_id=session_id, meme_id=MEME, budget_sats=100)
         )
 
@@ -245,11 +245,15 @@ async def view(mesh: House, signer: UserTokenSigner) -> None:
         gateway_id = uuid7()
         for seconds in range(1, SECONDS_WATCHED + 1):
             await asyncio.sleep(1.05)
-            running = [ledger_service_pb2.SessionSeconds(session_id=session_id, seconds=seconds)]
-            yield ledger_service_pb2.MeterRequest(gateway_id=gateway_id, sequence=seconds, sessions=running)
+            yield ledger_service_pb2.MeterRequest(
+                gateway_id=gateway_id,
+                sequence=seconds,
+                meter_keys=[opened.session.meter_key],
+                seconds=[seconds],
+            )
 
     answers = [answer async for answer in ledger.Meter(reports())]
-    assert answers[-1].receipts[0].burned_sats == SECONDS_WATCHED
+    assert answers[-1].burned_sats == [SECONDS_WATCHED]
 
 
 async def until_completed(

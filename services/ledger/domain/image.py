@@ -43,7 +43,11 @@ class BadImage(Exception):  # noqa: N818 - names what was found
 
 def dump(machine: Machine) -> dict[str, bytes]:
     """The machine's state, between two commands."""
-    sections = {"machine": _json(_machine(machine)), "result": machine.result_hash}
+    sections = {
+        "clock": _json(_clock(machine)),
+        "counts": _json(_counts(machine)),
+        "result": machine.result_hash,
+    }
     for part in _DUMPS:
         sections.update(part(machine))
     return sections
@@ -69,31 +73,36 @@ def hash_of(sections: Sections, *, without: Collection[str] = TAILS) -> bytes:
     return hashed.digest()
 
 
-def _machine(machine: Machine) -> dict[str, Any]:
+def _clock(machine: Machine) -> dict[str, Any]:
     return {
-        "version": VERSION,
         "now_ns": machine.now_ns,
         "horizon_ns": machine.window.horizon_ns,
         "low": machine.window.low,
-        "postings_made": machine.books.postings_made,
-        "sessions_made": machine.meter.sessions_made,
         "silence_ns": machine.meter.silence_ns,
         "reign_ns": machine.meter.reign_ns,
+    }
+
+
+def _counts(machine: Machine) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "postings_made": machine.books.postings_made,
+        "sessions_made": machine.meter.sessions_made,
         "memory_begins_ns": machine.rounds.memory_begins_ns,
     }
 
 
 def _load_machine(machine: Machine, sections: Sections) -> None:
-    kept = orjson.loads(sections["machine"])
-    if kept["version"] != VERSION:
-        raise BadImage(f"the image has version {kept['version']}, this ledger reads {VERSION}")
-    machine.now_ns = machine.books.now_ns = kept["now_ns"]
-    machine.window.horizon_ns, machine.window.low = kept["horizon_ns"], kept["low"]
+    clock, counts = orjson.loads(sections["clock"]), orjson.loads(sections["counts"])
+    if counts["version"] != VERSION:
+        raise BadImage(f"the image has version {counts['version']}, this ledger reads {VERSION}")
+    machine.now_ns = machine.books.now_ns = clock["now_ns"]
+    machine.window.horizon_ns, machine.window.low = clock["horizon_ns"], clock["low"]
     machine.window.move(machine.now_ns)
-    machine.books.postings_made = kept["postings_made"]
-    machine.meter.sessions_made = kept["sessions_made"]
-    machine.meter.silence_ns, machine.meter.reign_ns = kept["silence_ns"], kept["reign_ns"]
-    machine.rounds.memory_begins_ns = kept["memory_begins_ns"]
+    machine.meter.silence_ns, machine.meter.reign_ns = clock["silence_ns"], clock["reign_ns"]
+    machine.books.postings_made = counts["postings_made"]
+    machine.meter.sessions_made = counts["sessions_made"]
+    machine.rounds.memory_begins_ns = counts["memory_begins_ns"]
     machine.result_hash = sections["result"]
 
 

@@ -156,7 +156,7 @@ class Rounds:
         if self.current is not None:
             raise Refused(Reason.ROUND_OVERLAP, "another round is open", round_id=self.current.id)
         latest = self.latest()
-        if latest is not None and command.starts_ns <= latest.command.starts_ns:
+        if latest is not None and command.starts_ns < latest.command.starts_ns:
             raise Refused(Reason.ROUND_OVERLAP, "a later round was opened before", round_id=latest.id)
         self._check(command)
         books = self._books
