@@ -28,6 +28,7 @@ from services.ledger.command_line.main import main
 from services.ledger.config import LedgerSettings
 from services.ledger.domain.record_json import parse
 from services.ledger.rpc import show
+from services.ledger.domain.meter import SessionView
 from services.ledger.rpc.read import order, read_command
 from tests.ledger.stores import Instance
 from tests.ledger.world import NS_PER_S, RATES, txid_of, uid
@@ -69,11 +70,14 @@ async def play(folder: Path) -> Played:
         await submit(order(issue_title=pb.IssueTitleRequest(meme_id=meme, creator_id=creator)))
         await submit(order(open_round=opening(played, meme, creator, now)))
         session = pb.OpenSessionRequest(session_id=uid("s", now), meme_id=meme, budget_sats=1_000)
-        await submit(order(open_session=journal_pb2.JournalOpenSession(viewer_id=owner, request=session)))
+        viewing = await submit(
+            order(open_session=journal_pb2.JournalOpenSession(viewer_id=owner, request=session))
+        )
+        assert isinstance(viewing, SessionView)
         for seconds in (8, 16):
             await clock.advance(8)
-            line = pb.SessionSeconds(session_id=session.session_id, seconds=seconds)
-            await submit(order(report_seconds=journal_pb2.JournalSeconds(sessions=[line])))
+            report = journal_pb2.JournalSeconds(meter_keys=[viewing.meter_key], seconds=[seconds])
+            await submit(order(report_seconds=report))
             if seconds == 8:
                 await submit(order(create_transfers=sale(meme, creator, owner, now)))
         await submit(order(lock_round=pb.LockRoundRequest(round_id=played)))

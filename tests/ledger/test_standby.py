@@ -49,7 +49,8 @@ async def pair() -> AsyncIterator[Pair]:
 
 async def anywhere(instance: Instance, user: str) -> int:
     def question(machine: Machine, _: Head) -> int:
-        return machine.books.balance[machine.books.number(f"user:{user}")]
+        number = machine.books.find(f"user:{user}")
+        return 0 if number is None else machine.books.balance[number]
 
     return await instance.ledger.ask(question, anywhere=True)
 

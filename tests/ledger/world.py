@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +35,11 @@ RATES = Parameters(
 )
 
 
-def uid(name: str, at_ns: int = START_NS) -> str:
+# Ids may be made a little ahead of the ledger's clock, so that one name can be used all through a test.
+IDS_NS = START_NS + 1_800 * NS_PER_S
+
+
+def uid(name: str, at_ns: int = IDS_NS) -> str:
     """An id that a test can call by a name; ids carry the time about which they were made."""
     return derived_id(at_ns, name)
 
@@ -145,14 +148,11 @@ class World:
     def receipts(self, command: c.ReportSeconds, *, after_s: float = 0) -> list[Receipt]:
         """One receipt for each line, also for those that the ledger has nothing to say of but what they burned."""
         report: Report = self.do(command, after_s=after_s)
-        told = deque(report.receipts)
+        told = {receipt.line: receipt for receipt in report.receipts}
+        lines = zip(command.meter_keys, command.seconds, report.burned_sats, strict=True)
         receipts = [
-            told.popleft()
-            if told and told[0].meter_key == key
-            else Receipt(key, "", seconds, burned, StopReason.RUNNING, Reason.OK)
-            for key, seconds, burned in zip(
-                command.meter_keys, command.seconds, report.burned_sats, strict=True
-            )
+            told.get(line) or Receipt(line, key, "", seconds, burned, StopReason.RUNNING, Reason.OK)
+            for line, (key, seconds, burned) in enumerate(lines)
         ]
         assert [receipt.burned_sats for receipt in receipts] == report.burned_sats
         return receipts
@@ -166,7 +166,8 @@ class World:
     def account(self, name: str, asset: str = "sat") -> AccountView:
         """The account as it stands."""
         books = self.machine.books
-        return view_account(books, books.number(name, asset))
+        number = books.find(name, asset)
+        return AccountView(name, asset, 0, 0, 0) if number is None else view_account(books, number)
 
     def balance(self, name: str) -> int:
         """Its balance."""

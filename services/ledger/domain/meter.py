@@ -88,8 +88,9 @@ class SessionView:
 
 
 class Receipt(NamedTuple):
-    """What became of a session's line in a report, when it ended or was refused."""
+    """What became of a session's line in a report, from 0, when it ended or was refused."""
 
+    line: int
     meter_key: int
     session_id: str
     seconds: int
@@ -229,11 +230,11 @@ class Meter:
         by_key, now_ns = self.by_key, self._books.now_ns
         burned, receipts = list[int](), list[Receipt]()
         accruing: dict[int, MemeBook] = {}
-        for key, total in zip(meter_keys, seconds, strict=True):
+        for line, (key, total) in enumerate(zip(meter_keys, seconds, strict=True)):
             session = by_key.get(key)
             if session is None:
                 burned.append(0)
-                receipts.append(Receipt(key, "", 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
+                receipts.append(Receipt(line, key, "", 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
                 continue
             before = session.burned
             # The hot path: a session that pays already and goes on.
@@ -250,7 +251,7 @@ class Meter:
             else:
                 reason = self._count(session, total)
                 if reason or session.stop:
-                    receipts.append(_receipt(session, reason))
+                    receipts.append(_receipt(line, session, reason))
             burned.append(session.burned)
             if session.burned != before:
                 book = session.book
@@ -394,9 +395,9 @@ def _key_of(session_id: str) -> int:
     return int.from_bytes(blake2b(session_id.encode(), digest_size=KEY_BYTES).digest())
 
 
-def _receipt(session: Session, reason: Reason) -> Receipt:
+def _receipt(line: int, session: Session, reason: Reason) -> Receipt:
     return Receipt(
-        session.key, session.command.session_id, session.seconds, session.burned, session.stop, reason
+        line, session.key, session.command.session_id, session.seconds, session.burned, session.stop, reason
     )
 
 
