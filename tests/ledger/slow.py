@@ -345,7 +345,18 @@ class SlowLedger:
         self.plays[command.round_id] = Play(command.round_id, command.parameters, films, carried)
         self.opened[command.round_id] = command
         self._of_rounds = None
+        self._forget()
         return set()
+
+    def _forget(self) -> None:
+        """Of rounds before the last three, and of their sessions, nothing is known any more."""
+        remembered = list(self.opened)[-3:]
+        self.opened = {round_id: self.opened[round_id] for round_id in remembered}
+        self.sessions = {
+            session_id: session
+            for session_id, session in self.sessions.items()
+            if session.play.id in remembered
+        }
 
     def lock(self, round_id: str) -> Reasons:
         """No more seconds."""

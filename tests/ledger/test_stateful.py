@@ -220,11 +220,12 @@ class Lives(RuleBasedStateMachine):
 
     # Again.
 
+    @precondition(lambda self: self.twin.accepted)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
         """What was done is done: a repeat changes nothing, whatever it was."""
         repeatable = (c.CreateTransfers, c.CreditDeposits, c.ReverseDeposit, c.IssueTitle)
-        done = [command for _, command in self.twin.done if isinstance(command, repeatable)]
+        done = [command for command in self.twin.accepted if isinstance(command, repeatable)]
         before = self.twin.world.digest
         answer = self.twin.do(data.draw(st.sampled_from(done)))
         if not isinstance(answer, Reason):

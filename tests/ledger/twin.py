@@ -28,6 +28,7 @@ class Twin:
         self.slow = SlowLedger(START_NS, silence_s)
         # What a journal would hold; None: only time passed.
         self.done: list[tuple[int, c.Command | None]] = []
+        self.accepted: list[c.Command] = []
         self.sessions: list[str] = []
 
     # Commands.
@@ -43,11 +44,14 @@ class Twin:
         """Gives it to both. Answers what the ledger answered, or the reason why not."""
         self.done.append((self.world.now_ns, command))
         if isinstance(command, c.CreateTransfers):
+            self.accepted.append(command)  # refused or not, each transfer keeps its answer
             return self._transfers(command)
         expected = self.slow.apply(command)
         answer, reasons = self._ask(command)
         assert reasons <= expected, f"{command}: {reasons}, expected {expected}"
         assert reasons or not expected, f"{command}: was done, expected {expected}"
+        if not reasons:
+            self.accepted.append(command)
         self._step()
         return answer
 
@@ -169,6 +173,7 @@ class Twin:
         assert shown == self.slow.accounts()
         for meme, owners in self.slow.owners.items():
             assert self.world.owner(meme) == owners[-1][1]
+        self.sessions = [name for name in self.sessions if uid(name) in self.slow.sessions]
         for name in self.sessions:
             view, session = self.world.session(name), self.slow.sessions[uid(name)]
             assert (view.seconds, view.burned_sats, view.stop) == (
