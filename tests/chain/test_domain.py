@@ -187,7 +187,7 @@ def test_states_move_only_as_their_tables_say() -> None:
 
 
 def test_derived_ids_are_ids() -> None:
-    ids = {derived_id("a", "b"), derived_id("a", "b"), derived_id("ab"), derived_id("b", "a")}
+    ids = {derived_id(1, "a", "b"), derived_id(1, "a", "b"), derived_id(1, "ab"), derived_id(1, "b", "a")}
     assert len(ids) == 3
     assert all(len(id_) == 36 and id_[14] == "8" for id_ in ids)
 

@@ -26,9 +26,9 @@ from services.ledger.app.journal import Journal
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main
 from services.ledger.config import LedgerSettings
+from services.ledger.domain.meter import SessionView
 from services.ledger.domain.record_json import parse
 from services.ledger.rpc import show
-from services.ledger.domain.meter import SessionView
 from services.ledger.rpc.read import order, read_command
 from tests.ledger.stores import Instance
 from tests.ledger.world import NS_PER_S, RATES, txid_of, uid

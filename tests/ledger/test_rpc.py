@@ -212,7 +212,7 @@ async def meter(gateway: LedgerServiceStub, *lines: tuple[int, int]) -> pb.Meter
     async def once() -> AsyncIterator[pb.MeterRequest]:
         yield request
 
-    return [reply async for reply in gateway.Meter(once())][0]
+    return await anext(aiter(gateway.Meter(once())))
 
 
 async def watch_for(house: House, viewer: str, seconds: int, budget: int = 1_000) -> str:

@@ -12,8 +12,7 @@ from mesh.ids import derived_id
 from services.ledger.domain import audit
 from services.ledger.domain import commands as c
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import Receipt, Report, StopReason
-from services.ledger.domain.meter import SessionView, view_session
+from services.ledger.domain.meter import Receipt, Report, SessionView, StopReason, view_session
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.views import AccountView, RoundView, view_account, view_round
@@ -146,7 +145,7 @@ class World:
         return self.receipts(self.report_command(*lines), after_s=after_s)
 
     def receipts(self, command: c.ReportSeconds, *, after_s: float = 0) -> list[Receipt]:
-        """One receipt for each line, also for those that the ledger has nothing to say of but what they burned."""
+        """One receipt for each line, also for those of which the ledger says only what they burned."""
         report: Report = self.do(command, after_s=after_s)
         told = {receipt.line: receipt for receipt in report.receipts}
         lines = zip(command.meter_keys, command.seconds, report.burned_sats, strict=True)

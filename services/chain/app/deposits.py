@@ -140,7 +140,7 @@ class Deposits:
         deposit = kept.value
         after = replace(deposit, block_hash=NO_BLOCK, block_height=0)
         if deposit.state is DepositState.CREDITED:
-            reversal_id = derived_id("reversal", deposit.credit_id)
+            reversal_id = derived_id(deposit.seen_ns, "reversal", deposit.credit_id)
             await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
             await self._withdrawals.reconsider(deposit.user_id)
             after = replace(
@@ -205,7 +205,8 @@ class Deposits:
 
 def _credit_of(deposit: Deposit) -> Credit:
     """The same outpoint is another credit in another block, and after each reversal."""
-    id_ = derived_id("credit", str(deposit.outpoint), deposit.block_hash, str(deposit.reversals))
+    parts = (str(deposit.outpoint), deposit.block_hash, str(deposit.reversals))
+    id_ = derived_id(deposit.seen_ns, "credit", *parts)
     return Credit(
         id_, deposit.user_id, deposit.sats, deposit.outpoint.txid, deposit.outpoint.vout, deposit.block_hash
     )

@@ -19,7 +19,7 @@ def shares_of(batch: Sequence[Withdrawal], fee_sats: Sats) -> Shares:
 
 def hold_of(withdrawal: Withdrawal) -> Hold:
     """Keeps back amount and fee until it is mined; each attempt has a hold of its own."""
-    id_ = derived_id("hold", withdrawal.id, str(withdrawal.holds))
+    id_ = derived_id(withdrawal.requested_ns, "hold", withdrawal.id, str(withdrawal.holds))
     memo = f"withdrawal:{withdrawal.id}"
     return Hold(id_, account_of(withdrawal.user_id), withdrawal.held_sats, memo)
 
@@ -27,17 +27,17 @@ def hold_of(withdrawal: Withdrawal) -> Hold:
 def post_of(withdrawal: Withdrawal) -> Post:
     """Takes what it cost; the rest of the hold is released."""
     hold_id = hold_of(withdrawal).id
-    return Post(derived_id("post", hold_id), hold_id, _paid_sats(withdrawal))
+    return Post(derived_id(withdrawal.requested_ns, "post", hold_id), hold_id, _paid_sats(withdrawal))
 
 
 def undo_of(withdrawal: Withdrawal) -> Release | Transfer:
     """Gives back what the ledger holds, or has posted."""
     hold_id = hold_of(withdrawal).id
     if not withdrawal.posted:
-        return Release(derived_id("release", hold_id), hold_id)
+        return Release(derived_id(withdrawal.requested_ns, "release", hold_id), hold_id)
     account = account_of(withdrawal.user_id)
     memo = f"withdrawal undone:{withdrawal.id}"
-    id_ = derived_id("unpost", hold_id)
+    id_ = derived_id(withdrawal.requested_ns, "unpost", hold_id)
     return Transfer(id_, COINS_ACCOUNT, account, _paid_sats(withdrawal), memo)
 
 

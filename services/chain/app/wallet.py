@@ -275,7 +275,7 @@ class Wallet:
 def _cost(tx: Tx, *, back: bool = False) -> Transfer:
     """The float pays what the transaction costs it, or gets it back."""
     debit, credit = (COINS_ACCOUNT, FLOAT_USER) if back else (FLOAT_USER, COINS_ACCOUNT)
-    id_ = derived_id("refund" if back else "cost", tx.txid, str(tx.cost_tries))
+    id_ = derived_id(tx.created_ns, "refund" if back else "cost", tx.txid, str(tx.cost_tries))
     return Transfer(id_, debit, credit, Sats(tx.cost_sats), f"{tx.purpose}:{tx.txid}")
 
 

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
-from uuid import UUID
+
+from mesh import ids
 
 Sats = NewType("Sats", int)
 Txid = NewType("Txid", str)
@@ -75,12 +76,12 @@ def account_of(user_id: UserId) -> str:
     return user_id if user_id == FLOAT_USER else f"user:{user_id}"
 
 
-def derived_id(*parts: str) -> str:
-    """An id made from others: the same parts always give the same id (RFC 9562, version 8)."""
-    digest = bytearray(hashlib.sha256("\n".join(("satreel.chain", *parts)).encode()).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return str(UUID(bytes=bytes(digest)))
+def derived_id(at_ns: int, *parts: str) -> str:
+    """An id made from a time that stands and from other ids: the same always give the same.
+
+    The ledger takes no ids from before its horizon, so the time is that of what the id is for.
+    """
+    return ids.derived_id(at_ns, "\n".join(("satreel.chain", *parts)))
 
 
 def noise_of(text: str, bits: int = 74) -> int:

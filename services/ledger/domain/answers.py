@@ -29,13 +29,13 @@ class Refused(NamedTuple):
 
 APPLIED = Result(Reason.OK, "")
 _REUSED = Result(Reason.ID_REUSED, "the id was used before with another body")
-_OUT_OF_TIME = Result(
+OUT_OF_TIME = Result(
     Reason.ID_OUT_OF_TIME, "the time in the id is not between the horizon and an hour from now; take a new id"
 )
 
 
 def body_hash(transfer: TransferLike) -> bytes:
-    """Hash of all of a transfer but its id, as far as its kind looks at it: it tells a repeat from a reuse."""
+    """Hash of a transfer but for its id, as far as its kind looks at it: it tells a repeat from a reuse."""
     kind = transfer.kind
     body = (
         f"{transfer.debit_account}|{transfer.credit_account}|{transfer.asset}|{transfer.amount}"
@@ -55,14 +55,12 @@ class Answers:
         self.by_span: dict[str, dict[str, bytes | Refused]] = {}
 
     def again(self, id_: str, body: bytes) -> Result | None:
-        """The answer to an id that was answered before or is out of time; None for a new one."""
-        window = self._window
-        if not window.low <= id_ < window.high:
-            return _OUT_OF_TIME
+        """The answer to an id that was answered before, or OUT_OF_TIME; None for a new one."""
         span = self.by_span.get(id_[:SPAN_DIGITS])
         known = None if span is None else span.get(id_)
         if known is None:
-            return None
+            window = self._window
+            return None if window.low <= id_ < window.high else OUT_OF_TIME
         if known.__class__ is bytes:
             return APPLIED if known == body else _REUSED
         return known.result if known.body == body else _REUSED  # type: ignore[union-attr] # by its class

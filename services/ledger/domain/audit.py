@@ -14,7 +14,7 @@ from services.ledger.domain.machine import Machine
 class Audit:
     """Adds up all postings beside the machine as they come, so that they need not all be kept.
 
-    `absorb` before postings leave the machine for the history, `problems` whenever the state is to be checked.
+    `absorb` before postings leave the machine for the history, `problems` when the state is to be checked.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Accounts, balances and postings: where every satoshi is, and how it came there.
 
-An account is a number: its place in parallel columns, because the hot loop moves millions of them and most lie
-idle. Postings are kept until they are written to the history (see `history.py`); each names the posting before it
-of either account, so that a statement is a walk along them, through memory and history alike.
+An account is a number: its place in parallel columns, because the hot loop moves millions of them and most
+lie idle. Postings are kept until they are written to the history; each names the posting before it of either
+account, so that a statement is a walk along them, through memory and history alike.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Reversal:
 
 
 class Credited:
-    """A deposit id's history: its body by block, whether the last still stands, and when it was credited last."""
+    """A deposit id's history: its body by block, whether the last stands, and when it was credited last."""
 
     __slots__ = ("at_ns", "bodies", "stands")
 
@@ -91,7 +91,7 @@ class Deposits:
         return reversal
 
     def forget(self, before_ns: int) -> None:
-        """Forgets what was credited and reversed before this time, but for the outputs that stand credited."""
+        """Forgets what was credited and reversed before this time, but for the outputs that stand."""
         _forget_oldest(self.by_id, before_ns)
         _forget_oldest(self.reversals, before_ns)
 

@@ -1,6 +1,6 @@
-"""The image of a machine: all of its state as named sections of bytes, for snapshots and for comparing states.
+"""The image of a machine: its state as named sections of bytes, for snapshots and for comparing states.
 
-Columns are arrays of 64-bit integers, least byte first; lists of names and ids are text, one a line; everything else
+Columns are arrays of 64-bit integers, least byte first; lists of names are text, one a line; everything else
 is JSON rows. The same state gives the same bytes, also after it was loaded from an image. Version 1.
 """
 
@@ -224,7 +224,8 @@ _ROUND_FIELDS = (
     "account", "carried_in_sats", "carried_out_sats", "pool_sats", "ranking", "refunded_sats", "state",
 )  # fmt: skip
 _BOOK_FIELDS = (
-    "first_view_ns", "paid_seconds", "running", "scored_seconds", "takings", "tenures", "viewer_count", "viewers",
+    "first_view_ns", "paid_seconds", "running", "scored_seconds", "takings", "tenures", "viewer_count",
+    "viewers",
 )  # fmt: skip
 _SHARE_FIELDS = ("takings", "paid", "posted")
 

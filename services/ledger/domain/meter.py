@@ -1,8 +1,8 @@
 """The meter: what viewers burn, second by second.
 
 Second i of a session (from 0) lies at opened_at + i seconds and is a full second when it has ended. Reports
-tell the seconds of a session all told, so a repeated or reordered report changes nothing. A session is named in
-reports by its meter key, 64 bits of a hash of its id: a number read quickly, and a wrong one meets nobody.
+tell the seconds of a session all told, so a repeated or reordered report changes nothing. A session is named
+in reports by its meter key, 64 bits of a hash of its id: a number read quickly, and a wrong one meets nobody.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class StopReason(IntEnum):
 
 
 class Session:
-    """A paid viewing while the ledger works on it. `before` is the number of the viewer's session before it."""
+    """A paid viewing while the ledger works on it. `before`: number of the viewer's session before it."""
 
     __slots__ = (
-        "account", "before", "book", "burned", "closed_ns", "command", "heard_ns", "key", "limit_s", "limit_stop",
-        "number", "opened_ns", "paid_seconds", "price", "round", "seconds", "stop",
+        "account", "before", "book", "burned", "closed_ns", "command", "heard_ns", "key", "limit_s",
+        "limit_stop", "number", "opened_ns", "paid_seconds", "price", "round", "seconds", "stop",
     )  # fmt: skip
 
     def __init__(
@@ -136,8 +136,8 @@ class Meter:
         self.reign_ns = 0
         self.by_id: dict[str, Session] = {}
         self.by_key: dict[int, Session] = {}
-        # In the order they were opened: those of forgotten rounds that are not in the history yet, and those of
-        # remembered rounds. Numbers begin at 1.
+        # In the order they were opened: those of forgotten rounds that are not in the history yet, and those
+        # of remembered rounds. Numbers begin at 1.
         self.leaving: list[SessionView] = []
         self.kept: list[Session] = []
         self.sessions_made = 0

@@ -20,8 +20,8 @@ from services.ledger.domain.titles import Titles
 
 ENTRIES_MAX = 100
 ROUND_S_MAX = 86_400
-# Rounds that the rules remember, the current one included. An id of a session carries its time, so that none of
-# a forgotten round can come back into a later one.
+# Rounds that the rules remember, the current one included. An id of a session carries its time, so that none
+# of a forgotten round can come back into a later one.
 KEPT = 3
 
 
@@ -80,7 +80,7 @@ class MemeBook:
         # (since, owner): who owned it from when on during this round, oldest first.
         self.tenures: list[tuple[int, str]] = []
         self.scored_seconds = 0
-        # Scored seconds of each viewer, and how many viewers there are; the first goes when the round is forgotten.
+        # Scored seconds of each viewer, and how many there are; the first goes when the round is forgotten.
         self.viewers: dict[str, int] = {}
         self.viewer_count = 0
         self.first_view_ns = 0

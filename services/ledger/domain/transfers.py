@@ -1,7 +1,7 @@
 """Transfers: immutable, with ids made by the caller; linked ones together or not at all; holds in two phases.
 
-An id is answered once: an applied transfer and a refused one both keep their answer until their id has left the
-window, so that a late duplicate can never do what its caller was told did not happen.
+An id is answered once: an applied transfer and a refused one both keep their answer until their id has left
+the window, so that a late duplicate can never do what its caller was told did not happen.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from services.ledger.domain.answers import APPLIED, Answers, Result, body_hash
+from services.ledger.domain.answers import APPLIED, OUT_OF_TIME, Answers, Result, body_hash
 from services.ledger.domain.books import (
     CALLER_BITS,
     GUARDED,
@@ -84,7 +84,7 @@ class Transfers:
         """The hot path: most transfers are single postings with new ids."""
         transfer_id, body, answers = transfer.id, body_hash(transfer), self._answers
         known = answers.again(transfer_id, body)
-        if known is not None:
+        if known is not None and not (known is OUT_OF_TIME and self._ends_a_hold(transfer)):
             return known
         try:
             if transfer.kind == _POST:
@@ -103,6 +103,10 @@ class Transfers:
         answers, books = self._answers, self._books
         bodies = [body_hash(transfer) for transfer in chain]
         known = [answers.again(transfer.id, body) for transfer, body in zip(chain, bodies, strict=True)]
+        known = [
+            None if result is OUT_OF_TIME and self._ends_a_hold(transfer) else result
+            for transfer, result in zip(chain, known, strict=True)
+        ]
         if all(known):
             return [result for result in known if result is not None]
         steps: list[_Step] = []
@@ -136,6 +140,13 @@ class Transfers:
             self._answers.put_new(transfer.id, body_hash(transfer), own)
             results.append(own)
         return results
+
+    def _ends_a_hold(self, transfer: TransferLike) -> bool:
+        """Whether it ends a hold that is open: that happens once, so it may be as old as the hold."""
+        if transfer.kind not in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):
+            return False
+        hold = self.holds.by_id.get(transfer.hold_id)
+        return hold is not None and hold.state is HoldState.OPEN
 
     def _apply(self, transfer_id: str, body: bytes, transfer: TransferLike, bits: int) -> _Step:
         """Moves what the transfer moves. Raises Refusal."""

@@ -1,8 +1,8 @@
-"""The window of time for ids: an id carries the time at which it was made, and an old one is not taken any more.
+"""The window of time for ids: an id carries the time at which it was made, and an old one is taken no more.
 
-Ids are UUIDs of version 7 or 8: their first 48 bits are milliseconds (RFC 9562), so that as texts they sort by time.
-What has an id is remembered until its id has left the window; from then on the id is refused. That is how an id is
-answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
+Ids are UUIDs of version 7 or 8: their first 48 bits are milliseconds (RFC 9562), so that as texts they sort by
+time. What has an id is remembered until its id has left the window; from then on the id is refused. That is how
+an id is answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SPAN_DIGITS = 6
 
 
 class Window:
-    """From the watermark to a little ahead of now. Both ends are texts, to be compared with ids as they are."""
+    """From the watermark to a little ahead of now. Both ends are texts, compared with ids as they are."""
 
     def __init__(self) -> None:
         self.horizon_ns = HORIZON_DAYS * NS_PER_DAY
@@ -25,7 +25,7 @@ class Window:
         self.high = ""
 
     def move(self, now_ns: int) -> bool:
-        """Goes on to this time; whether the watermark moved. It never goes back, also with a longer horizon."""
+        """Goes on to this time; whether the watermark moved. It never goes back."""
         self.high = _digits(now_ns + AHEAD_NS)
         low = _digits(max(0, now_ns - self.horizon_ns))[:SPAN_DIGITS]
         if low <= self.low:

@@ -19,10 +19,10 @@ from services.ledger.app.journal import Head
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.orders import Order
 from services.ledger.app.records import find_record
+from services.ledger.domain.answers import Result
 from services.ledger.domain.deposits import Reversal
 from services.ledger.domain.explain import explain
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.answers import Result
 from services.ledger.domain.meter import Report, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import RoundView, totals_of, view_round

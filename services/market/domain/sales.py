@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from uuid import UUID, uuid5
 
+from mesh.ids import derived_id
 from services.market.domain.failures import ImpossibleMove
 from services.market.domain.listings import Attempt, Listing, ListingId, MemeId, SaleId, Sats, UserId
 
@@ -13,9 +13,6 @@ NOTHING = Sats(0)
 # DOMAIN.md, "Money", Market: 2 % from the seller's proceeds, rounded down.
 FEE_BP = 200
 _BP = 10_000
-# Ids of a sale's transfers are made from this and the sale's id, so that whoever repeats a settlement, after
-# any crash, repeats the same transfers. Never change it.
-_TRANSFERS = UUID("6f1a2f8e-0d5b-5c43-9b57-3f0e1d8a4c70")
 SAT = "sat"
 FEE_ACCOUNT = "platform:fee"
 
@@ -116,7 +113,8 @@ def settlement(listing: Listing, attempt: Attempt) -> tuple[Transfer, ...]:
     return tuple(
         Transfer(
             leg=leg,
-            id=str(uuid5(_TRANSFERS, f"{attempt.sale_id}:{leg}")),
+            # Whoever repeats a settlement, after any crash, repeats the same transfers.
+            id=derived_id(attempt.claimed_ns, f"satreel.market:{attempt.sale_id}:{leg}"),
             debit_account=debit,
             credit_account=credit,
             asset=asset,
