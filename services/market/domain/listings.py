@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NewType
 
+from mesh.ids import made_ns
+
 from mesh.clock import NS_PER_S
 from mesh.errors import InvalidArgument
 from services.market.domain.failures import ImpossibleMove, PriceTooLow
@@ -24,7 +26,7 @@ PRICE_MAX_SATS = Sats(21_000_000 * 100_000_000)
 # Lists are in the order of ids, whose first 48 bits are a time in ms: an id may not claim to be made
 # tomorrow.
 ID_AHEAD_MAX_S = 24 * 3600
-_NS_PER_MS = 1_000_000
+ID_AGE_MAX_S = 24 * 3600
 
 
 class ListingState(StrEnum):
@@ -124,6 +126,14 @@ def new_listing(
 
 def check_id_time(made_id: str, now_ns: int) -> None:
     """Raises InvalidArgument when a UUIDv7 says that it was made in the future."""
-    made_ms = int(made_id[:8] + made_id[9:13], 16)
-    if made_ms * _NS_PER_MS > now_ns + ID_AHEAD_MAX_S * NS_PER_S:
+    if made_ns(made_id) > now_ns + ID_AHEAD_MAX_S * NS_PER_S:
         raise InvalidArgument("the id is not a UUIDv7 made by now")
+
+
+def check_id_fresh(made_id: str, now_ns: int) -> None:
+    """Raises InvalidArgument when a UUIDv7 says that it was not made within the last day.
+
+    The ledger takes no old ids, and an attempt in which nothing moved must stay so for ever.
+    """
+    if made_ns(made_id) < now_ns - ID_AGE_MAX_S * NS_PER_S:
+        raise InvalidArgument("the id is not a UUIDv7 made within the last day; take a new one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mesh.ids import derived_id
+from mesh.ids import derived_id, made_ns
 from services.market.domain.failures import ImpossibleMove
 from services.market.domain.listings import Attempt, Listing, ListingId, MemeId, SaleId, Sats, UserId
 
@@ -114,7 +114,7 @@ def settlement(listing: Listing, attempt: Attempt) -> tuple[Transfer, ...]:
         Transfer(
             leg=leg,
             # Whoever repeats a settlement, after any crash, repeats the same transfers.
-            id=derived_id(attempt.claimed_ns, f"satreel.market:{attempt.sale_id}:{leg}"),
+            id=derived_id(made_ns(attempt.sale_id), f"satreel.market:{attempt.sale_id}:{leg}"),
             debit_account=debit,
             credit_account=credit,
             asset=asset,
