@@ -76,9 +76,7 @@ def test_a_settlement_moves_exactly_the_price_and_the_title(price: Sats) -> None
 
 
 def test_transfer_ids_follow_from_the_sale_alone() -> None:
-    first, again, other = (
-        settlement(listing(), attempt(sale)) for sale in (SALE, SALE, uuid7(NOW_NS, 2))
-    )
+    first, again, other = (settlement(listing(), attempt(sale)) for sale in (SALE, SALE, uuid7(NOW_NS, 2)))
     assert [leg.id for leg in first] == [leg.id for leg in again]
     assert len({leg.id for leg in (*first, *other)}) == 6
     # Settlements begun by an older version must be finished with the same ids.

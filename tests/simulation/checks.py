@@ -15,7 +15,7 @@ from services.ledger.domain import audit
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.meter import SessionView
 from services.ledger.domain.reasons import Refused
-from services.ledger.domain.views import AccountView, PostingView
+from services.ledger.domain.views import AccountView, PostingView, view_posting
 from tests.simulation.instance import Instance, NoAnswer, Outcome, Reading, Reference, Step
 from tests.simulation.node import Reply, Seen
 from tests.simulation.trace import Trace
@@ -111,7 +111,7 @@ class Checker:
     def _compare(self, machine: Machine, head: Head) -> None:
         self._looks += 1
         self._trace.count("leaders looked at")
-        if head.sequence and self._results.get(head.sequence) != machine.result_hash():
+        if head.sequence and self._results.get(head.sequence) != machine.result_hash:
             self._fail(f"a leader at record {head.sequence} has other results than a replay")
         if self._looks % DIGEST_EVERY == 0 and head == self.reference.head:
             self._trace.count("digests compared")
@@ -130,7 +130,9 @@ class Checker:
             self._answers.setdefault(wire, []).append((sequence, outcome))
             if isinstance(outcome, Refused):
                 self._trace.count(f"refused: {outcome.reason}")
-        self.postings += step.changes.postings
+        books, changes = self.reference.machine.books, step.changes
+        first = changes.first_posting
+        self.postings += [view_posting(books, first + n) for n in range(len(changes.postings))]
         self.sessions.update((session.id, session) for session in step.changes.sessions)
         self._accounts[sequence] = accounts(self.reference.machine, self.watched)
         for problem in audit.problems(self.reference.machine):

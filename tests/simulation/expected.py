@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from satreel.ledger.v1 import ledger_pb2 as pb
 
+from services.ledger.domain.answers import Result
 from services.ledger.domain.books import CHAIN_COINS, FLOAT, SAT, user_account
 from services.ledger.domain.reasons import Reason
-from services.ledger.domain.transfers import Result
 from services.ledger.domain.views import PostingView
 
 # Memos of what the ledger posts by itself.
@@ -60,13 +60,12 @@ class Expected:
         found: Counter[str] = Counter()
         problems = []
         for view in postings:
-            posting = view.posting
-            found[posting.transfer_id] += 1
-            move = self.moves.get(posting.transfer_id)
+            found[view.transfer_id] += 1
+            move = self.moves.get(view.transfer_id)
             if move is None:
-                if not posting.memo.startswith(OWN_MEMOS):
+                if not view.memo.startswith(OWN_MEMOS):
                     problems.append(f"nobody was told of {view!r}")
-            elif move != (view.debit, view.credit, view.asset, posting.amount):
+            elif move != (view.debit, view.credit, view.asset, view.amount):
                 problems.append(f"{move!r} was acknowledged, {view!r} was done")
         problems += [
             f"{found[id_]} times in the books: {id_} {self.moves[id_]}"

@@ -157,7 +157,7 @@ class Reference:
         for entry in _drained(self._journal.read(self.head)):
             self.machine.advance(entry.at_ns, entry.reign)
             answers = apply_all(self.machine, entry.commands)
-            result_hash = self.machine.result_hash()
+            result_hash = self.machine.seal()
             if result_hash != entry.result_hash:
                 raise JournalBroken(f"record {entry.head.sequence} replays to other answers")
             self.head = entry.head

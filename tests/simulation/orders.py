@@ -11,6 +11,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as calls
 
 from mesh.clock import NS_PER_S
 from services.ledger.app.orders import Order
+from services.ledger.domain.meter import key_of
 from services.ledger.rpc.read import order
 
 
@@ -79,8 +80,8 @@ def close_session(session_id: str, viewer_id: str) -> Order:
 
 def report(seconds: Mapping[str, int]) -> Order:
     """One message of Meter: full seconds by session."""
-    lines = [calls.SessionSeconds(session_id=id_, seconds=count) for id_, count in seconds.items()]
-    return order(report_seconds=journal_pb2.JournalSeconds(sessions=lines))
+    report = journal_pb2.JournalSeconds(meter_keys=map(key_of, seconds), seconds=seconds.values())
+    return order(report_seconds=report)
 
 
 def _timestamp(at_ns: int) -> Timestamp:

@@ -65,7 +65,7 @@ def _told(world: World, played: Played) -> model.Play:
 def _owners(world: World, meme_id: str) -> list[tuple[int, str]]:
     asset = TITLE_PREFIX + meme_id
     return [
-        (view.posting.at_ns, view.credit.removeprefix("user:"))
+        (view.at_ns, view.credit.removeprefix("user:"))
         for view in world.checker.postings
         if view.asset == asset
     ]

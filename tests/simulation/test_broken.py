@@ -17,10 +17,10 @@ from mesh.records.port import Bins
 from services.ledger.app.journal import Draft, Entry, Fenced, Head, Journal
 from services.ledger.app.orders import Order
 from services.ledger.domain import shares
+from services.ledger.domain.answers import APPLIED
 from services.ledger.domain.commands import CreateTransfers
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Entitlement, Parameters
-from services.ledger.domain.transfers import APPLIED
 from tests.simulation.instance import (
     JOURNAL_SET,
     Instance,

@@ -176,7 +176,7 @@ class Meter:
         session.before, newest[account] = newest[account], session.number
         self.kept.append(session)
         self.changed[command.session_id] = session
-        self.know(session, _key_of(command.session_id))
+        self.know(session, key_of(command.session_id))
         self.running[command.viewer_id, command.meme_id] = session
         in_round.session_ids.append(command.session_id)
         book.running += 1
@@ -392,7 +392,8 @@ class Meter:
             book.scored_seconds += after - before
 
 
-def _key_of(session_id: str) -> int:
+def key_of(session_id: str) -> int:
+    """The meter key of a session, unless another running one has it by chance: then the next that is free."""
     return int.from_bytes(blake2b(session_id.encode(), digest_size=KEY_BYTES).digest())
 
 

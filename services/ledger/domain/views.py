@@ -95,8 +95,8 @@ class Changes:
     """What one journal record changed, for those who watch."""
 
     at_ns: int
-    # Postings as they stand in the books, the number of the first, and names and assets of accounts: these only
-    # grow, and a view of each posting would cost more than applying it.
+    # Postings as they stand in the books, the number of the first, and names and assets of accounts: these
+    # only grow, and a view of each posting would cost more than applying it.
     postings: Sequence[Posting]
     first_posting: int
     names: Sequence[str]

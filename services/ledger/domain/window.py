@@ -1,8 +1,8 @@
 """The window of time for ids: an id carries the time at which it was made, and an old one is taken no more.
 
 Ids are UUIDs of version 7 or 8: their first 48 bits are milliseconds (RFC 9562), so that as texts they sort
-by time. What has an id is remembered until its id has left the window; from then on the id is refused. That is
-how an id is answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
+by time. What has an id is remembered until its id has left the window; from then on the id is refused. So an
+id is answered once, with bounded memory: behind the watermark nothing is remembered, and nothing done.
 """
 
 from __future__ import annotations

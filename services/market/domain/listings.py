@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NewType
 
-from mesh.ids import made_ns
-
 from mesh.clock import NS_PER_S
 from mesh.errors import InvalidArgument
+from mesh.ids import made_ns
 from services.market.domain.failures import ImpossibleMove, PriceTooLow
 
 ListingId = NewType("ListingId", str)

@@ -9,8 +9,8 @@ from typing import Any
 from satreel.ledger.v1 import ledger_pb2 as pb
 
 from services.ledger.app.orders import Order
+from services.ledger.domain.answers import Result
 from services.ledger.domain.reasons import Reason, Refused
-from services.ledger.domain.transfers import Result
 from tests.simulation import orders
 from tests.simulation.instance import NoAnswer, Outcome
 from tests.simulation.world import World

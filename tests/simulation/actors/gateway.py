@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from services.ledger.domain.meter import Receipt, SessionView, StopReason
-from services.ledger.domain.reasons import Refused
+from services.ledger.domain.meter import Receipt, Report, SessionView, StopReason
 from tests.simulation import orders
 from tests.simulation.actors.client import Client
 from tests.simulation.instance import NoAnswer
@@ -78,7 +77,7 @@ class Gateway(Client):
         seconds = {id_: self._seconds(id_) for id_ in self._running}
         if seconds:
             with suppress(NoAnswer):  # the next one says more
-                self._told(await self.once(orders.report(seconds)))
+                self._told(seconds, await self.once(orders.report(seconds)))
 
     async def _close_one(self) -> None:
         if self._running:
@@ -89,7 +88,8 @@ class Gateway(Client):
             return
         seen = self.seen[session_id]
         if self.random.random() < 0.8:
-            self._told(await self.granted(orders.report({session_id: seen.sent})))
+            sent = {session_id: seen.sent}
+            self._told(sent, await self.granted(orders.report(sent)))
         closed: SessionView = await self.granted(orders.close_session(session_id, seen.viewer_id))
         seen.closed = closed
         self.world.trace.count("sessions closed")
@@ -102,16 +102,21 @@ class Gateway(Client):
         seen.sent = max(seen.sent, seconds)
         return seconds
 
-    def _told(self, outcome: object) -> None:
-        if isinstance(outcome, Refused) or not isinstance(outcome, list):
+    def _told(self, sent: Mapping[str, int], outcome: object) -> None:
+        if not isinstance(outcome, Report):
             self.world.fail(f"{self.name} got {outcome!r} for a report")
             return
-        for receipt in outcome:
-            self._receipt(receipt)
+        receipts = {receipt.line: receipt for receipt in outcome.receipts}
+        for line, (session_id, seconds) in enumerate(sent.items()):
+            seen, receipt = self.seen[session_id], receipts.get(line)
+            seen.told_burned = max(seen.told_burned, outcome.burned_sats[line])
+            if receipt is None:
+                seen.told_seconds = max(seen.told_seconds, seconds)
+            else:
+                self._receipt(receipt)
 
     def _receipt(self, receipt: Receipt) -> None:
         seen = self.seen[receipt.session_id]
         seen.told_seconds = max(seen.told_seconds, receipt.seconds)
-        seen.told_burned = max(seen.told_burned, receipt.burned_sats)
         if receipt.stop is not StopReason.RUNNING:
             self._running.pop(receipt.session_id, None)

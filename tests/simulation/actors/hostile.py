@@ -8,7 +8,7 @@ from satreel.ledger.v1 import ledger_pb2 as pb
 
 from services.ledger.app.orders import Order
 from services.ledger.domain.books import CHAIN_COINS, INT64_MAX, SAT, user_account
-from services.ledger.domain.meter import Receipt
+from services.ledger.domain.meter import Report
 from services.ledger.domain.reasons import Reason, Refused
 from tests.simulation import orders
 from tests.simulation.actors.client import Client, reasons
@@ -151,11 +151,9 @@ class Hostile(Client):
 
     async def _report(self) -> None:
         session_id = self.world.new_id()
-        receipts: list[Receipt] = await self.granted(orders.report({session_id: 5}))
-        if [(receipt.session_id, receipt.reason) for receipt in receipts] != [
-            (session_id, Reason.SESSION_NOT_FOUND)
-        ]:
-            self.world.fail(f"a report of an unknown session got {receipts}")
+        report: Report = await self.granted(orders.report({session_id: 5}))
+        if [receipt.reason for receipt in report.receipts] != [Reason.SESSION_NOT_FOUND]:
+            self.world.fail(f"a report of an unknown session got {report}")
 
     async def _refused(self, order: Order, reason: Reason) -> None:
         outcome = await self.sure(order)
