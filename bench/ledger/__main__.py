@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 
 import psutil
@@ -31,14 +32,18 @@ def _arguments() -> argparse.Namespace:
 
 
 async def measure(plan: Plan, kinds: tuple[str, ...]) -> Results:
-    """Runs these kinds, one after another."""
+    """Runs these kinds, one after another; one that fails takes no figures from the others."""
     results = Results()
     async with running_site() as site:
         runs = Runs(site, plan, results)
         for kind in kinds:
             begun_s = time.perf_counter()
             run: Callable[[], Awaitable[None]] = getattr(runs, kind)
-            await run()
+            try:
+                await run()
+            except Exception:
+                traceback.print_exc()
+                results.failed.append(kind)
             print(f"{kind}: {time.perf_counter() - begun_s:.0f} s", file=sys.stderr)
     return results
 
@@ -52,6 +57,8 @@ def main() -> None:
     results.notes.insert(0, _circumstances((load_before, os.getloadavg()[0])))
     text = table.rendered(results)
     print(text)
+    if results.failed:
+        raise SystemExit(f"failed: {', '.join(results.failed)}; nothing is written")
     if not asked.quick and set(asked.only) == set(KINDS):
         table.write(text)
 

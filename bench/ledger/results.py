@@ -36,6 +36,7 @@ class Results:
     recoveries: list[Recovery] = field(default_factory=list)
     empty: Recovery | None = None
     idle: Recovery | None = None
+    failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, load: str, system: str, sample: Sample) -> None:

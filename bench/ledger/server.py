@@ -105,6 +105,10 @@ async def serving(
         async with AsyncExitStack() as stack:
             server = Server(child, address, site.tls_dir, stack)
             await server.until_serving(begun_s)
-            yield server
+            try:
+                yield server
+            except BaseException as problem:
+                problem.add_note(f"Last lines of {module}:\n{child.log_tail()}")
+                raise
     finally:
         await child.stop(STOP_S_MAX)
