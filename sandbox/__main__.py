@@ -37,7 +37,7 @@ def main() -> int:
         settings = read_settings(SandboxSettings, arguments)
         with contextlib.suppress(KeyboardInterrupt):
             return asyncio.run(_run(settings) if command == "run" else _demo(settings))
-    except SandboxFailure as problem:
+    except (SandboxFailure, GraphqlError, NotInTime) as problem:
         sys.stderr.write(f"\n{problem}\n")
         return 1
     return 0

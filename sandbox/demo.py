@@ -301,17 +301,20 @@ async def _withdraw(town: Town) -> None:
 
 
 async def check_books(town: Town) -> None:
-    """Every satoshi is accounted for: all accounts together, and coins on chain against what is owed."""
+    """Every satoshi is accounted for: all accounts, coins against debts, and the node's word."""
+    books: dict[str, Any] = {}
+    on_node = (0, 0)
 
-    async def settled() -> dict[str, Any] | None:
-        found: dict[str, Any] = (await town.admin.client.ask(BOOKS))["books"]
-        return found if found["custody"]["differenceSats"] == 0 else None
+    async def settled() -> bool:
+        nonlocal books, on_node
+        books, on_node = (await town.admin.client.ask(BOOKS))["books"], await town.coins_on_chain()
+        custody = books["custody"]
+        return custody["differenceSats"] == 0 and on_node == (custody["coins"], custody["coinsSats"])
 
     try:
-        await town.until("coins and ledger agree", settled, timeout_s=SETTLE_S)
+        await town.until("coins, node and ledger agree", settled, timeout_s=SETTLE_S)
     except NotInTime:
-        town.report.step("coins and ledger do not agree yet")
-    books = (await town.admin.client.ask(BOOKS))["books"]
+        town.report.step("coins, node and ledger do not agree yet")
     totals, custody = books["totals"], books["custody"]
     town.report.step(
         f"users {totals['usersSats']}, platform {totals['platformSats']}, rounds {totals['roundsSats']} sat; "
@@ -320,4 +323,6 @@ async def check_books(town: Town) -> None:
     town.report.check("all accounts together are zero", totals["sumSats"] == 0, totals)
     owed = totals["usersSats"] + totals["platformSats"] + totals["roundsSats"]
     town.report.check("what is owed is what the accounts hold", owed == totals["coinsOwedSats"], totals)
-    town.report.check("coins on chain are what is owed", custody["differenceSats"] == 0, custody)
+    town.report.check("coins in custody are what is owed", custody["differenceSats"] == 0, custody)
+    same = on_node == (custody["coins"], custody["coinsSats"])
+    town.report.check("the node, asked coin by coin, has exactly these unspent", same, on_node)

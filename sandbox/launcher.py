@@ -81,6 +81,8 @@ class House:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.node_url = ""
         self.zmq_endpoint = ""
+        # The chain was there before; what this run did comes after.
+        self.first_height = 0
         self.rpc: NodeRpc
         self.chain: Regtest
         self._data = settings.data_dir.resolve()
@@ -170,6 +172,7 @@ class House:
             self.node_url, self.zmq_endpoint = node.url, node.zmq_endpoint
         self.rpc = await self._stack.enter_async_context(NodeRpc(self.node_url))
         self.chain = Regtest(self.rpc)
+        self.first_height = await self.chain.height()
 
     async def _own_aitubo(self, key: str) -> str:
         port = self.settings.port("aitubo")

@@ -81,10 +81,13 @@ class Person:
         if session["user"]["displayName"] != self.name:
             await self.client.ask(NAME, name=self.name)
 
+    async def deposit_address(self) -> str:
+        """Where the person pays in."""
+        return str((await self.client.ask(DEPOSIT_ADDRESS))["me"]["depositAddress"]["address"])
+
     async def deposit(self, sats: int, chain: Regtest) -> str:
         """Sends real coins to the person's own deposit address; gives the transaction's id."""
-        address = (await self.client.ask(DEPOSIT_ADDRESS))["me"]["depositAddress"]["address"]
-        return (await chain.fund(address, sats)).txid
+        return (await chain.fund(await self.deposit_address(), sats)).txid
 
     async def balance_sats(self) -> int:
         """What the ledger says the person has."""

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.coins import coins_in_custody
 from sandbox.launcher import House
 from sandbox.people import NotInTime, Person
 from sandbox.report import Report
@@ -81,6 +82,17 @@ class Town:
         address = (await self.admin.client.ask(FLOAT_ADDRESS))["floatAddress"]
         coin = await self.house.chain.fund(address, FLOAT_SATS)
         self.report.step(f"operator float: {FLOAT_SATS} sat in {coin.txid}")
+
+    async def coins_on_chain(self) -> tuple[int, int]:
+        """Number and satoshis of the coins in custody since the start of this run, as the node tells them."""
+        paid_in = {(await self.admin.client.ask(FLOAT_ADDRESS))["floatAddress"]}
+        for person in self.people:
+            paid_in.add(await person.deposit_address())
+        outside = {person.wallet.address for person in self.people}
+        found = await coins_in_custody(
+            self.house.rpc, paid_in=paid_in, outside=outside, after_height=self.house.first_height
+        )
+        return len(found), sum(found.values())
 
     async def until(self, what: str, ready: Any, *, timeout_s: float = PATIENCE_S) -> Any:
         """Polls `ready()` until it gives something true. Raises NotInTime."""

@@ -113,7 +113,11 @@ async def _ended(town: Town, round_id: str) -> dict[str, Any] | None:
 
 async def _even_books(town: Town) -> dict[str, Any] | None:
     books: dict[str, Any] = (await _ask(town.admin, BOOKS))["books"]
-    return books if books["custody"]["differenceSats"] == 0 else None
+    custody = books["custody"]
+    if custody["differenceSats"] != 0:
+        return None
+    # The node is asked about every coin, whatever the service that died says of them.
+    return books if await town.coins_on_chain() == (custody["coins"], custody["coinsSats"]) else None
 
 
 async def _users_sats(town: Town) -> int:

@@ -13,7 +13,7 @@ from sandbox.people import Person
 from sandbox.report import Report
 from sandbox.settings import elsewhere
 
-CHECKS = 19
+CHECKS = 21
 
 
 @pytest.mark.timeout(300)
