@@ -27,6 +27,8 @@ from tests.simulation.world import Broken, Build, World
 # Virtual seconds that a storm lasts at most, and that clients need at most when all is well again.
 STORM_S_MAX = 90.0
 CALM_S_MAX = 180.0
+# Until somebody leads when all is well again: the longest lease, and what is still on its way.
+RECOVER_S_MAX = 12.0
 # Until late writes and messages have arrived.
 SETTLE_S = 15.0
 LOOK_EVERY_S = 1.0
@@ -105,6 +107,7 @@ async def _live(world: World) -> None:
     await asyncio.wait([playing], timeout=STORM_S_MAX)
     await _cancel(raging)
     world.heal()
+    await _leader_returns(world)
     try:
         async with asyncio.timeout(CALM_S_MAX):
             await playing
@@ -126,6 +129,16 @@ async def _look(world: World) -> None:
         for node in world.nodes:
             if node.instance is not None and node.instance.leading:
                 await world.checker.look_at(node.instance)
+
+
+async def _leader_returns(world: World) -> None:
+    """Somebody leads soon after everything was mended."""
+    mended_s = world.loop.time()
+    while not any(node.instance is not None and node.instance.leading for node in world.nodes):
+        await asyncio.sleep(0.1)
+        if world.loop.time() > mended_s + RECOVER_S_MAX:
+            world.fail(f"nobody leads {RECOVER_S_MAX} s after everything was mended")
+            return
 
 
 async def _leader_agrees(world: World) -> None:
