@@ -52,7 +52,7 @@ check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/python tools/buf_lint.py
 	@$(BIN)/python -m graphql_gateway.schema --check
 
-bench-smoke: setup ## time to the first round, memory, block to browser, jobs a minute
+bench-smoke: setup ## time to the first round once set up, memory, block to browser, jobs a minute
 	@$(BIN)/python -m bench.smoke
 	@$(BIN)/python -m bench.jobs
 
