@@ -199,6 +199,73 @@ async def test_more_confirmations_are_waited_for(sim: SimNode, tmp_path: Path) -
         await rig.balanced()
 
 
+async def test_a_credit_without_an_answer_in_a_block_that_is_orphaned_is_taken_back(
+    rig: Rig, sim: SimNode
+) -> None:
+    for number, double_spent in enumerate((True, False)):
+        script = await script_of(rig, ANNA)
+        sim.fund(script, 5_000, faucet=900 + number)
+        sim.mine()
+        rig.ledger.lose_answers = 1
+        with pytest.raises(RemoteFailure):
+            await rig.sync()
+        assert rig.balance(ANNA) == 5_000
+        sim.rewind(1)
+        if double_spent:
+            sim.fund(p2pkh(OUTSIDE), 5_000, faucet=900 + number)
+        sim.mine(2)
+        await rig.sync()
+        assert rig.balance(ANNA) == (0 if double_spent else 5_000)
+        await rig.balanced()
+    told = [(one.state, one.reversals) for one in rig.news.deposits if one.state != DepositState.SEEN]
+    assert told == [("credited", 0), ("reversed", 1), ("credited", 0), ("reversed", 1), ("credited", 1)]
+
+
+async def test_a_block_half_applied_when_it_is_orphaned_is_undone(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 10_000)
+    sim.fund(await script_of(rig, BERT), 5_000, faucet=900)
+    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(2_000))
+    await rig.desk.pay()
+    sim.mine()
+    while await rig.desk.follower.follow():
+        pass
+    # Bert's deposit is credited; the answer to the posting of the withdrawal is lost.
+    rig.ledger.lose_answer_no = 2
+    with pytest.raises(RemoteFailure):
+        await rig.desk.reader.catch_up()
+    assert (rig.balance(BERT), rig.ledger.holds) == (5_000, {})
+    sim.rewind(1)
+    sim.evict(sim.sent[0])
+    sim.fund(p2pkh(bytes(20)), 5_000, faucet=900)
+    sim.mine(2)
+    await rig.restart()
+    await rig.sync()
+    await rig.desk.tend()
+    sim.mine()
+    await rig.sync()
+    found, _ = await rig.desk.withdrawals.get(asked.id)
+    assert (rig.balance(BERT), found.state) == (0, WithdrawalState.CONFIRMED)
+    assert sim.paid(p2pkh(OUTSIDE)) == [2_000]
+
+
+async def test_a_block_half_undone_when_it_wins_again_is_applied(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 5_000)
+    first = sim.tip
+    sim.rewind(1)
+    sim.pool.clear()
+    sim.mine(2)
+    rig.ledger.lose_answers = 1
+    with pytest.raises(RemoteFailure):
+        await rig.sync()
+    assert rig.balance(ANNA) == 0
+    sim.jump(first)
+    sim.mine(2)
+    await rig.restart()
+    await rig.sync()
+    assert rig.balance(ANNA) == 5_000
+    assert await states(rig, ANNA) == [DepositState.CREDITED]
+
+
 # withdrawals
 
 

@@ -57,6 +57,8 @@ class FakeLedger:
         self.reversals: dict[str, str] = {}
         self.down = False
         self.lose_answers = 0
+        # Which of the next answers is lost, counted from 1; 0: none.
+        self.lose_answer_no = 0
 
     def held(self, account: str) -> int:
         return sum(hold.sats for hold in self.holds.values() if hold.account == account)
@@ -160,6 +162,9 @@ class FakeLedger:
             raise RemoteFailure(Code.UNAVAILABLE, "UNAVAILABLE", "the ledger is away")
 
     def _answer(self) -> None:
+        if self.lose_answer_no:
+            self.lose_answer_no -= 1
+            self.lose_answers += not self.lose_answer_no
         if self.lose_answers:
             self.lose_answers -= 1
             raise RemoteFailure(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the answer was lost")

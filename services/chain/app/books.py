@@ -58,6 +58,10 @@ class Books:
             yield
             self._unsettled.discard(what)
 
+    def settled(self, *what: str) -> None:
+        """What was in doubt has been settled by another change."""
+        self._unsettled.difference_update(what)
+
     def require_settled(self) -> None:
         """Raises LedgerInDoubt while ledger and books may differ."""
         if self._unsettled:

@@ -103,7 +103,7 @@ class Deposits:
     async def credit_due(self) -> None:
         """Credits every deposit that has the confirmations it needs."""
         due = [kept for kept in self._books.deposits.values() if self._is_due(kept.value)]
-        for start in range(0, len(due), CREDITS_MAX):
+        for start in range(0, len(due) or 1, CREDITS_MAX):
             await self._credit([kept.value.id for kept in due[start : start + CREDITS_MAX]])
 
     def _is_due(self, deposit: Deposit) -> bool:
@@ -119,9 +119,10 @@ class Deposits:
             ]
             if not batch:
                 return
+            batch = [await self._asking(kept) for kept in batch]
             await self._ledger.credit([_credit_of(kept.value) for kept in batch])
             for kept in batch:
-                after = replace(kept.value, state=DepositState.CREDITED, credit_id=_credit_of(kept.value).id)
+                after = replace(kept.value, state=DepositState.CREDITED)
                 await self._books.set_coin(after.outpoint, CoinState.FREE, credited=True)
                 await self._put(kept, after)
         for kept in batch:
@@ -129,6 +130,11 @@ class Deposits:
                 "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid
             )
             self._tell(replace(kept.value, state=DepositState.CREDITED))
+
+    async def _asking(self, kept: Kept[Deposit]) -> Kept[Deposit]:
+        """Writes down that the ledger is asked: should its answer be lost, it may have been credited."""
+        asked = replace(kept.value, credit_id=_credit_of(kept.value).id)
+        return kept if asked == kept.value else await self._put(kept, asked)
 
     async def undo(self, block_hash: BlockHash) -> None:
         """A block left the winning chain: what it credited is taken back, exactly."""
@@ -139,6 +145,11 @@ class Deposits:
     async def _undo(self, kept: Kept[Deposit]) -> None:
         deposit = kept.value
         after = replace(deposit, block_hash=NO_BLOCK, block_height=0)
+        if deposit.state is DepositState.SEEN and deposit.credit_id == _credit_of(deposit).id:
+            # Asked, and not answered: once it is certain that it was credited, it can be taken back.
+            await self._ledger.credit([_credit_of(deposit)])
+            deposit = replace(deposit, state=DepositState.CREDITED)
+            self._tell(deposit)
         if deposit.state is DepositState.CREDITED:
             reversal_id = derived_id(deposit.seen_ns, "reversal", deposit.credit_id)
             await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")

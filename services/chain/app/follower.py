@@ -1,7 +1,7 @@
 """Following the chain: headers first and at once, then what stands in the blocks, in order.
 
 Two pointers survive a restart: `tip`, the best block and the event that led to it, and `scanned`, the last
-block whose contents were applied. Applying a block may be repeated.
+block whose contents were applied, with the one that was begun. Applying or undoing a block may be repeated.
 """
 
 from __future__ import annotations
@@ -185,31 +185,47 @@ class Reader:
 
     async def catch_up(self) -> None:
         """Applies blocks until the last one applied is the tip. Raises NodeUnavailable, RemoteFailure."""
-        while True:
-            kept = await self._records.pointers.get(SCANNED)
-            if kept is None:
-                raise NodeUnavailable("the record of the last block read is missing")
-            here = BlockHash(kept.value.block_hash)
-            block = self._books.chain.get(here)
-            if block is None:
-                await self._undo(here)
-                known = await self._records.blocks.get(here)
-                if known is None:
-                    raise NodeUnavailable(f"block {here} is no longer known: the chain changed too deeply")
-                target = known.value.previous_hash
-            elif block == self._books.chain.tip:
-                break
-            else:
-                after = self._books.chain.at(block.height + 1)
-                if after is None:
-                    raise NodeUnavailable(f"no block at {block.height + 1}")
-                await self._apply(after)
-                target = after.hash
-            await self._records.pointers.put(kept, replace(kept.value, block_hash=target))
+        while await self._step():
+            pass
         for block in self._books.chain.trim(self._books.chain.tip.height):
             await self._records.blocks.delete(block.hash)
         await self._deposits.credit_due()
         await self._finish_deep()
+
+    async def _step(self) -> bool:
+        """One step towards the tip: what is done is written down, and what is begun before it is begun.
+
+        So a block that was half applied when the chain left it is undone, and one that was half undone when
+        the chain came back to it is undone whole, and applied again.
+        """
+        kept = await self._records.pointers.get(SCANNED)
+        if kept is None:
+            raise NodeUnavailable("the record of the last block read is missing")
+        chain, here, begun = self._books.chain, BlockHash(kept.value.block_hash), BlockHash(kept.value.begun)
+        block = chain.get(here)
+        if kept.value.undoing:
+            await self._undo(begun)
+            after = replace(kept.value, begun="", undoing=False)
+        elif begun and chain.get(begun) is None:
+            after = replace(kept.value, undoing=True)
+        elif block is None:
+            known = await self._records.blocks.get(here)
+            if known is None:
+                raise NodeUnavailable(f"block {here} is no longer known: the chain changed too deeply")
+            after = replace(kept.value, block_hash=known.value.previous_hash, begun=here, undoing=True)
+        elif block == chain.tip:
+            return False
+        else:
+            following = chain.at(block.height + 1)
+            if following is None:
+                raise NodeUnavailable(f"no block at {block.height + 1}")
+            if begun:
+                await self._apply(following)
+                after = replace(kept.value, block_hash=following.hash, begun="")
+            else:
+                after = replace(kept.value, begun=following.hash)
+        await self._records.pointers.put(kept, after)
+        return True
 
     async def _apply(self, block: Block) -> None:
         raw = await self._node.block(block.hash)

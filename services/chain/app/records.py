@@ -62,6 +62,9 @@ class Pointer:
     orphaned: tuple[str, ...] = ()
     connected: tuple[str, ...] = ()
     published: bool = True
+    # A block behind this one that may be half applied or, with `undoing`, half undone.
+    begun: str = ""
+    undoing: bool = False
 
 
 class Table(Generic[T]):

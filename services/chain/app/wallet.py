@@ -229,6 +229,7 @@ class Wallet:
             await self._reject(child.plan, f"its parent {tx.txid} was rejected")
         await self.work[rejected.purpose].rejected(rejected)
         await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
+        self._books.settled(f"mined:{plan}", f"cost:{plan}")
 
     async def _refund(self, tx: Tx) -> None:
         if not tx.cost_sats:

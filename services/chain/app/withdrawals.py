@@ -326,7 +326,9 @@ class Withdrawals:
             attempts=attempts,
             holds=holds,
         )
-        await self._ledger.move([undo_of(before)])
+        if (await self._ledger.move([undo_of(before)]))[0] is not None and not before.posted:
+            # There is no hold to release: it was posted, in a block that was orphaned before the answer came.
+            await self._ledger.move([undo_of(replace(before, posted=True))])
         if attempts >= ATTEMPTS_MAX:
             why = f"{attempts} transactions in a row could not be mined"
         else:

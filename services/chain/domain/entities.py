@@ -76,7 +76,10 @@ class Tx:
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """Coins that somebody sent. `credit_id` is its id in the ledger, another after each reversal."""
+    """Coins that somebody sent.
+
+    `credit_id` is its id in the ledger since it was asked to credit it; another after each reversal.
+    """
 
     id: str
     user_id: UserId
