@@ -36,6 +36,7 @@ USERS = [f"u{number}" for number in range(8)]
 ACCOUNTS = [f"user:{user}" for user in USERS]
 FUNDS = 1_000
 AFTER_KILL_S, AFTER_FREEZE_S = 10, 30
+PATIENCE_S = 40
 
 
 @pytest.fixture
@@ -50,16 +51,17 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 
 async def until_answered(call: Callable[[], Awaitable[object]]) -> None:
-    """Repeats a command for as long as nobody answers."""
-    while True:
-        try:
-            await call()
-        except RemoteFailure as failure:
-            if not failure.outcome_unknown:
-                raise
-            await asyncio.sleep(AGAIN_S)
-        else:
-            return
+    """Repeats a command for as long as nobody answers. Raises TimeoutError in the end."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await call()
+            except RemoteFailure as failure:
+                if not failure.outcome_unknown:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
 
 
 async def fund(nodes: Cluster) -> None:

@@ -27,6 +27,8 @@ READS = f"{LEDGER}/reads"
 CALLERS = ("ledger", "market", "chain", "gateway", "insight")
 HEALTH_TIMEOUT_S = 0.5
 LOCK_TRIES = 200
+# Of each node's log, when a test fails.
+LINES_SHOWN = 10
 
 
 class Node:
@@ -68,6 +70,10 @@ class Node:
     async def ended(self) -> None:
         if self.process is not None:
             await self.process.wait()
+
+    def last_lines(self) -> list[str]:
+        """The end of its log."""
+        return self.log.read_text().splitlines()[-LINES_SHOWN:] if self.log.exists() else []
 
     def logged(self, what: str) -> int:
         """How many lines of its log have these words."""
@@ -183,6 +189,9 @@ async def cluster(
         for node in opened.nodes:
             await node.start()
         yield opened
+    except BaseException:
+        sys.stdout.writelines(f"{node.name}: {line}\n" for node in opened.nodes for line in node.last_lines())
+        raise
     finally:
         for node in opened.nodes:
             await node.kill()
