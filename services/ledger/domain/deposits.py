@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from services.ledger.domain.books import (
@@ -42,7 +43,7 @@ class Credited:
 class Deposits:
     """All deposits. An output is never credited twice at the same time, whatever ids are used for it.
 
-    Behind the horizon only the outputs are remembered: they are credited for ever.
+    Behind the horizon it remembers outputs that stand, which are credited for ever, and what was undone.
     """
 
     def __init__(self, books: Books) -> None:
@@ -91,9 +92,14 @@ class Deposits:
         return reversal
 
     def forget(self, before_ns: int) -> None:
-        """Forgets what was credited and reversed before this time, but for the outputs that stand."""
-        _forget_oldest(self.by_id, before_ns)
-        _forget_oldest(self.reversals, before_ns)
+        """Forgets what was credited and reversed before this time, but for the outputs that stand.
+
+        What was undone stays known, too: a late copy of its request must not credit it again. It is little.
+        """
+        for id_ in [id_ for id_ in _older(self.by_id, before_ns) if self.by_id[id_].stands]:
+            del self.by_id[id_]
+        for id_ in list(_older(self.reversals, before_ns)):
+            del self.reversals[id_]
 
     def _is_new(self, deposit: Deposit) -> bool:
         """Whether it is to be credited; False for a repeat. Raises ID_REUSED.
@@ -140,9 +146,9 @@ def outpoint_of(deposit: Deposit) -> bytes:
     return bytes.fromhex(deposit.txid) + deposit.vout.to_bytes(4)
 
 
-def _forget_oldest(dated: dict[str, Credited] | dict[str, Reversal], before_ns: int) -> None:
-    while dated:
-        oldest = next(iter(dated))
-        if dated[oldest].at_ns >= before_ns:
+def _older(dated: Mapping[str, Credited] | Mapping[str, Reversal], before_ns: int) -> Iterator[str]:
+    """Ids of what is older than this; they come first."""
+    for id_, one in dated.items():
+        if one.at_ns >= before_ns:
             return
-        del dated[oldest]
+        yield id_
