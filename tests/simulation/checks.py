@@ -77,6 +77,10 @@ class Checker:
         """All answers to this order are to be the same."""
         self._stable.add(order.wire)
 
+    def forget_equal(self) -> None:
+        """From now on answers may differ from those before: ids were forgotten."""
+        self._stable.clear()
+
     def arrived(self, order: Order, reply: Reply) -> None:
         """An answer reached its client, perhaps again."""
         self.floor = max(self.floor, reply.sequence)

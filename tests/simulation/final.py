@@ -37,6 +37,8 @@ def _replay(world: World) -> Iterator[str]:
         yield f"the journal ends at {fresh.head.sequence}, not at {world.checker.reference.head.sequence}"
     if audit.digest(fresh.machine) != audit.digest(world.checker.reference.machine):
         yield "a replay of everything ends in another state"
+    if audit.digest(fresh.machine) != audit.digest(fresh.twin):
+        yield "a ledger that was loaded from images ends in another state"
     yield from audit.problems(fresh.machine)
     for wire, outcome in world.checker.acknowledged.items():
         if not any(same(outcome, found) for found in answers.get(wire, ())):  # type: ignore[arg-type]

@@ -15,11 +15,12 @@ from mesh.leases import LEASES, Lease
 from mesh.records import Store
 from services.ledger.adapters.election import LEASE, LeaseElection
 from services.ledger.adapters.journal import SETS, StoreJournal
-from services.ledger.app.journal import Head, Journal, JournalBroken
+from services.ledger.app.journal import Entry, Head, Journal, JournalBroken
 from services.ledger.app.leadership import keep_leading
 from services.ledger.app.ledger import Ledger, Standing
 from services.ledger.app.orders import Order, QueueFull
-from services.ledger.app.replay import apply_all
+from services.ledger.app.replay import apply_all, replay
+from services.ledger.domain import image
 from services.ledger.domain.commands import Command
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.domain.reasons import Reason, Refused
@@ -38,6 +39,9 @@ STORE_SETS = (*SETS, LEASES)
 JOURNAL_SET = SETS[0].name
 LEASES_SET = LEASES.name
 QUEUE_MAX = 200
+HORIZON_DAYS = 1
+# Records after which the twin is made anew from its image.
+IMAGE_EVERY = 37
 SILENCE_S = 6
 
 
@@ -86,6 +90,7 @@ class Instance:
             clock,
             queue_max=QUEUE_MAX,
             session_silence_s=SILENCE_S,
+            horizon_days=HORIZON_DAYS,
         )
         lease = Lease(store, LEASE, clock=clock, ttl_s=ttl_s)
         lease.owner = name  # by default it draws one, and a run would differ from its repetition
@@ -142,11 +147,20 @@ class Step:
     changes: Changes
 
 
+def order_of(wire: bytes) -> Order:
+    """The order that the journal keeps in this form."""
+    return Order(read_command(wire), wire)
+
+
 class Reference:
-    """A ledger without faults, fed by the records that are in the store."""
+    """A ledger without faults, fed by the records that are in the store.
+
+    Beside it goes a twin that is now and then made anew from its own image, as after a start from a snapshot.
+    """
 
     def __init__(self, store: Store, loop: VirtualLoop) -> None:
         self.machine = Machine()
+        self.twin = Machine()
         self.head = Head()
         self._wires: list[bytes] = []
         self._journal = StoreJournal(store, SkewedClock(loop), self._read_command)
@@ -161,10 +175,22 @@ class Reference:
             if result_hash != entry.result_hash:
                 raise JournalBroken(f"record {entry.head.sequence} replays to other answers")
             self.head = entry.head
+            self._twin(entry)
             pairs = tuple(zip(self._wires, answers, strict=True))
             self._wires.clear()
             changes = self.machine.take_changes()
             yield Step(entry.head, entry.at_ns, result_hash, entry.commands, pairs, changes)
+
+    def _twin(self, entry: Entry) -> None:
+        try:
+            replay(self.twin, entry)
+        except JournalBroken as broken:
+            raise JournalBroken(f"with a state from an image: {broken}") from broken
+        if entry.head.sequence % IMAGE_EVERY == 0:
+            sections = image.dump(self.twin)
+            self.twin = image.load(sections)
+            if image.dump(self.twin) != sections:
+                raise JournalBroken(f"at record {entry.head.sequence} an image loads to another state")
 
     def _read_command(self, wire: bytes) -> Command:
         self._wires.append(wire)

@@ -13,6 +13,7 @@ from services.ledger.domain import audit
 from services.ledger.domain.machine import Machine
 from tests.simulation import final
 from tests.simulation.actors.chain import ChainService
+from tests.simulation.actors.echo import Echo
 from tests.simulation.actors.gateway import Gateway
 from tests.simulation.actors.hostile import Hostile
 from tests.simulation.actors.market import Market
@@ -116,6 +117,7 @@ async def _live(world: World) -> None:
     except TimeoutError:
         world.fail("a client got no answer although everything is well")
     await asyncio.sleep(SETTLE_S)
+    await Echo(world).run()
     await _cancel(looking)
     await _leader_agrees(world)
     seen = {id_: one for gateway in gateways for id_, one in gateway.seen.items()}

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from random import Random
 
-from mesh.clock import Clock
+from mesh.clock import NS_PER_S, Clock
 from mesh.ids import uuid7
 from mesh.records import Store
 from services.ledger.app.orders import Order
@@ -75,9 +75,15 @@ class World:
         """True time."""
         return self.clock.now_ns()
 
-    def new_id(self) -> str:
-        """A fresh UUIDv7."""
-        return uuid7(self.now_ns(), self.random.getrandbits(74))
+    def new_id(self, ahead_s: float = 0) -> str:
+        """A fresh UUIDv7, made now or in the future."""
+        return uuid7(self.now_ns() + round(ahead_s * NS_PER_S), self.random.getrandbits(74))
+
+    def days_pass(self, seconds: float) -> None:
+        """All clocks go on by so much at once: nobody did anything in that time."""
+        self.trace.note("world", f"{seconds / 86_400} days pass")
+        for clock in (self.clock, *(node.clock for node in self.nodes)):
+            clock.offset_s += seconds
 
     def hex64(self) -> str:
         """A hash of a block or a transaction."""
