@@ -23,13 +23,14 @@ from mesh.records import open_store
 from services.ledger.__main__ import open_journal
 from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.app.journal import Journal
+from services.ledger.app.orders import Order
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main
 from services.ledger.config import LedgerSettings
 from services.ledger.domain.meter import SessionView
 from services.ledger.domain.record_json import parse
 from services.ledger.rpc import show
-from services.ledger.rpc.read import order, read_command
+from services.ledger.rpc.read import order, read_command, transfers_order
 from tests.ledger.stores import Instance
 from tests.ledger.world import NS_PER_S, RATES, txid_of, uid
 
@@ -79,7 +80,7 @@ async def play(folder: Path) -> Played:
             report = journal_pb2.JournalSeconds(meter_keys=[viewing.meter_key], seconds=[seconds])
             await submit(order(report_seconds=report))
             if seconds == 8:
-                await submit(order(create_transfers=sale(meme, creator, owner, now)))
+                await submit(sale(meme, creator, owner, now))
         await submit(order(lock_round=pb.LockRoundRequest(round_id=played)))
         # The viewer became the owner: only the first seconds count for the score.
         await submit(order(distribute_pool=pb.DistributePoolRequest(round_id=played, ranking=[meme])))
@@ -100,7 +101,7 @@ def opening(round_id: str, meme: str, creator: str, now: int) -> pb.OpenRoundReq
     )
 
 
-def sale(meme: str, seller: str, buyer: str, now: int) -> journal_pb2.JournalTransfers:
+def sale(meme: str, seller: str, buyer: str, now: int) -> Order:
     title = ledger_pb2.Transfer(
         id=uid("sale", now),
         kind=ledger_pb2.TRANSFER_KIND_POST,
@@ -109,7 +110,7 @@ def sale(meme: str, seller: str, buyer: str, now: int) -> journal_pb2.JournalTra
         asset=f"title:{meme}",
         amount=1,
     )
-    return journal_pb2.JournalTransfers(caller="market", transfers=[title])
+    return transfers_order("market", pb.CreateTransfersRequest(transfers=[title]))
 
 
 class Shown(NamedTuple):

@@ -17,7 +17,7 @@ from services.ledger.app.replay import recover
 from services.ledger.app.verify import verify
 from services.ledger.domain import audit
 from services.ledger.domain.reasons import Reason, Refused
-from services.ledger.rpc.read import order
+from services.ledger.rpc.read import order, transfers_order
 from tests.ledger.stores import Fault, Instance, MemoryStore, journal_of, led
 from tests.ledger.world import uid
 
@@ -46,19 +46,15 @@ def deposit(number: int, user: str = "a", sats: int = 1_000) -> Order:
 
 
 def pay(name: str, *amounts: int) -> Order:
-    return order(
-        create_transfers=journal_pb2.JournalTransfers(
-            caller="market",
-            transfers=[
-                ledger_pb2.Transfer(
-                    id=uid(f"{name}{place}", CLOCK.now_ns()),
-                    kind=ledger_pb2.TRANSFER_KIND_POST, debit_account="user:a",
-                    credit_account="user:b", asset="sat", amount=amount,
-                )
-                for place, amount in enumerate(amounts)
-            ],
+    asked = [
+        ledger_pb2.Transfer(
+            id=uid(f"{name}{place}", CLOCK.now_ns()),
+            kind=ledger_pb2.TRANSFER_KIND_POST, debit_account="user:a",
+            credit_account="user:b", asset="sat", amount=amount,
         )
-    )  # fmt: skip
+        for place, amount in enumerate(amounts)
+    ]  # fmt: skip
+    return transfers_order("market", pb.CreateTransfersRequest(transfers=asked))
 
 
 async def balance(instance: Instance, user: str) -> int:
@@ -291,8 +287,7 @@ async def test_time_alone_is_journaled_too() -> None:
         kind=ledger_pb2.TRANSFER_KIND_HOLD, debit_account="user:a", credit_account="user:b",
         asset="sat", amount=400, hold_expires_s=30,
     )  # fmt: skip
-    asked = journal_pb2.JournalTransfers(caller="market", transfers=[hold])
-    await one.ledger.submit(order(create_transfers=asked))
+    await one.ledger.submit(transfers_order("market", pb.CreateTransfersRequest(transfers=[hold])))
     await clock.advance(29)
     held = lambda machine, _: machine.books.held[machine.books.find("user:a") or 0]  # noqa: E731 - asked twice
     assert await one.ledger.ask(held) == 400

@@ -12,12 +12,12 @@ from satreel.ledger.v1 import ledger_service_pb2 as calls
 from mesh.clock import NS_PER_S
 from services.ledger.app.orders import Order
 from services.ledger.domain.meter import key_of
-from services.ledger.rpc.read import order
+from services.ledger.rpc.read import order, transfers_order
 
 
 def transfers(caller: str, asked: Sequence[pb.Transfer]) -> Order:
     """CreateTransfers."""
-    return order(create_transfers=journal_pb2.JournalTransfers(caller=caller, transfers=asked))
+    return transfers_order(caller, calls.CreateTransfersRequest(transfers=asked))
 
 
 def issue_title(meme_id: str, creator_id: str) -> Order:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple
 
+from services.ledger.domain.books import SAT
 from services.ledger.domain.commands import TransferKind, TransferLike
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.window import SPAN_DIGITS, Window
@@ -36,13 +37,17 @@ OUT_OF_TIME = Result(
 
 def body_hash(transfer: TransferLike) -> bytes:
     """Hash of a transfer but for its id, as far as its kind looks at it: it tells a repeat from a reuse."""
-    kind = transfer.kind
-    body = (
-        f"{transfer.debit_account}|{transfer.credit_account}|{transfer.asset}|{transfer.amount}"
-        f"|{kind}|{transfer.linked:d}|{transfer.memo}"
-    )
-    if kind != _POST:
-        body = f"{transfer.hold_id}|{transfer.hold_expires_s}|{body}"
+    kind, asset = transfer.kind, transfer.asset
+    sides = f"{transfer.debit_account}|{transfer.credit_account}|{transfer.amount}|{transfer.memo}"
+    if kind == _POST and asset == SAT and not transfer.linked:
+        return hash_of(sides)
+    if kind == _POST:
+        return hash_of(f"{sides}|{asset}|{transfer.linked}")
+    return hash_of(f"{sides}|{asset}|{transfer.linked}|{kind}|{transfer.hold_id}|{transfer.hold_expires_s}")
+
+
+def hash_of(body: str) -> bytes:
+    """64 bits that tell one body from another."""
     return blake2b(body.encode(), digest_size=BODY_HASH_BYTES).digest()
 
 
@@ -50,7 +55,7 @@ class Answers:
     """First answers by id, kept by spans of time so that old ones are forgotten a span at a time."""
 
     def __init__(self, window: Window) -> None:
-        self._window = window
+        self.window = window
         # For an applied transfer only its hash is kept: of these there are millions.
         self.by_span: dict[str, dict[str, bytes | Refused]] = {}
 
@@ -59,7 +64,7 @@ class Answers:
         span = self.by_span.get(id_[:SPAN_DIGITS])
         known = None if span is None else span.get(id_)
         if known is None:
-            window = self._window
+            window = self.window
             return None if window.low <= id_ < window.high else OUT_OF_TIME
         if known.__class__ is bytes:
             return APPLIED if known == body else _REUSED
@@ -79,5 +84,5 @@ class Answers:
 
     def forget(self) -> None:
         """Forgets the spans behind the watermark."""
-        for span in [span for span in self.by_span if span < self._window.low]:
+        for span in [span for span in self.by_span if span < self.window.low]:
             del self.by_span[span]

@@ -56,7 +56,7 @@ class Posting(NamedTuple):
 
 
 # What `Posting(…)` does, at a third of its cost: this is the innermost step of all.
-_new = tuple.__new__
+new_posting = tuple.__new__
 
 
 def derived_id(name: str) -> str:
@@ -147,7 +147,7 @@ class Books:
         """Puts on record what has been moved already."""
         newest = self.newest
         posting = (transfer_id, debit, credit, amount, memo, self.now_ns, newest[debit], newest[credit])
-        self.postings.append(_new(Posting, posting))
+        self.postings.append(new_posting(Posting, posting))
         self.postings_made = newest[debit] = newest[credit] = self.postings_made + 1
 
     def move(self, debit: int, credit: int, amount: int) -> None:

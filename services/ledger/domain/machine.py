@@ -122,10 +122,9 @@ class Machine:
         of = self.rounds.latest()
         changes = Changes(
             at_ns=self.now_ns,
+            books=books,
             postings=postings,
             first_posting=self._told + 1,
-            names=books.names,
-            assets=books.assets,
             accounts=touched_users(books, postings),
             tallies=tallies,
             round_id=of.id if of is not None and tallies else "",

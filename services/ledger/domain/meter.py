@@ -42,8 +42,26 @@ class Session:
     """A paid viewing while the ledger works on it. `before`: number of the viewer's session before it."""
 
     __slots__ = (
-        "account", "before", "book", "burned", "closed_ns", "command", "heard_ns", "key", "limit_s",
-        "limit_stop", "number", "opened_ns", "paid_seconds", "price", "round", "seconds", "stop",
+        "account",
+        "before",
+        "book",
+        "burned",
+        "closed_ns",
+        "command",
+        "heard_ns",
+        "key",
+        "limit_s",
+        "limit_stop",
+        "number",
+        "opened_ns",
+        "paid_seconds",
+        "price",
+        "round",
+        "scored_max_s",
+        "scores",
+        "seconds",
+        "stop",
+        "viewer_id",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +79,9 @@ class Session:
         self.stop = StopReason.RUNNING
         rates = in_round.rates
         self.price = rates.second_price_sats
+        self.scored_max_s = rates.scored_seconds_max
+        self.viewer_id = command.viewer_id
+        self.scores = self.scored_max_s > 0 and command.viewer_id != self.book.entry.creator_id
         # The first of the limits that the session will reach, to the second.
         self.limit_s, self.limit_stop = min(
             (command.budget_sats // self.price, StopReason.BUDGET_SPENT),
@@ -237,7 +258,6 @@ class Meter:
                 burned.append(0)
                 receipts.append(Receipt(line, key, "", 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
                 continue
-            before = session.burned
             # The hot path: a session that pays already and goes on.
             if (
                 session.paid_seconds
@@ -254,12 +274,10 @@ class Meter:
                 if reason or session.stop:
                     receipts.append(_receipt(line, session, reason))
             burned.append(session.burned)
-            if session.burned != before:
-                book = session.book
-                accruing[book.takings_account] = book
+            accruing[session.book.takings_account] = session.book
         for book in accruing.values():
-            self.dirty[book.entry.meme_id] = book
-            self._rounds.accrue(book)
+            if self._rounds.accrue(book):
+                self.dirty[book.entry.meme_id] = book
         return Report(burned, receipts)
 
     def end(self, session: Session, stop: StopReason) -> None:
@@ -359,37 +377,42 @@ class Meter:
 
         What the viewer may spend does not change by it, so nobody is told before the session ends.
         """
-        books, book, account = self._books, session.book, session.account
+        book, balance, account = session.book, self._books.balance, session.account
         first = session.paid_seconds
-        sats = (seconds - first) * session.price
+        new = seconds - first
+        sats = new * session.price
         session.paid_seconds = seconds
         session.burned += sats
-        books.held[account] -= sats
-        books.balance[account] -= sats
-        books.balance[book.takings_account] += sats
+        self._books.held[account] -= sats
+        balance[account] -= sats
+        balance[book.takings_account] += sats
         book.takings += sats
-        book.paid_seconds += seconds - first
+        book.paid_seconds += new
         if first == 0 and (book.first_view_ns == 0 or session.opened_ns < book.first_view_ns):
             book.first_view_ns = session.opened_ns
         since_ns, owner_id = book.tenures[-1]
         if since_ns <= session.opened_ns + first * NS_PER_S:
-            self._attribute(session, owner_id, seconds - first)
+            _attribute(session, owner_id, new)
         else:
             for owner_id, count in _by_tenure(book.tenures, session.opened_ns, first, seconds):
-                self._attribute(session, owner_id, count)
+                _attribute(session, owner_id, count)
 
-    def _attribute(self, session: Session, owner_id: str, seconds: int) -> None:
-        """Counts seconds for whoever owned the meme in them, and for its score."""
-        book, viewer_id = session.book, session.command.viewer_id
-        book.owners[owner_id].takings += seconds * session.price
-        if viewer_id in (owner_id, book.entry.creator_id):
-            return
-        before = book.viewers.get(viewer_id, 0)
-        after = min(before + seconds, session.round.rates.scored_seconds_max)
-        if after > before:
-            book.viewers[viewer_id] = after
-            book.viewer_count += not before
-            book.scored_seconds += after - before
+
+def _attribute(session: Session, owner_id: str, seconds: int) -> None:
+    """Counts seconds for whoever owned the meme in them, and for its score."""
+    book, viewer_id = session.book, session.viewer_id
+    book.owners[owner_id].takings += seconds * session.price
+    if not session.scores or viewer_id == owner_id:
+        return
+    viewers = book.viewers
+    before = viewers.get(viewer_id)
+    if before is None:
+        before = viewers[viewer_id] = 0
+        book.viewer_count += 1
+    after = before + seconds
+    after = min(after, session.scored_max_s)
+    viewers[viewer_id] = after
+    book.scored_seconds += after - before
 
 
 def key_of(session_id: str) -> int:

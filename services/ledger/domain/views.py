@@ -95,13 +95,12 @@ class Changes:
     """What one journal record changed, for those who watch."""
 
     at_ns: int
-    # Postings as they stand in the books, the number of the first, and names and assets of accounts: these
-    # only grow, and a view of each posting would cost more than applying it.
+    # Postings as they stand in the books, the number of the first, numbers of users' accounts that changed:
+    # views would cost more than applying them. What the books say is to be read before the next command.
+    books: Books
     postings: Sequence[Posting]
     first_posting: int
-    names: Sequence[str]
-    assets: Sequence[str]
-    accounts: tuple[AccountView, ...]
+    accounts: Sequence[int]
     tallies: tuple[Tally, ...]
     round_id: str
     titles: tuple[Title, ...]
@@ -207,15 +206,11 @@ def totals_of(books: Books) -> Totals:
     )
 
 
-def touched_users(books: Books, postings: Sequence[Posting]) -> tuple[AccountView, ...]:
-    """Users' accounts that these postings or something since the last commit changed, by number."""
+def touched_users(books: Books, postings: Sequence[Posting]) -> list[int]:
+    """Numbers of users' accounts that these postings or something since the last commit changed, in order."""
     touched = set(books.touched)
     for posting in postings:
         touched.add(posting.debit)
         touched.add(posting.credit)
     traits, assets = books.traits, books.assets
-    return tuple(
-        view_account(books, number)
-        for number in sorted(touched)
-        if traits[number] & USER and assets[number] == SAT
-    )
+    return [number for number in sorted(touched) if traits[number] & USER and assets[number] == SAT]

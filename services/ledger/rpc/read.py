@@ -26,6 +26,13 @@ def order(**command: Any) -> Order:
     return Order(_command_of(wire), wire.SerializeToString())
 
 
+def transfers_order(caller: str, request: calls.CreateTransfersRequest) -> Order:
+    """An order for transfers that this service asks for."""
+    asked = journal_pb2.JournalTransfers(caller=caller, request=request.SerializeToString())
+    wire = journal_pb2.JournalCommand(create_transfers=asked)
+    return Order(c.CreateTransfers(caller, request.transfers), wire.SerializeToString())
+
+
 def read_command(wire: bytes) -> c.Command:
     """The command that the journal keeps in this form."""
     return _command_of(journal_pb2.JournalCommand.FromString(wire))
@@ -61,7 +68,7 @@ def parameters_of(wire: ledger_pb2.Parameters) -> Parameters:
 
 
 def _transfers(wire: journal_pb2.JournalTransfers) -> c.Command:
-    return c.CreateTransfers(wire.caller, wire.transfers)
+    return c.CreateTransfers(wire.caller, calls.CreateTransfersRequest.FromString(wire.request).transfers)
 
 
 def _issue_title(wire: calls.IssueTitleRequest) -> c.Command:

@@ -27,7 +27,7 @@ from services.ledger.domain.meter import Report, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import RoundView, totals_of, view_round
 from services.ledger.rpc import reading, show, show_record
-from services.ledger.rpc.read import order
+from services.ledger.rpc.read import order, transfers_order
 from services.ledger.rpc.watching import watch_ledger
 
 # Lines of a report in one command: a journal record has to stay below 1 MiB.
@@ -48,8 +48,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     async def CreateTransfers(
         self, request: pb.CreateTransfersRequest, context: Context
     ) -> pb.CreateTransfersResponse:
-        asked = journal_pb2.JournalTransfers(caller=caller.current().service, transfers=request.transfers)
-        results = await self._submit(list[Result], order(create_transfers=asked))
+        asked = transfers_order(caller.current().service, request)
+        results = await self._submit(list[Result], asked)
         return show.results([transfer.id for transfer in request.transfers], results)
 
     async def IssueTitle(self, request: pb.IssueTitleRequest, context: Context) -> pb.IssueTitleResponse:

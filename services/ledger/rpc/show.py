@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.ledger.v1 import ledger_pb2 as pb
 from satreel.ledger.v1 import ledger_service_pb2 as calls
 
 from services.ledger.app.journal import Head
-from services.ledger.domain.answers import Result
-from services.ledger.domain.books import Posting
+from services.ledger.domain.answers import APPLIED, Result
+from services.ledger.domain.books import SAT, Books, Posting
 from services.ledger.domain.meter import Receipt, Report, SessionView
 from services.ledger.domain.rounds import Payout
 from services.ledger.domain.shares import Parameters
@@ -113,14 +111,15 @@ def round_(view: RoundView) -> pb.LedgerRound:
 
 def results(transfers: list[str], views: list[Result]) -> calls.CreateTransfersResponse:
     """How transfers of these ids ended."""
-    return calls.CreateTransfersResponse(
-        results=[
-            pb.TransferResult(
-                id=transfer_id, reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail
-            )
-            for transfer_id, view in zip(transfers, views, strict=True)
-        ]
-    )
+    shown = [
+        pb.TransferResult(id=transfer_id) if view is APPLIED else _refused(transfer_id, view)
+        for transfer_id, view in zip(transfers, views, strict=True)
+    ]
+    return calls.CreateTransfersResponse(results=shown)
+
+
+def _refused(transfer_id: str, view: Result) -> pb.TransferResult:
+    return pb.TransferResult(id=transfer_id, reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail)
 
 
 def reports(sequence: int, views: list[Report]) -> calls.MeterResponse:
@@ -160,16 +159,15 @@ def totals(view: Totals, head: Head) -> calls.GetTotalsResponse:
 
 def event(head: Head, changes: Changes) -> bytes:
     """A LedgerEvent of what a committed record changed, serialised. It may be empty; its id is the number."""
-    at = timestamp(changes.at_ns)
-    names, assets = changes.names, changes.assets
+    at, books = timestamp(changes.at_ns), changes.books
     return calls.LedgerEvent(
         id=str(head.sequence),
         at=at,
         postings=[
-            _new_posting(number, one, names, assets)
+            _new_posting(number, one, books)
             for number, one in enumerate(changes.postings, changes.first_posting)
         ],
-        accounts=[account(one) for one in changes.accounts],
+        accounts=[_user_account(number, books) for number in changes.accounts],
         tallies=[tally(one) for one in changes.tallies],
         round_id=changes.round_id,
         titles=[title(one) for one in changes.titles],
@@ -177,15 +175,27 @@ def event(head: Head, changes: Changes) -> bytes:
     ).SerializeToString()
 
 
-def _new_posting(number: int, one: Posting, names: Sequence[str], assets: Sequence[str]) -> pb.Posting:
+def _new_posting(number: int, one: Posting, books: Books) -> pb.Posting:
     return pb.Posting(
         sequence=number,
         transfer_id=one.transfer_id,
-        debit_account=names[one.debit],
-        credit_account=names[one.credit],
-        asset=assets[one.debit],
+        debit_account=books.names[one.debit],
+        credit_account=books.names[one.credit],
+        asset=books.assets[one.debit],
         amount=one.amount,
         memo=one.memo,
+    )
+
+
+def _user_account(number: int, books: Books) -> pb.Account:
+    balance, held = books.balance[number], books.held[number]
+    return pb.Account(
+        id=books.names[number],
+        asset=SAT,
+        balance=balance,
+        held=held,
+        available=balance - held,
+        debt_sats=books.debt.get(number, 0),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from satreel.ledger.v1 import journal_pb2, ledger_pb2
+from satreel.ledger.v1 import journal_pb2, ledger_pb2, ledger_service_pb2
 
 from mesh.records import scan_all
 from mesh.records.sqlite import open_sqlite
@@ -50,7 +50,8 @@ class Truth:
             command = journal_pb2.JournalCommand.FromString(wire)
             for deposit in command.credit_deposits.deposits:
                 self._deposit(deposit, record.sequence)
-            for chain in _chains(command.create_transfers.transfers):
+            asked = ledger_service_pb2.CreateTransfersRequest.FromString(command.create_transfers.request)
+            for chain in _chains(asked.transfers):
                 self._chain(chain, record.sequence)
         self.states[record.sequence] = {
             name: (self._balance[name], self._held[name]) for name in self._accounts if name in self._balance
