@@ -239,7 +239,6 @@ def test_the_id_of_a_deposit(world: World) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"amount_sats": 11}, {"account": "user:b"}, {"vout": 1}, {"txid": "e" * 64}], ids=str
 )
-@pytest.mark.xfail(reason="a reversed deposit may come again as another output", strict=True)
 def test_the_id_of_a_reversed_deposit(world: World, wrong: dict[str, object]) -> None:
     first = deposits(("d", "a", 10)).deposits[0]
     world.do(c.CreditDeposits((first,)))
@@ -472,17 +471,15 @@ def test_rounds_that_are_not_or_not_any_more(world: World) -> None:
         world.refused(voided, Reason.ROUND_VOIDED)
 
 
-# What was found and is not yet so.
+# What was found once.
 
 
-@pytest.mark.xfail(reason="an applied link, sent alone, is told LINKED_CHAIN_OPEN", strict=True)
 def test_an_applied_link_keeps_its_answer(world: World) -> None:
     first, second = move("1", linked=True), move("2")
     assert world.transfer(first, second) == [OK, OK]
     assert world.transfer(first) == [OK]
 
 
-@pytest.mark.xfail(reason="LedgerImbalance after a part was moved: neither refused nor undone", strict=True)
 def test_overflow_of_debts() -> None:
     world = World()
     for user in ("a", "b"):

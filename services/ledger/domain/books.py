@@ -171,6 +171,10 @@ class Books:
         if credit in self.debt:
             self.settle_debt(credit)
 
+    def may_take(self, debit: int, amount: int) -> bool:
+        """Whether `take` can: all debts together stay within int64."""
+        return sum(self.debt.values()) + max(0, amount - self.available(debit)) <= INT64_MAX
+
     def take(self, transfer_id: str, debit: int, credit: int, amount: int, memo: str) -> int:
         """Takes an amount back from an account: what is no longer there becomes its debt. Returns that debt.
 

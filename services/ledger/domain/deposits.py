@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.ledger.domain.books import (
     CHAIN_COINS,
@@ -83,6 +83,8 @@ class Deposits:
             raise Refused(Reason.DEPOSIT_NOT_FOUND, "no such deposit stands", deposit_id=command.deposit_id)
         deposit = next(reversed(credited.bodies.values()))
         account, coins = self._books.number(deposit.account), self._books.number(CHAIN_COINS)
+        if not self._books.may_take(account, deposit.amount_sats):
+            raise Refused(Reason.OVERFLOW, "the debts would leave int64", deposit_id=deposit.id)
         memo = f"reversal:{deposit.id}"
         debt = self._books.take(derived_id(command.id), account, coins, deposit.amount_sats, memo)
         credited.stands = False
@@ -112,7 +114,8 @@ class Deposits:
         body = credited.bodies.get(deposit.block_hash)
         if body == deposit:
             return False
-        if body is not None or credited.stands:
+        last = next(reversed(credited.bodies.values()))
+        if body is not None or credited.stands or replace(last, block_hash=deposit.block_hash) != deposit:
             raise Refused(Reason.ID_REUSED, "the deposit was made with another body", deposit_id=deposit.id)
         return True
 

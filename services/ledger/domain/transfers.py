@@ -82,7 +82,9 @@ class Transfers:
             else:
                 results.append(self._plain(transfer, bits) or self._single(transfer, bits))
         if chain:
-            results += self._refuse_chain(chain, len(chain) - 1, Result(Reason.LINKED_CHAIN_OPEN, ""))
+            open_chain = Result(Reason.LINKED_CHAIN_OPEN, "")
+            known = [self._known(transfer, body_hash(transfer)) for transfer in chain]
+            results += _all(known) or self._refuse_chain(chain, len(chain) - 1, open_chain)
         return results
 
     def _plain(self, transfer: TransferLike, bits: int) -> Result | None:
@@ -120,8 +122,8 @@ class Transfers:
     def _single(self, transfer: TransferLike, bits: int) -> Result:
         """Whatever a transfer that stands alone may be."""
         transfer_id, body, answers = transfer.id, body_hash(transfer), self._answers
-        known = answers.again(transfer_id, body)
-        if known is not None and not (known is OUT_OF_TIME and self._ends_a_hold(transfer)):
+        known = self._known(transfer, body)
+        if known is not None:
             return known
         try:
             self._finish(self._apply(transfer_id, body, transfer, bits))
@@ -134,13 +136,9 @@ class Transfers:
     def _chain(self, chain: list[TransferLike], bits: int) -> list[Result]:
         answers, books = self._answers, self._books
         bodies = [body_hash(transfer) for transfer in chain]
-        known = [answers.again(transfer.id, body) for transfer, body in zip(chain, bodies, strict=True)]
-        known = [
-            None if result is OUT_OF_TIME and self._ends_a_hold(transfer) else result
-            for transfer, result in zip(chain, known, strict=True)
-        ]
-        if all(known):
-            return [result for result in known if result is not None]
+        known = [self._known(transfer, body) for transfer, body in zip(chain, bodies, strict=True)]
+        if answered := _all(known):
+            return answered
         steps: list[_Step] = []
         accounts, seen = len(books.names), set[str]()
         for place, (transfer, body) in enumerate(zip(chain, bodies, strict=True)):
@@ -173,12 +171,16 @@ class Transfers:
             results.append(own)
         return results
 
-    def _ends_a_hold(self, transfer: TransferLike) -> bool:
-        """Whether it ends a hold that is open: that happens once, so it may be as old as the hold."""
-        if transfer.kind not in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):
-            return False
+    def _known(self, transfer: TransferLike, body: bytes) -> Result | None:
+        """What is to be answered without a look at it; None for a new one.
+
+        What ends an open hold may be as old as the hold: that happens once, whatever is forgotten.
+        """
+        known = self._answers.again(transfer.id, body)
+        if known is not OUT_OF_TIME or transfer.kind not in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):
+            return known
         hold = self.holds.by_id.get(transfer.hold_id)
-        return hold is not None and hold.state is HoldState.OPEN
+        return None if hold is not None and hold.state is HoldState.OPEN else known
 
     def _apply(self, transfer_id: str, body: bytes, transfer: TransferLike, bits: int) -> _Step:
         """Moves what the transfer moves. Raises Refusal."""
@@ -318,3 +320,9 @@ class Transfers:
         if asset != SAT:
             owner = books.names[credit].removeprefix("user:")
             self._title_moved(asset.removeprefix(TITLE_PREFIX), owner)
+
+
+def _all(results: list[Result | None]) -> list[Result] | None:
+    """The results if there are all of them."""
+    found = [result for result in results if result is not None]
+    return found if len(found) == len(results) else None
