@@ -12,7 +12,17 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PERFORMANCE.md"
 BEGIN = "<!-- bench.ledger: written by `make bench-ledger`, do not edit -->"
 END = "<!-- bench.ledger: end -->"
 
-LOADS_HEAD = ("load", "system", "a second", "p50 ms", "p99 ms", "server CPU µs", "client CPU µs", "ledger is")
+LOADS_HEAD = (
+    "load",
+    "system",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "server CPU µs",
+    "cores",
+    "client CPU µs",
+    "ledger is",
+)
 STARTS_HEAD = ("a start with", "to SERVING", "resident after it")
 TARGETS_HEAD = ("target", "wanted", "measured", "")
 
@@ -45,7 +55,7 @@ def _loads(results: Results) -> Iterator[tuple[str, ...]]:
 
 
 def _sample(system: str, sample: Sample, ledger: Sample | None) -> tuple[str, ...]:
-    client = "" if sample.client_cpu_s is None else f"{sample.client_cpu_s / sample.operations * 1e6:,.1f}"
+    client = "" if sample.client_cpu_s is None else f"{sample.client_cpu_s / sample.operations * 1e6:,.2f}"
     times = f"{ledger.rate / sample.rate:,.1f} ×" if ledger and ledger is not sample else ""
     return (
         system,
@@ -53,6 +63,7 @@ def _sample(system: str, sample: Sample, ledger: Sample | None) -> tuple[str, ..
         f"{sample.percentile_ms(0.5):,.1f}",
         f"{sample.percentile_ms(0.99):,.1f}",
         f"{sample.server_us:,.1f}",
+        f"{sample.server_cpu_s / sample.seconds:.2f}",
         client,
         times,
     )
