@@ -28,6 +28,7 @@ class Twin:
         self.slow = SlowLedger(START_NS, silence_s)
         # What a journal would hold; None: only time passed.
         self.done: list[tuple[int, c.Command | None]] = []
+        # Those of them that were not refused. (Transfers have results of their own.)
         self.accepted: list[c.Command] = []
         self.sessions: list[str] = []
 
@@ -157,6 +158,7 @@ class Twin:
         for transfer, reason, allowed in zip(batch, reasons, expected, strict=True):
             assert reason in allowed, f"{transfer}: {reason!r}, expected {allowed}"
         self.slow.tell(batch, reasons)
+        self.accepted.append(command)
         self._step()
         return reasons
 
