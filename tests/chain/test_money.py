@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -219,6 +220,20 @@ async def test_a_credit_without_an_answer_in_a_block_that_is_orphaned_is_taken_b
         await rig.balanced()
     told = [(one.state, one.reversals) for one in rig.news.deposits if one.state != DepositState.SEEN]
     assert told == [("credited", 0), ("reversed", 1), ("credited", 0), ("reversed", 1), ("credited", 1)]
+
+
+async def test_a_payment_seen_long_ago_is_credited_when_it_is_mined(rig: Rig, sim: SimNode) -> None:
+    tx = await fund(rig, sim, ANNA, 5_000, mine=False)
+    await rig.mempool()
+    sim.evict(tx.txid)
+    await rig.desk.tend()
+    assert await states(rig, ANNA) == [DepositState.REVERSED]
+    await asyncio.sleep(0.01)
+    rig.ledger.horizon_ns = rig.world.clock.now_ns()
+    sim.pool[tx.txid] = tx
+    sim.mine()
+    await rig.sync()
+    assert (rig.balance(ANNA), await states(rig, ANNA)) == (5_000, [DepositState.CREDITED])
 
 
 async def test_a_block_half_applied_when_it_is_orphaned_is_undone(rig: Rig, sim: SimNode) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mesh.clock import SystemClock
 from mesh.errors import Code, RemoteFailure
+from mesh.ids import made_ns
 from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.chain.app.custody import Custody, custody
@@ -57,6 +58,8 @@ class FakeLedger:
         self.reversals: dict[str, str] = {}
         self.down = False
         self.lose_answers = 0
+        # Ids of deposits from before are refused.
+        self.horizon_ns = 0
         # Which of the next answers is lost, counted from 1; 0: none.
         self.lose_answer_no = 0
 
@@ -108,6 +111,8 @@ class FakeLedger:
 
     async def credit(self, credits_: Sequence[Credit]) -> None:
         self._reach()
+        if any(made_ns(credit.id) < self.horizon_ns for credit in credits_):
+            raise RemoteFailure(Code.OUT_OF_RANGE, "ID_OUT_OF_TIME", "take a new id")
         for credit in credits_:
             if credit.id in self.credits:
                 assert self.credits[credit.id] == credit

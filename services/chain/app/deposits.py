@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mesh import logs
 from mesh.clock import Clock
-from mesh.ids import uuid7
+from mesh.ids import made_ns, uuid7
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.ports import Credit, DepositView, Ledger, News, Node
@@ -133,8 +133,13 @@ class Deposits:
 
     async def _asking(self, kept: Kept[Deposit]) -> Kept[Deposit]:
         """Writes down that the ledger is asked: should its answer be lost, it may have been credited."""
-        asked = replace(kept.value, credit_id=_credit_of(kept.value).id)
-        return kept if asked == kept.value else await self._put(kept, asked)
+        deposit = kept.value
+        if deposit.credit_id:
+            return kept
+        # Of the time it is asked: a payment may have been seen long before it was mined.
+        parts = str(deposit.outpoint), deposit.block_hash, str(deposit.reversals)
+        credit_id = derived_id(self._clock.now_ns(), "credit", *parts)
+        return await self._put(kept, replace(deposit, credit_id=credit_id))
 
     async def undo(self, block_hash: BlockHash) -> None:
         """A block left the winning chain: what it credited is taken back, exactly."""
@@ -144,14 +149,14 @@ class Deposits:
 
     async def _undo(self, kept: Kept[Deposit]) -> None:
         deposit = kept.value
-        after = replace(deposit, block_hash=NO_BLOCK, block_height=0)
-        if deposit.state is DepositState.SEEN and deposit.credit_id == _credit_of(deposit).id:
+        after = replace(deposit, block_hash=NO_BLOCK, block_height=0, credit_id="")
+        if deposit.state is DepositState.SEEN and deposit.credit_id:
             # Asked, and not answered: once it is certain that it was credited, it can be taken back.
             await self._ledger.credit([_credit_of(deposit)])
             deposit = replace(deposit, state=DepositState.CREDITED)
             self._tell(deposit)
         if deposit.state is DepositState.CREDITED:
-            reversal_id = derived_id(deposit.seen_ns, "reversal", deposit.credit_id)
+            reversal_id = derived_id(made_ns(deposit.credit_id), "reversal", deposit.credit_id)
             await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
             await self._withdrawals.reconsider(deposit.user_id)
             after = replace(
@@ -215,9 +220,11 @@ class Deposits:
 
 
 def _credit_of(deposit: Deposit) -> Credit:
-    """The same outpoint is another credit in another block, and after each reversal."""
-    parts = (str(deposit.outpoint), deposit.block_hash, str(deposit.reversals))
-    id_ = derived_id(deposit.seen_ns, "credit", *parts)
     return Credit(
-        id_, deposit.user_id, deposit.sats, deposit.outpoint.txid, deposit.outpoint.vout, deposit.block_hash
+        deposit.credit_id,
+        deposit.user_id,
+        deposit.sats,
+        deposit.outpoint.txid,
+        deposit.outpoint.vout,
+        deposit.block_hash,
     )

@@ -24,20 +24,20 @@ def hold_of(withdrawal: Withdrawal) -> Hold:
     return Hold(id_, account_of(withdrawal.user_id), withdrawal.held_sats, memo)
 
 
-def post_of(withdrawal: Withdrawal) -> Post:
-    """Takes what it cost; the rest of the hold is released."""
+def post_of(withdrawal: Withdrawal, at_ns: int) -> Post:
+    """Takes what it cost; the rest of the hold is released. `at_ns`: when its transaction was made."""
     hold_id = hold_of(withdrawal).id
-    return Post(derived_id(withdrawal.requested_ns, "post", hold_id), hold_id, _paid_sats(withdrawal))
+    return Post(derived_id(at_ns, "post", hold_id), hold_id, _paid_sats(withdrawal))
 
 
-def undo_of(withdrawal: Withdrawal) -> Release | Transfer:
-    """Gives back what the ledger holds, or has posted."""
+def undo_of(withdrawal: Withdrawal, at_ns: int) -> Release | Transfer:
+    """Gives back what the ledger holds, or has posted. `at_ns`: when what is undone was made."""
     hold_id = hold_of(withdrawal).id
     if not withdrawal.posted:
-        return Release(derived_id(withdrawal.requested_ns, "release", hold_id), hold_id)
+        return Release(derived_id(at_ns, "release", hold_id), hold_id)
     account = account_of(withdrawal.user_id)
     memo = f"withdrawal undone:{withdrawal.id}"
-    id_ = derived_id(withdrawal.requested_ns, "unpost", hold_id)
+    id_ = derived_id(at_ns, "unpost", hold_id)
     return Transfer(id_, COINS_ACCOUNT, account, _paid_sats(withdrawal), memo)
 
 

@@ -283,7 +283,9 @@ class Withdrawals:
         sent = [kept for kept in found.values() if kept.value.state is WithdrawalState.SENT]
         due = [kept.value for kept in sent if not kept.value.posted]
         if due:
-            for one, refusal in zip(due, await self._ledger.move([post_of(w) for w in due]), strict=True):
+            for one, refusal in zip(
+                due, await self._ledger.move([post_of(w, tx.created_ns) for w in due]), strict=True
+            ):
                 if refusal is not None:
                     log.error("hold not posted", withdrawal=one.id, detail=refusal.detail)
         for kept in sent:
@@ -302,15 +304,15 @@ class Withdrawals:
         """Their transaction can never be mined: queued again, given up after ATTEMPTS_MAX."""
         for kept in (await self._table.get_many(tx.jobs)).values():
             if kept.value.state is WithdrawalState.SENT and kept.value.plan == tx.plan:
-                await self._requeue(kept, attempts=kept.value.attempts + 1)
+                await self._requeue(kept, attempts=kept.value.attempts + 1, at_ns=tx.created_ns)
 
     async def reconsider(self, user_id: UserId) -> None:
         """A deposit of the user was undone: what is queued is held anew. The caller holds `settling`."""
         async with self._asking:
             for kept in [one for one in self._queue.values() if one.value.user_id == user_id]:
-                await self._requeue(kept, attempts=kept.value.attempts)
+                await self._requeue(kept, attempts=kept.value.attempts, at_ns=kept.value.requested_ns)
 
-    async def _requeue(self, kept: Kept[Withdrawal], *, attempts: int) -> None:
+    async def _requeue(self, kept: Kept[Withdrawal], *, attempts: int, at_ns: int) -> None:
         """What the ledger holds or has posted goes back, and is held anew.
 
         Perhaps it stood on a deposit that the user no longer has: others shall not pay for it.
@@ -326,9 +328,9 @@ class Withdrawals:
             attempts=attempts,
             holds=holds,
         )
-        if (await self._ledger.move([undo_of(before)]))[0] is not None and not before.posted:
+        if (await self._ledger.move([undo_of(before, at_ns)]))[0] is not None and not before.posted:
             # There is no hold to release: it was posted, in a block that was orphaned before the answer came.
-            await self._ledger.move([undo_of(replace(before, posted=True))])
+            await self._ledger.move([undo_of(replace(before, posted=True), at_ns)])
         if attempts >= ATTEMPTS_MAX:
             why = f"{attempts} transactions in a row could not be mined"
         else:

@@ -78,7 +78,8 @@ class Tx:
 class Deposit:
     """Coins that somebody sent.
 
-    `credit_id` is its id in the ledger since it was asked to credit it; another after each reversal.
+    `credit_id` is its id in the ledger, from when that is asked to credit it until the block is undone: the
+    same outpoint is another credit in another block, and after each reversal.
     """
 
     id: str
