@@ -309,6 +309,7 @@ class Meter:
 
         Behind the lock they wait for LockRound: what lies before it may still be reported in the grace.
         """
+        silent: list[tuple[int, int, Session]] = []
         while self.silences and self.silences[0][0] <= self._books.now_ns:
             _, session_id = heapq.heappop(self.silences)
             session = self.by_id.get(session_id)
@@ -318,9 +319,12 @@ class Meter:
             if due_ns >= session.round.command.locks_ns:
                 continue
             if due_ns <= self._books.now_ns:
-                self.end(session, StopReason.SILENCE)
+                silent.append((due_ns, session.number, session))
             else:
                 heapq.heappush(self.silences, (due_ns, session_id))
+        # In an order that does not depend on when each was looked at before: a machine from an image has not.
+        for _, _, session in sorted(silent, key=lambda one: one[:2]):
+            self.end(session, StopReason.SILENCE)
 
     def _entry(self, meme_id: str) -> tuple[Round, MemeBook]:
         current = self._rounds.current
