@@ -104,7 +104,7 @@ class Chaos:
                 "instances cut off from the journal" if only_journal else "instances cut off"
             )
             self._world.trace.note(node.name, "is cut off")
-            until_s = self._world.loop.time() + self._random.uniform(0.5, 14.0)
+            until_s = self._world.loop.time() + self._random.uniform(5.0 if only_journal else 0.5, 16.0)
             node.connection.cut_off(until_s, *([JOURNAL_SET] if only_journal else []))
 
     def _jump(self, node: Node) -> None:

@@ -31,7 +31,7 @@ CALM_S_MAX = 180.0
 # Until somebody leads when all is well again: the longest lease, and what is still on its way.
 RECOVER_S_MAX = 12.0
 # Until late writes and messages have arrived.
-SETTLE_S = 15.0
+SETTLE_S = 6.0
 LOOK_EVERY_S = 1.0
 
 

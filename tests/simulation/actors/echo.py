@@ -13,7 +13,7 @@ from tests.simulation.instance import order_of
 from tests.simulation.world import World
 
 LATER_S = 2.5 * 86_400
-COPIES = 40
+COPIES = 25
 
 
 class Echo(Client):

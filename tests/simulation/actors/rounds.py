@@ -56,7 +56,7 @@ class RoundsService(Client):
     async def _play(self) -> None:
         rates, entries, round_id = self.rates(), self._entries(), self.world.new_id()
         starts_ns = self.world.now_ns() + round(self.random.uniform(-2, 2) * NS_PER_S)
-        length_s = self.random.uniform(8.0, 22.0)
+        length_s = self.random.uniform(6.0, 18.0)
         locks_ns = starts_ns + round(length_s * NS_PER_S)
         void = self.random.choices(("", "open", "locked"), (0.7, 0.15, 0.15))[0]
         await self.granted(orders.open_round(round_id, rates, starts_ns, locks_ns, entries))
@@ -111,7 +111,7 @@ class RoundsService(Client):
             payout_min_sats=choice((1, 10, 100)),
             second_price_sats=choice((1, 7, 13)),
             free_below_s=choice((3, 3, 0)),
-            session_max_s=choice((3600, 3600, 11)),
+            session_max_s=choice((3600, 5)),
             scored_seconds_max=choice((600, 7)),
         )
 
