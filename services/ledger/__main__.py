@@ -10,16 +10,24 @@ from typing import NoReturn
 from satreel.ledger.v1 import ledger_service_pb2_grpc
 
 from mesh import config
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.feeds import open_feed
 from mesh.leases import LEASES, Lease
-from mesh.records import open_store
+from mesh.records import Store, open_store
 from mesh.runtime import Runtime, run
+from services.ledger.adapters import history, journal, snapshots
+from services.ledger.adapters.archive import ObjectArchive, open_objects
+from services.ledger.adapters.child import take_snapshot
 from services.ledger.adapters.election import LEASE, LeaseElection
-from services.ledger.adapters.journal import SETS, StoreJournal
+from services.ledger.adapters.history import StoreHistory
+from services.ledger.adapters.journal import StoreJournal
 from services.ledger.adapters.news import FEED, FeedNews
+from services.ledger.adapters.snapshots import StoreSnapshots
+from services.ledger.app.history import History
+from services.ledger.app.keeping import Keeper
 from services.ledger.app.leadership import keep_leading, keep_telling_readable
 from services.ledger.app.ledger import Ledger
+from services.ledger.app.snapshotting import Stored
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main as run_command
 from services.ledger.config import LedgerSettings
@@ -29,6 +37,7 @@ from services.ledger.rpc.reading import READS
 from services.ledger.rpc.servicer import LedgerServicer
 
 SERVICE = "satreel.ledger.v1.LedgerService"
+SETS = (*journal.SETS, *history.SETS, *snapshots.SETS)
 
 
 async def serve(settings: LedgerSettings) -> None:
@@ -38,15 +47,18 @@ async def serve(settings: LedgerSettings) -> None:
         store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
         election = LeaseElection(Lease(store, LEASE, clock=clock, ttl_s=settings.lease_ttl_s))
         feed = await runtime.enter(open_feed(settings.redis_url, FEED))
+        stored = stored_in(store, settings, clock)
         ledger = Ledger(
-            StoreJournal(store, clock, read_command),
+            stored.journal,
             FeedNews(feed, show.event),
             clock,
             queue_max=settings.queue_max,
             session_silence_s=settings.session_silence_s,
             horizon_days=settings.id_horizon_days,
             staleness_s_max=settings.read_staleness_max_s,
+            load=stored.recovery.load,
         )
+        keeper = Keeper(ledger, stored.snapshots, clock, take_snapshot, every=settings.snapshot_every)
 
         async def serving(yes: bool) -> None:
             await runtime.health.set(SERVICE, yes)
@@ -60,25 +72,38 @@ async def serve(settings: LedgerSettings) -> None:
         async def tell_readable() -> None:
             await keep_telling_readable(ledger, readable, clock)
 
-        servicer = LedgerServicer(ledger, feed)
+        servicer = LedgerServicer(ledger, feed, History(stored.history))
         await runtime.add(
             ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, servicer, serving=False
         )
         runtime.background(lead, "lead")
         runtime.background(tell_readable, "tell readable")
+        runtime.background(keeper.keep, "keep snapshots")
         await runtime.serve()
 
 
+def stored_in(store: Store, settings: LedgerSettings, clock: Clock) -> Stored:
+    """All that lies in the record store and in the archive."""
+    objects = open_objects(settings.archive_url, settings.archive_dir)
+    return Stored(
+        journal=StoreJournal(store, clock, read_command),
+        history=StoreHistory(store, clock),
+        snapshots=StoreSnapshots(store, clock),
+        archive=ObjectArchive(store, objects, clock, read_command),
+    )
+
+
 @asynccontextmanager
-async def open_journal() -> AsyncIterator[StoreJournal]:
-    """The journal, for commands that only read it."""
-    async with open_store(config.load(LedgerSettings, []), SETS) as store:
-        yield StoreJournal(store, SystemClock(), read_command)
+async def open_stored() -> AsyncIterator[Stored]:
+    """The same, for commands that run beside the service."""
+    settings = config.load(LedgerSettings, [])
+    async with open_store(settings, SETS) as store:
+        yield stored_in(store, settings, SystemClock())
 
 
 def main() -> NoReturn:
     """The console command `satreel-ledger`."""
-    root = Root(serve=lambda: run(LedgerSettings, serve, []), journal=open_journal)
+    root = Root(serve=lambda: run(LedgerSettings, serve, []), open=open_stored)
     raise SystemExit(run_command(root, sys.argv[1:]))
 
 

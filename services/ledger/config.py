@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -30,3 +31,14 @@ class LedgerSettings(MeshSettings, env_prefix="SATREEL_LEDGER_"):
     id_horizon_days: int = Field(
         30, gt=0, le=3_660, description="Ids older than this are refused, and forgotten: they cost memory."
     )
+    snapshot_every: int = Field(
+        200_000, ge=0, description="Transfers and commands between snapshots of the state; 0: none are taken."
+    )
+    archive_url: str = Field(
+        "", description="Where old journal records go, s3://BUCKET/PREFIX; else a folder in the data folder."
+    )
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where old journal records go unless a URL is set."""
+        return self.data_dir / "archive"

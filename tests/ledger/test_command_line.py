@@ -20,10 +20,10 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh.clock import ManualClock
 from mesh.records import open_store
-from services.ledger.__main__ import open_journal
+from services.ledger.__main__ import open_stored
 from services.ledger.adapters.journal import SETS, StoreJournal
-from services.ledger.app.journal import Journal
 from services.ledger.app.orders import Order
+from services.ledger.app.snapshotting import Stored
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main
 from services.ledger.config import LedgerSettings
@@ -129,11 +129,11 @@ def run(played: Played, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.Ca
     def served() -> None:
         sys.stdout.write("serving")
 
-    def no_journal() -> AbstractAsyncContextManager[Journal]:
-        raise AssertionError("the journal was opened")
+    def nothing() -> AbstractAsyncContextManager[Stored]:
+        raise AssertionError("the store was opened")
 
     def run(*arguments: object, ledger: bool = True) -> Shown:
-        root = Root(serve=served, journal=open_journal if ledger else no_journal)
+        root = Root(serve=served, open=open_stored if ledger else nothing)
         try:
             code = main(root, [str(argument) for argument in arguments])
         except SystemExit as left:  # by argparse

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ledger.app import queries
+from services.ledger.app.statements import postings_in_memory
 from services.ledger.domain.explain import explain
 from services.ledger.domain.json_values import RecordInvalid
 from services.ledger.domain.public_record import PublicRecord
@@ -33,7 +33,7 @@ def paid_by_the_ledger(world: World) -> dict[str, int]:
     paid = {}
     for user in {*CREATORS, *VIEWERS}:
         with suppress(Refused):
-            page = queries.postings(world.machine, f"user:{user}", 1_000, "")
+            page = postings_in_memory(world.machine, f"user:{user}", 1_000, "")
             shares = [posting for posting in page.items if posting.memo.startswith(purposes)]
             paid[user] = sum(posting.amount for posting in shares)
     return paid

@@ -9,7 +9,7 @@ from satreel.ledger.v1 import journal_pb2
 
 from mesh.clock import Clock
 from mesh.records import Busy, Exists, InDoubt, SetSpec, Store, StoreUnavailable
-from services.ledger.app.journal import Draft, Entry, Fenced, Head, JournalBroken, Unresolved
+from services.ledger.app.journal import Archived, Draft, Entry, Fenced, Head, JournalBroken, Unresolved
 from services.ledger.domain.commands import Command, Reign
 
 SET = "journal"
@@ -21,6 +21,8 @@ PAUSE_S_MIN = 0.005
 PAUSE_S_MAX = 0.5
 # Records read in one go: bounds memory, for a record may have almost 1 MiB.
 READ_MAX = 32
+# Records that are archived and dropped together.
+BLOCK = 1_000
 
 
 class StoreJournal:
@@ -38,7 +40,7 @@ class StoreJournal:
         give_up_s, pause_s = self._clock.monotonic_s() + APPEND_WITHIN_S, PAUSE_S_MIN
         while True:
             try:
-                await self._store.create(SET, _key(head.sequence), {"data": data, "hash": head.hash})
+                await self._store.create(SET, record_key(head.sequence), {"data": data, "hash": head.hash})
             except Exists:
                 if await self._holds(head):
                     return head
@@ -51,48 +53,73 @@ class StoreJournal:
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def read(self, behind: Head) -> AsyncIterator[Entry]:
-        """The records behind the head. Raises JournalBroken on a gap or a changed record."""
+        """The records behind the head. Raises JournalBroken on a gap or a changed record, Archived."""
         head = behind
         while True:
             numbers = range(head.sequence + 1, head.sequence + 1 + READ_MAX)
-            found = await self._store.get_many(SET, [_key(number) for number in numbers])
+            marks = {marks_key(numbers.start), marks_key(numbers.stop - 1)}
+            found = await self._store.get_many(SET, [*map(record_key, numbers), *marks])
             for number in numbers:
-                record = found.get(_key(number))
-                if record is None and any(_key(n) in found for n in range(number + 1, numbers.stop)):
+                record = found.get(record_key(number))
+                if record is None and marks_key(number) in found:
+                    raise Archived(f"record {number} is in the archive")
+                if record is None and any(record_key(n) in found for n in range(number + 1, numbers.stop)):
                     # Records that are read together need not be read at one instant: it may be there by now.
-                    record = await self._store.get(SET, _key(number))
+                    record = await self._store.get(SET, record_key(number))
                     if record is None:
                         raise JournalBroken(f"record {number} is missing")
                 if record is None:
                     return
-                entry = self._decode(record.blob("data"), record.blob("hash"), head)
+                entry = decode(record.blob("data"), record.blob("hash"), head, self._read_command)
                 yield entry
                 head = entry.head
+
+    async def has(self, head: Head) -> bool:
+        """Whether the store has this record."""
+        if head.sequence == 0:
+            return True
+        record = await self._store.get(SET, record_key(head.sequence))
+        if record is None or record.blob("hash") != head.hash:
+            return False
+        return hashlib.sha256(record.blob("data")).digest() == head.hash
 
     async def _holds(self, head: Head) -> bool:
         """Whether the record that exists is ours. Raises Fenced when it is another's."""
         try:
-            record = await self._store.get(SET, _key(head.sequence))
+            record = await self._store.get(SET, record_key(head.sequence))
         except (Busy, StoreUnavailable):
             return False
         if record is not None and record.blob("hash") != head.hash:
             raise Fenced(f"record {head.sequence} was written by another leader")
         return record is not None
 
-    def _decode(self, data: bytes, stored_hash: bytes, behind: Head) -> Entry:
-        head = Head(behind.sequence + 1, hashlib.sha256(data).digest())
-        if head.hash != stored_hash:
-            raise JournalBroken(f"record {head.sequence} was changed")
-        record = journal_pb2.JournalRecord.FromString(data)
-        if record.sequence != head.sequence or record.previous_hash != behind.hash:
-            raise JournalBroken(f"record {head.sequence} does not follow the record before it")
-        reign = _reign_of(record.reign) if record.HasField("reign") else None
-        commands = tuple(self._read_command(wire) for wire in record.commands)
-        return Entry(head, record.at_ns, reign, commands, record.result_hash)
 
-
-def _key(sequence: int) -> str:
+def record_key(sequence: int) -> str:
+    """The key of a record."""
     return f"{sequence:016d}"
+
+
+def marks_key(sequence: int) -> str:
+    """The key of the mark that is there once the block of this record is in the archive."""
+    return f"archived/{block_of(sequence):012d}"
+
+
+def block_of(sequence: int) -> int:
+    """Records are archived and dropped by blocks: the number of the one that a record belongs to, from 0."""
+    return (sequence - 1) // BLOCK
+
+
+def decode(data: bytes, stored_hash: bytes, behind: Head, read_command: Callable[[bytes], Command]) -> Entry:
+    """The record behind the head. Raises JournalBroken when it was changed or is another."""
+    head = Head(behind.sequence + 1, hashlib.sha256(data).digest())
+    if head.hash != stored_hash:
+        raise JournalBroken(f"record {head.sequence} was changed")
+    record = journal_pb2.JournalRecord.FromString(data)
+    if record.sequence != head.sequence or record.previous_hash != behind.hash:
+        raise JournalBroken(f"record {head.sequence} does not follow the record before it")
+    reign = _reign_of(record.reign) if record.HasField("reign") else None
+    commands = tuple(read_command(wire) for wire in record.commands)
+    return Entry(head, record.at_ns, reign, commands, record.result_hash)
 
 
 def _reign_of(wire: journal_pb2.JournalReign) -> Reign:

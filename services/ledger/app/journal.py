@@ -25,6 +25,10 @@ class JournalBroken(Exception):  # noqa: N818 - names what was found
     """A record is missing, changed, out of order, or replays to other answers. A person has to look at it."""
 
 
+class Archived(JournalBroken):
+    """Records asked for are no longer in the store but in the archive: begin with a snapshot instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """The leader that writes, with its lease's fencing token."""
@@ -74,5 +78,12 @@ class Journal(Protocol):
         ...
 
     def read(self, behind: Head) -> AsyncIterator[Entry]:
-        """The records behind a head, in order, with their hashes checked. Raises JournalBroken."""
+        """The records behind a head, in order, with their hashes checked.
+
+        Raises JournalBroken; when the next one was archived and dropped, Archived.
+        """
+        ...
+
+    async def has(self, head: Head) -> bool:
+        """Whether the record that the head names is in the store, and is that one."""
         ...

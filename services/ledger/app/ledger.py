@@ -20,6 +20,7 @@ from services.ledger.app.replay import Load, apply_all, from_nothing
 from services.ledger.app.replica import Replica
 from services.ledger.domain.commands import Reign
 from services.ledger.domain.machine import Answer, Machine
+from services.ledger.domain.pages import Written
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.views import Changes
 from services.ledger.domain.window import HORIZON_DAYS
@@ -28,6 +29,8 @@ from services.ledger.domain.window import HORIZON_DAYS
 FOLLOW_EVERY_S = 0.1
 FOLLOW_PAUSE_S_MAX = 2.0
 STALENESS_S_MAX = 5.0
+# Postings and sessions that are dropped from memory in one go: while it lasts, commands wait.
+TRIM_MAX = 5_000
 
 Seen = TypeVar("Seen")
 # Tells the outside whether this instance serves.
@@ -97,6 +100,22 @@ class Ledger:
     def readable(self) -> bool:
         """Whether questions that may be answered anywhere are answered here."""
         return self.standing.staleness_s <= self._staleness_s_max
+
+    @property
+    def work(self) -> int:
+        """How much was done here so far, in transfers and what costs as much: what a replay would take."""
+        return self._replica.replayed + self._orders.placed
+
+    async def trim(self, snapshot: Head, written: Written) -> None:
+        """Drops from memory what the history holds, as of a snapshot; once this state has come to it."""
+
+        def drop(machine: Machine, head: Head) -> bool:
+            return head.sequence >= snapshot.sequence and machine.trim(written, most=TRIM_MAX)
+
+        more = True
+        while more:
+            more = await self._replica.ask(drop, lambda: None)
+            await asyncio.sleep(0)
 
     async def ready(self) -> None:
         """Returns when this instance has read the journal and trusts its state: it could lead at once."""

@@ -39,7 +39,7 @@ class Waiting:
     def __init__(self, order: Order, answer: asyncio.Future[Answer]) -> None:
         self.order = order
         self.answer = answer
-        self.weight = _weight(order.command)
+        self.weight = weight_of(order.command)
 
     def settle(self, answer: Answer | Refused) -> None:
         """Answers, unless whoever asked has gone."""
@@ -51,7 +51,7 @@ class Waiting:
             self.answer.set_result(answer)
 
 
-def _weight(command: Command) -> int:
+def weight_of(command: Command) -> int:
     """How much of a record a command takes: it bounds how long the writer is at one batch."""
     match command:
         case CreateTransfers():
@@ -68,6 +68,8 @@ class Orders:
         self._queue_max = queue_max
         self._waiting: deque[Waiting] = deque()
         self._woken = asyncio.Event()
+        # How much was placed so far, in transfers and what costs as much.
+        self.placed = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -78,6 +80,7 @@ class Orders:
             raise QueueFull(waiting=len(self._waiting))
         waiting = Waiting(order, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        self.placed += waiting.weight
         self._woken.set()
         return await waiting.answer
 

@@ -16,11 +16,9 @@ from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import (
     AccountView,
-    PostingView,
     RoundView,
     find_account,
     view_account,
-    view_posting,
     view_round,
 )
 
@@ -67,38 +65,12 @@ def accounts(machine: Machine, names: Sequence[str]) -> list[AccountView]:
     return found
 
 
-def postings(machine: Machine, name: str, size: int, token: str) -> Page[PostingView]:
-    """The postings of an account, newest first."""
-    books, list_name = machine.books, f"postings|{name}"
-    account_number = find_account(books, name)
-    number = _place(list_name, token, books.postings_made) if token else books.newest[account_number]
-    items: list[PostingView] = []
-    while number >= books.first_kept and len(items) < (size or PAGE_DEFAULT):
-        view = view_posting(books, number)
-        items.append(view)
-        number = view.debit_before if view.debit == name else view.credit_before
-    return Page(tuple(items), _token(list_name, str(number)) if number else "")
-
-
 def session(machine: Machine, session_id: str, caller: Caller) -> SessionView:
     """A session; a user sees only his own. Raises SESSION_NOT_FOUND."""
     found = machine.meter.get(session_id)
     if caller.user_id not in (None, found.command.viewer_id) and not caller.is_admin:
         raise Refused(Reason.SESSION_NOT_FOUND, "no session has this id", session_id=session_id)
     return view_session(found)
-
-
-def sessions(machine: Machine, viewer_id: str, size: int, token: str) -> Page[SessionView]:
-    """The sessions of a viewer, newest first."""
-    list_name, meter = f"sessions|{viewer_id}", machine.meter
-    account_number = machine.books.find(user_account(viewer_id))
-    newest = 0 if account_number is None else machine.books.newest_session[account_number]
-    number = _place(list_name, token, meter.sessions_made) if token else newest
-    items: list[SessionView] = []
-    while number >= meter.first_kept and len(items) < (size or PAGE_DEFAULT):
-        items.append(meter.view(number))
-        number = items[-1].before
-    return Page(tuple(items), _token(list_name, str(number)) if number else "")
 
 
 def titles(machine: Machine, meme_ids: Sequence[str]) -> list[Title]:
@@ -110,10 +82,10 @@ def titles(machine: Machine, meme_ids: Sequence[str]) -> list[Title]:
 def titles_of(machine: Machine, owner_id: str, size: int, token: str) -> Page[Title]:
     """The titles a user owns, by meme id."""
     list_name = f"titles|{owner_id}"
-    after = _open_token(list_name, token)
+    after = open_token(list_name, token)
     owned = sorted(id_ for id_ in machine.titles.by_owner.get(owner_id, ()) if id_ > after)
     taken = owned[: size or PAGE_DEFAULT]
-    next_token = _token(list_name, taken[-1]) if len(owned) > len(taken) else ""
+    next_token = token_of(list_name, taken[-1]) if len(owned) > len(taken) else ""
     return Page(tuple(machine.titles.by_meme[id_] for id_ in taken), next_token)
 
 
@@ -122,19 +94,13 @@ def current_round(machine: Machine) -> RoundView | None:
     return None if machine.rounds.current is None else view_round(machine.rounds.current)
 
 
-def _place(list_name: str, token: str, newest: int) -> int:
-    """The number at which a list goes on. Raises PAGE_TOKEN_INVALID."""
-    place = _open_token(list_name, token)
-    if not place.isdecimal() or not 0 < int(place) <= newest:
-        raise Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")
-    return int(place)
-
-
-def _token(list_name: str, place: str) -> str:
+def token_of(list_name: str, place: str) -> str:
+    """The token with which a list goes on at a place."""
     return base64.urlsafe_b64encode(f"{list_name}|{place}".encode()).decode()
 
 
-def _open_token(list_name: str, token: str) -> str:
+def open_token(list_name: str, token: str) -> str:
+    """The place; "" without a token. Raises PAGE_TOKEN_INVALID when another list made it."""
     if not token:
         return ""
     try:
@@ -142,5 +108,10 @@ def _open_token(list_name: str, token: str) -> str:
     except (binascii.Error, ValueError):
         name, place = "", ""
     if name != list_name:
-        raise Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")
+        raise bad_token()
     return place
+
+
+def bad_token() -> Refused:
+    """PAGE_TOKEN_INVALID."""
+    return Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mesh.clock import Clock
-from services.ledger.app.journal import Entry, Head, Journal
+from services.ledger.app.journal import Archived, Entry, Head, Journal
+from services.ledger.app.orders import weight_of
 from services.ledger.app.replay import Load, from_nothing, replay
 from services.ledger.domain.machine import Machine
 
@@ -28,6 +29,8 @@ class Replica:
     def __init__(self, journal: Journal, clock: Clock, load: Load = from_nothing) -> None:
         self.machine = Machine()
         self.head = Head()
+        # How much was replayed here, in transfers and what costs as much.
+        self.replayed = 0
         self._journal = journal
         self._clock = clock
         self._load = load
@@ -52,14 +55,13 @@ class Replica:
         """
         self._begin_look()
         try:
-            if not self._sound:
-                self._current_s = NEVER_S
-                self.machine, self.head = Machine(), Head()  # frees the memory of what is thrown away
-                self.machine, self.head = await self._load()
-                self._sound = True
-            async for entry in self._journal.read(self.head):
-                self._apply(entry)
-                await asyncio.sleep(0)  # questions and health checks come in between
+            await self._load_once()
+            try:
+                await self._read_on()
+            except Archived:  # it has stood still for so long that a snapshot is nearer than what it has
+                self._sound = False
+                await self._load_once()
+                await self._read_on()
         except BaseException:
             self._end_look(seen=False)
             raise
@@ -110,9 +112,22 @@ class Replica:
         self._current_s = NEVER_S
         self._settle(seen=False)
 
+    async def _load_once(self) -> None:
+        if not self._sound:
+            self._current_s = NEVER_S
+            self.machine, self.head = Machine(), Head()  # frees the memory of what is thrown away
+            self.machine, self.head = await self._load()
+            self._sound = True
+
+    async def _read_on(self) -> None:
+        async for entry in self._journal.read(self.head):
+            self._apply(entry)
+            await asyncio.sleep(0)  # questions and health checks come in between
+
     def _apply(self, entry: Entry) -> None:
         self._sound = False
         replay(self.machine, entry)
+        self.replayed += sum(map(weight_of, entry.commands))
         self.head = entry.head
         self._sound = True
 

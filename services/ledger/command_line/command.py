@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from services.ledger.app.journal import Journal
+from services.ledger.app.snapshotting import Stored
 
 # Exit codes: something is not right with the books; the question could not be answered at all.
 WRONG_BOOKS = 1
@@ -23,7 +23,7 @@ class Root:
     """What the composition root gives: it alone knows stores and settings."""
 
     serve: Callable[[], None]
-    journal: Callable[[], AbstractAsyncContextManager[Journal]]
+    open: Callable[[], AbstractAsyncContextManager[Stored]]
 
 
 @dataclass(frozen=True, slots=True)

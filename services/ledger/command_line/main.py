@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mesh import config
 from mesh.errors import Failure
 from services.ledger.app.journal import JournalBroken
-from services.ledger.command_line import records, verifying
+from services.ledger.command_line import records, snapshot, verifying
 from services.ledger.command_line.command import UNANSWERED, Command, Root, Unanswered
 from services.ledger.config import LedgerSettings
 
@@ -45,7 +45,7 @@ def serve(root: Root, _: Namespace) -> int:
 
 
 SERVE = Command("serve", "run the service; so does no command at all", serve)
-COMMANDS = (SERVE, verifying.VERIFY, records.EXPORT, records.EXPLAIN)
+COMMANDS = (SERVE, snapshot.SNAPSHOT, verifying.VERIFY, records.EXPORT, records.EXPLAIN)
 
 
 def _parser() -> ArgumentParser:

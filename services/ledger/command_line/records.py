@@ -9,14 +9,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from services.ledger.app.records import find_record
+from services.ledger.app.history import History
 from services.ledger.app.replay import recover
 from services.ledger.command_line.command import WRONG_BOOKS, Command, Root, Unanswered
 from services.ledger.command_line.explained import explained
 from services.ledger.domain.explain import explain
 from services.ledger.domain.json_values import RecordInvalid
-from services.ledger.domain.public_record import PublicRecord
-from services.ledger.domain.reasons import Refused
+from services.ledger.domain.public_record import PublicRecord, record_of
 from services.ledger.domain.record_json import RECORD_BYTES_MAX, encode, parse
 from services.ledger.domain.rounds import RoundState
 
@@ -79,16 +78,17 @@ EXPLAIN = Command(
 
 
 async def _from_journal(root: Root, round_id: str) -> PublicRecord:
-    async with root.journal() as journal:
-        machine, head = await recover(journal)
-    try:
-        return find_record(machine, head, round_id=round_id)
-    except Refused as refusal:
-        latest = machine.rounds.latest()
-        newest = f"the newest is {latest.id}" if latest else "it has none"
-        raise Unanswered(
-            f"no round {round_id} in this journal of {head.sequence} records: {newest}"
-        ) from refusal
+    async with root.open() as stored:
+        kept = await History(stored.history).round(round_id)
+        if kept is not None:
+            return kept
+        machine, head = await recover(stored.journal, stored.recovery.load)
+    found = machine.rounds.find(round_id)
+    if found is not None:
+        return record_of(found)
+    latest = machine.rounds.latest()
+    newest = f"the newest is {latest.id}" if latest else "it has none"
+    raise Unanswered(f"no round {round_id} in this journal of {head.sequence} records: {newest}")
 
 
 def _from_file(name: str) -> PublicRecord:

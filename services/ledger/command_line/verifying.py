@@ -6,6 +6,7 @@ import asyncio
 import sys
 from argparse import Namespace
 
+from services.ledger.app.archive import WholeJournal
 from services.ledger.app.verify import Finding, verify
 from services.ledger.command_line.command import WRONG_BOOKS, Command, Root
 
@@ -25,8 +26,8 @@ VERIFY = Command("verify", "replay the whole journal and check every invariant",
 
 
 async def _find(root: Root) -> Finding:
-    async with root.journal() as journal:
-        return await verify(journal)
+    async with root.open() as stored:
+        return await verify(WholeJournal(stored.journal, stored.archive))
 
 
 def _shown(found: Finding) -> str:

@@ -202,6 +202,10 @@ class Books:
         else:
             self.debt[account] = owed - paid
 
+    def drop_postings(self, last: int) -> None:
+        """Drops those up to this number, which are in the history."""
+        del self.postings[: max(0, last - self.first_kept + 1)]
+
     def sums(self) -> dict[str, int]:
         """Sum of all balances by asset; each is zero."""
         sums: dict[str, int] = {}

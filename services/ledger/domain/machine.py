@@ -11,6 +11,7 @@ from services.ledger.domain.answers import Answers, Result
 from services.ledger.domain.books import Books
 from services.ledger.domain.deposits import Deposits, Reversal
 from services.ledger.domain.meter import Meter, Report, SessionView, StopReason, view_session
+from services.ledger.domain.pages import Written
 from services.ledger.domain.reasons import Refused
 from services.ledger.domain.rounds import Rounds, RoundState, require
 from services.ledger.domain.titles import Title, Titles
@@ -142,6 +143,19 @@ class Machine:
         self.books.touched.clear()
         self.titles.changed.clear()
         self.meter.changed.clear()
+
+    def trim(self, written: Written, *, most: int = 2**63) -> bool:
+        """Drops from memory what is in the history; no rule looks at it. Whether more is left.
+
+        Changes that were not taken yet stay.
+        """
+        books, meter = self.books, self.meter
+        postings = min(written.postings, self._told)
+        sessions = min(written.sessions, meter.first_kept + len(meter.leaving) - 1)
+        books.drop_postings(min(postings, books.first_kept - 1 + most))
+        meter.drop_sessions(min(sessions, meter.first_kept - 1 + most))
+        self.rounds.drop_rounds(written.last_round)
+        return books.first_kept <= postings or meter.first_kept <= sessions
 
     def _forget(self) -> None:
         before_ns = self.now_ns - self.window.horizon_ns

@@ -240,6 +240,10 @@ class Meter:
         """Number of the oldest session that is not in the history yet."""
         return self.sessions_made - len(self.kept) - len(self.leaving) + 1
 
+    def drop_sessions(self, last: int) -> None:
+        """Drops those that wait for the history up to this number: they are there."""
+        del self.leaving[: max(0, last - self.first_kept + 1)]
+
     def view(self, number: int) -> SessionView:
         """The session of this number, one that is not in the history yet."""
         place = number - self.first_kept

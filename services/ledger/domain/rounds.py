@@ -185,6 +185,18 @@ class Rounds:
             self.memory_begins_ns = next(iter(self.by_id.values())).command.starts_ns
         return forgotten
 
+    def find(self, round_id: str) -> Round | None:
+        """The round, also one that waits for the history."""
+        found = self.by_id.get(round_id)
+        return found or next((one for one in self.leaving if one.id == round_id), None)
+
+    def drop_rounds(self, last_id: str) -> None:
+        """Drops those that wait for the history up to this one: they are there."""
+        for place, one in enumerate(self.leaving):
+            if one.id == last_id:
+                del self.leaving[: place + 1]
+                return
+
     def owner_changed(self, meme_id: str) -> None:
         """Settles the old owner's share of the running round before the title goes on."""
         if self.current is None or self.current.state is not RoundState.OPEN:

@@ -14,18 +14,20 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh import caller
 from mesh.feeds import Feed
-from services.ledger.app import queries
+from services.ledger.app import queries, statements
+from services.ledger.app.history import History, MemoryHistory
 from services.ledger.app.journal import Head
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.orders import Order
-from services.ledger.app.records import find_record
+from services.ledger.app.records import find_record, find_round
+from services.ledger.app.statements import Ask
 from services.ledger.domain.answers import Result
 from services.ledger.domain.deposits import Reversal
 from services.ledger.domain.explain import explain
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.meter import Report, SessionView
 from services.ledger.domain.titles import Title
-from services.ledger.domain.views import RoundView, totals_of, view_round
+from services.ledger.domain.views import RoundView, totals_of
 from services.ledger.rpc import reading, show, show_record
 from services.ledger.rpc.read import order, transfers_order
 from services.ledger.rpc.watching import watch_ledger
@@ -41,9 +43,10 @@ Seen = TypeVar("Seen")
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     """satreel.ledger.v1.LedgerService over one ledger and the feed that its leader writes."""
 
-    def __init__(self, ledger: Ledger, feed: Feed) -> None:
+    def __init__(self, ledger: Ledger, feed: Feed, history: History | None = None) -> None:
         self._ledger = ledger
         self._feed = feed
+        self._history = history or History(MemoryHistory())
 
     async def CreateTransfers(
         self, request: pb.CreateTransfersRequest, context: Context
@@ -87,7 +90,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         return pb.VoidRoundResponse(round=show.round_(voided), refunded_sats=voided.refunded)
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Context) -> pb.GetRoundResponse:
-        found = await self._ask(context, lambda state, _: view_round(state.rounds.get(request.round_id)))
+        found = await find_round(self._asking(context), self._history, request.round_id)
         return pb.GetRoundResponse(round=show.round_(found))
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -127,9 +130,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: pb.ListSessionsRequest, context: Context
     ) -> pb.ListSessionsResponse:
         viewer_id = caller.current().require_user()
-        page = await self._ask(
-            context,
-            lambda state, _: queries.sessions(state, viewer_id, request.page_size, request.page_token),
+        page = await statements.sessions(
+            self._asking(context), self._history, viewer_id, request.page_size, request.page_token
         )
         return pb.ListSessionsResponse(
             sessions=[show.session(one) for one in page.items], next_page_token=page.next_token
@@ -157,11 +159,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: pb.ListPostingsRequest, context: Context
     ) -> pb.ListPostingsResponse:
         queries.check_account(caller.current(), request.account_id)
-        page = await self._ask(
-            context,
-            lambda state, _: queries.postings(
-                state, request.account_id, request.page_size, request.page_token
-            ),
+        page = await statements.postings(
+            self._asking(context),
+            self._history,
+            request.account_id,
+            request.page_size,
+            request.page_token,
         )
         return pb.ListPostingsResponse(
             postings=[show.posting(one) for one in page.items], next_page_token=page.next_token
@@ -198,13 +201,13 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     async def GetRoundRecord(
         self, request: pb.GetRoundRecordRequest, context: Context
     ) -> pb.GetRoundRecordResponse:
-        found = await self._ask(context, partial(find_record, round_id=request.round_id))
+        found = await find_record(self._asking(context), self._history, request.round_id)
         return pb.GetRoundRecordResponse(record=show_record.record(found))
 
     async def ExplainPayout(
         self, request: pb.ExplainPayoutRequest, context: Context
     ) -> pb.ExplainPayoutResponse:
-        found = await self._ask(context, partial(find_record, round_id=request.round_id))
+        found = await find_record(self._asking(context), self._history, request.round_id)
         told = explain(found, request.user_id)
         return pb.ExplainPayoutResponse(explanation=show_record.explanation(told))
 
@@ -213,6 +216,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def _ask(self, context: Context, question: Callable[[Machine, Head], Seen]) -> Seen:
         return await reading.ask(self._ledger, context, question)
+
+    def _asking(self, context: Context) -> Ask:
+        return partial(reading.ask, self._ledger, context)
 
     async def _report(self, meter_keys: Sequence[int], seconds: Sequence[int]) -> Report:
         asked = journal_pb2.JournalSeconds(meter_keys=meter_keys, seconds=seconds)
