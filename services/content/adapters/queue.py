@@ -30,7 +30,7 @@ REDIS_TIMEOUT_S = 5.0
 # A worker's own look at dead jobs; the sweep of records is what finds them for sure.
 QUEUE_SWEEP_S = 60
 EARLY_NS = NS_PER_S // 2
-END_S_MAX = 2
+END_S_MAX = 5
 
 log = logger(__name__)
 
