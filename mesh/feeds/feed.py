@@ -17,6 +17,8 @@ BUFFER_MAX = 5_000
 # Events a subscriber may lag behind before it is cut off.
 SUBSCRIBER_QUEUE_MAX = 1_000
 HEARTBEAT_S = 5.0
+# With no subscriber the stream is not read; its place is looked up so often.
+IDLE_S = 0.5
 OPEN_WAIT_S = 1.0
 CLOSE_WAIT_S = 1.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
@@ -93,6 +95,7 @@ class Feed:
         self._position: Position | None = None
         self._live = asyncio.Event()
         self._subscribers: set[_Subscriber] = set()
+        self._wanted = asyncio.Event()
         self._outgoing: deque[tuple[str, bytes]] = deque()
         self._to_send = asyncio.Event()
         self._lost = False
@@ -160,10 +163,13 @@ class Feed:
     def _subscribed(self, topics: Collection[str] | None) -> Iterator[_Subscriber]:
         subscriber = _Subscriber(None if topics is None else frozenset(topics))
         self._subscribers.add(subscriber)
+        self._wanted.set()
         try:
             yield subscriber
         finally:
             self._subscribers.discard(subscriber)
+            if not self._subscribers:
+                self._wanted.clear()
 
     async def _backlog(self, subscriber: _Subscriber, after: int, last: int) -> AsyncIterator[Entry]:
         while after < last:
@@ -189,7 +195,7 @@ class Feed:
             try:
                 await self._find_position()
                 while True:
-                    await self._read_once()
+                    await (self._read_once() if self._subscribers else self._keep_place())
                     pause_s = RETRY_S_MIN
             except AWAY as problem:
                 if self._live.is_set():
@@ -197,6 +203,15 @@ class Feed:
                 self._live.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
+
+    async def _keep_place(self) -> None:
+        """Nobody listens: what was published is skipped, until somebody does."""
+        newest = await self._stream.position()
+        if not self._subscribers:
+            self._position = newest
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_S):
+                    await self._wanted.wait()
 
     async def _find_position(self) -> None:
         """Goes on from where we were, unless Redis lost that place."""

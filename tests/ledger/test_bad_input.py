@@ -14,7 +14,7 @@ from mesh.interceptors.validation import validated
 from services.ledger.domain import commands as c
 from services.ledger.domain.books import INT64_MAX
 from services.ledger.domain.commands import Transfer, TransferKind
-from services.ledger.domain.meter import StopReason
+from services.ledger.domain.meter import SESSIONS_MAX, StopReason
 from services.ledger.domain.reasons import Reason
 from tests.ledger.world import RATES, World, txid_of, uid
 
@@ -488,3 +488,22 @@ def test_overflow_of_debts() -> None:
         if user == "a":
             world.do(c.ReverseDeposit(uid("ra"), uid("a"), "orphaned"))
     world.refused(c.ReverseDeposit(uid("rb"), uid("b"), "orphaned"), Reason.OVERFLOW)
+
+
+def test_more_sessions_than_a_round_takes(world: World) -> None:
+    for number in range(SESSIONS_MAX):
+        world.machine.apply(c.OpenSession(uid(f"s{number}"), "v", "m-a", 3))
+        world.machine.apply(c.CloseSession(uid(f"s{number}"), "v"))
+    world.refused(c.OpenSession(uid("more"), "v", "m-a", 3), Reason.TOO_MANY_SESSIONS)
+    assert world.open_session("other", "w", "m-a", 3).stop is StopReason.RUNNING
+
+
+def test_tallies_are_told_of_their_own_round(world: World) -> None:
+    world.open_session("s", "v", "m-a", 9)
+    world.report(("s", 5), after_s=5)
+    world.lock()
+    world.distribute(["m-a"])
+    world.wait(10)
+    world.open_round("a", name="r2")
+    changes = world.machine.take_changes()
+    assert (changes.round_id, changes.tallies) == ("", ())

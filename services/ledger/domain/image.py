@@ -325,7 +325,7 @@ def _load_sessions(machine: Machine, sections: Sections) -> None:
         session = Session(command, in_round, account=account, at_ns=opened_ns, number=number)
         _set(session, dict(zip(_SESSION_FIELDS, fields, strict=True)))
         session.stop = StopReason(session.stop)
-        in_round.session_ids.append(command.session_id)
+        in_round.know_session(command.session_id, command.viewer_id)
         meter.kept.append(session)
         meter.know(session, session.key)
         if session.stop is StopReason.RUNNING:

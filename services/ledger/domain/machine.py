@@ -180,6 +180,9 @@ class Machine:
         return self.deposits.reverse(command)
 
     def _open_round(self, command: c.OpenRound) -> RoundView:
+        if command.round_id not in self.rounds.by_id:
+            # What was not told of the round before is in its final tally.
+            self.meter.dirty.clear()
         opened = self.rounds.open(command)
         for forgotten in self.rounds.forget():
             self.meter.forget(forgotten)

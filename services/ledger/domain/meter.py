@@ -23,6 +23,8 @@ from services.ledger.domain.window import Window
 
 NS_PER_S = 1_000_000_000
 KEY_BYTES = 8
+# Sessions of one viewer in one round: even those that cost nothing are kept in memory.
+SESSIONS_MAX = 1_000
 KEYS = 1 << 8 * KEY_BYTES
 
 
@@ -188,6 +190,9 @@ class Meter:
         in_round, book = self._entry(command.meme_id)
         if (command.viewer_id, command.meme_id) in self.running:
             raise Refused(Reason.SESSION_OVERLAP, "the viewer already pays for a running stream of this meme")
+        count = in_round.sessions_of.get(command.viewer_id, 0)
+        if count >= SESSIONS_MAX:
+            raise Refused(Reason.TOO_MANY_SESSIONS, "the viewer has opened as many as a round takes")
         account = self._hold(command)
         self.sessions_made += 1
         session = Session(
@@ -199,7 +204,7 @@ class Meter:
         self.changed[command.session_id] = session
         self.know(session, key_of(command.session_id))
         self.running[command.viewer_id, command.meme_id] = session
-        in_round.session_ids.append(command.session_id)
+        in_round.know_session(command.session_id, command.viewer_id)
         book.running += 1
         self.dirty[command.meme_id] = book
         heapq.heappush(self.silences, (self._books.now_ns + self.silence_ns, command.session_id))

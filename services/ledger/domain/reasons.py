@@ -45,6 +45,7 @@ class Reason(IntEnum):
     ROUND_INVALID = 32
     TOO_STALE = 33
     ID_OUT_OF_TIME = 34
+    TOO_MANY_SESSIONS = 35
 
 
 _CODES = {
@@ -64,6 +65,7 @@ _CODES = {
     Reason.TOO_STALE: Code.UNAVAILABLE,
     Reason.OVERFLOW: Code.OUT_OF_RANGE,
     Reason.ID_OUT_OF_TIME: Code.OUT_OF_RANGE,
+    Reason.TOO_MANY_SESSIONS: Code.RESOURCE_EXHAUSTED,
 }
 
 

@@ -111,7 +111,14 @@ class Round:
         self.refunded_sats = 0
         self.ranking: tuple[str, ...] = ()
         self.payouts: tuple[Payout, ...] = ()
+        # Its sessions, and how many each viewer has opened.
         self.session_ids: list[str] = []
+        self.sessions_of: dict[str, int] = {}
+
+    def know_session(self, session_id: str, viewer_id: str) -> None:
+        """Notes a session that was opened in it."""
+        self.session_ids.append(session_id)
+        self.sessions_of[viewer_id] = self.sessions_of.get(viewer_id, 0) + 1
 
     @property
     def id(self) -> str:
