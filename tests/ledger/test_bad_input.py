@@ -16,7 +16,7 @@ from services.ledger.domain.books import INT64_MAX
 from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.meter import SESSIONS_MAX, StopReason
 from services.ledger.domain.reasons import Reason
-from tests.ledger.world import RATES, World, txid_of, uid
+from tests.ledger.world import NS_PER_S, RATES, START_NS, World, txid_of, uid
 
 OK = Reason.OK
 HOLD, POST_HOLD, VOID_HOLD = TransferKind.HOLD, TransferKind.POST_HOLD, TransferKind.VOID_HOLD
@@ -297,6 +297,30 @@ def test_the_creator_of_a_title(world: World) -> None:
     world.refused(c.IssueTitle("m-a", "b"), Reason.TITLE_ALREADY_ISSUED)
 
 
+HOUR_NS = 3_600 * NS_PER_S
+
+
+@pytest.mark.parametrize("hours", [-31 * 24, 27], ids=["behind the horizon", "tomorrow"])
+def test_ids_out_of_time(world: World, hours: int) -> None:
+    wrong = uid("t", START_NS + hours * HOUR_NS)
+    for kind in (TransferKind.POST, HOLD):
+        world.transfer_refused(Reason.ID_OUT_OF_TIME, replace(move("t", kind=kind), id=wrong))
+    chain = (move("1", linked=True), replace(move("2"), id=wrong))
+    world.transfer_refused(Reason.ID_OUT_OF_TIME, *chain)
+    world.refused(c.OpenSession(wrong, "v", "m-a", 100), Reason.ID_OUT_OF_TIME)
+
+
+@pytest.mark.parametrize("hours", [-29 * 24, 25])
+def test_ids_just_in_time(world: World, hours: int) -> None:
+    assert world.transfer(replace(move("t"), id=uid("t", START_NS + hours * HOUR_NS))) == [OK]
+
+
+def test_a_deposit_twice_in_one_command_counts_once(world: World) -> None:
+    one = deposits(("d", "a", 10)).deposits[0]
+    world.do(c.CreditDeposits((one, one)))
+    assert world.balance("user:a") == 1_010
+
+
 # Holds.
 
 
@@ -454,6 +478,15 @@ def test_sessions_that_cannot_begin(world: World) -> None:
     world.transfer_refused(Reason.ACCOUNT_IN_DEBT, Transfer(uid("u"), "user:x", "user:a", 1))
     world.wait(600)
     world.refused(c.OpenSession(uid("s"), "v", "m-a", 10), Reason.ROUND_NOT_ACTIVE)
+
+
+def test_more_sessions_than_a_viewer_may_open(world: World) -> None:
+    world.checked = False
+    for number in range(1_000):
+        world.open_session(f"s{number}", "v", "m-a", 1)
+        world.do(c.CloseSession(uid(f"s{number}"), "v"))
+    world.refused(c.OpenSession(uid("s"), "v", "m-a", 1), Reason.TOO_MANY_SESSIONS)
+    world.open_session("other", "w", "m-a", 1)
 
 
 # Rounds.
