@@ -17,6 +17,8 @@ BUFFER_MAX = 5_000
 # Events a subscriber may lag behind before it is cut off.
 SUBSCRIBER_QUEUE_MAX = 1_000
 HEARTBEAT_S = 5.0
+# Between two sends, so that what is published meanwhile goes together; a lone event goes at once.
+SEND_PAUSE_S = 0.005
 # With no subscriber the stream is not read; its place is looked up so often.
 IDLE_S = 0.5
 OPEN_WAIT_S = 1.0
@@ -249,6 +251,7 @@ class Feed:
             try:
                 await self._send_all()
                 pause_s = RETRY_S_MIN
+                await asyncio.sleep(SEND_PAUSE_S)
             except AWAY as problem:
                 if pause_s == RETRY_S_MIN:
                     log.warning("events wait for their feed", feed=self._name, problem=repr(problem))
