@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from obstore.store import MemoryStore as MemoryObjects
@@ -24,8 +25,9 @@ from services.ledger.domain import image
 from services.ledger.domain.commands import Transfer
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.reasons import Refused
-from tests.ledger.world import World, uid
+from tests.ledger.world import RATES, World, uid
 
+DEAR = replace(RATES, second_price_sats=3)
 AUTHOR = Author("one", 1)
 
 
@@ -131,26 +133,26 @@ def full_life(site: Site, rounds: int = 6) -> None:
 
 
 def _round(site: Site, name: str, *, voided: bool = False, open_: bool = False) -> None:
-    site.open_round("a", "b", name=name, length_s=100)
+    site.open_round("a", "b", name=name, length_s=200, rates=DEAR)
     for number in range(60):
+        watched_s = 1 if number % 10 else 4
         site.open_session(f"{name}:v{number}", "v", "m-a", 50)
         site.open_session(f"{name}:w{number}", "w", "m-b", 20)
-        site.report((f"{name}:v{number}", 1), (f"{name}:w{number}", 1), after_s=1)
+        site.report((f"{name}:v{number}", watched_s), (f"{name}:w{number}", watched_s), after_s=watched_s)
         if number < 59:
             site.do(c.CloseSession(uid(f"{name}:v{number}"), "v"))
             site.do(c.CloseSession(uid(f"{name}:w{number}"), "w"))
-    site.report((f"{name}:v59", 8), (f"{name}:w59", 6), after_s=8)
+    site.report((f"{name}:v59", 8), (f"{name}:w59", 4), after_s=7)
     owner = site.owner("m-a")
     buyer = "x" if owner != "x" else "v"
     sale = Transfer(uid(f"{name}:sale", site.now_ns), f"user:{owner}", f"user:{buyer}", 1, asset="title:m-a")
     site.transfer(sale)
-    site.report((f"{name}:v59", 14), (f"{name}:w59", 12), after_s=6)
+    site.report((f"{name}:v59", 14), (f"{name}:w59", 6), after_s=6)
     if open_:
         return
     if voided:
         site.do(c.VoidRound(uid(name), "mistake"))
         return
-    site.wait(130)
     site.lock(name)
     tallies = {tally.meme_id: tally for tally in site.round(name).tallies}
     ranked = sorted(tallies, key=lambda meme: -tallies[meme].scored_seconds)

@@ -8,12 +8,20 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
 
+from obstore.store import MemoryStore as MemoryObjects
+
 from mesh.clock import Clock, ManualClock
 from mesh.records import Busy, Exists, InDoubt, Record, StoreUnavailable, Value
+from mesh.records.memory import MemoryStore as EmptyRecords
+from services.ledger.__main__ import SETS
+from services.ledger.adapters.archive import ObjectArchive
 from services.ledger.adapters.journal import StoreJournal
+from services.ledger.adapters.snapshots import StoreSnapshots
+from services.ledger.app.history import MemoryHistory
 from services.ledger.app.journal import Author, Head, Journal
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.replay import Load, from_nothing
+from services.ledger.app.snapshotting import Stored
 from services.ledger.domain.views import Changes
 from services.ledger.rpc.read import read_command
 
@@ -169,3 +177,14 @@ async def led(store: MemoryStore, name: str = "one", **options: Any) -> AsyncIte
         yield instance
     finally:
         await instance.kill()
+
+
+def alone(journal: Journal) -> Stored:
+    """A journal with nothing beside it."""
+    beside, clock = EmptyRecords(SETS), ManualClock()
+    return Stored(
+        journal=journal,
+        history=MemoryHistory(),
+        snapshots=StoreSnapshots(beside, clock),
+        archive=ObjectArchive(beside, MemoryObjects(), clock, read_command),
+    )

@@ -18,7 +18,7 @@ from services.ledger.app.verify import verify
 from services.ledger.domain import audit
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.rpc.read import order, transfers_order
-from tests.ledger.stores import Fault, Instance, MemoryStore, journal_of, led
+from tests.ledger.stores import Fault, Instance, MemoryStore, alone, journal_of, led
 from tests.ledger.world import uid
 
 CLOCK = ManualClock()
@@ -114,7 +114,7 @@ async def test_a_write_in_trouble_is_done_once(fault: Fault) -> None:
     assert await balance(one, "b") == 10
     await one.kill()
     assert len(store.records) == 3
-    assert (await verify(journal_of(store, CLOCK))).problems == ()
+    assert (await verify(alone(journal_of(store, CLOCK)))).problems == ()
 
 
 async def test_a_late_write_changes_nothing() -> None:
@@ -269,7 +269,7 @@ async def test_a_harmed_journal_is_found(harm: str) -> None:
         store.records[keys[2]] = Record(
             keys[2], {"data": bytes(data), "hash": hashlib.sha256(data).digest()}, 1
         )
-    finding = await verify(journal_of(store, CLOCK))
+    finding = await verify(alone(journal_of(store, CLOCK)))
     assert len(finding.problems) == 1
     assert finding.head.sequence == 2
     two = Instance(journal_of(store, CLOCK), CLOCK, "two")

@@ -17,7 +17,7 @@ from services.ledger.app.leadership import keep_leading
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.verify import verify
 from services.ledger.rpc.read import read_command
-from tests.ledger.stores import Told
+from tests.ledger.stores import Told, alone
 from tests.ledger.test_journal import deposit, pay
 
 TTL_S = 0.6
@@ -56,5 +56,5 @@ async def test_the_standby_takes_over(tmp_path: Path) -> None:
                 await second.submit(pay("t", 10))
                 totals = await second.ask(lambda machine, head: (machine.books.sums(), head.sequence))
                 assert totals == ({"sat": 0}, 4)
-        found = await verify(StoreJournal(store, SystemClock(), read_command))
+        found = await verify(alone(StoreJournal(store, SystemClock(), read_command)))
         assert (found.problems, found.head.sequence, found.totals.users) == ((), 4, 1_000)

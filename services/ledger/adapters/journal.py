@@ -9,6 +9,7 @@ from satreel.ledger.v1 import journal_pb2
 
 from mesh.clock import Clock
 from mesh.records import Busy, Exists, InDoubt, SetSpec, Store, StoreUnavailable
+from services.ledger.adapters.searching import first_missing
 from services.ledger.app.journal import Archived, Draft, Entry, Fenced, Head, JournalBroken, Unresolved
 from services.ledger.domain.commands import Command, Reign
 
@@ -82,6 +83,14 @@ class StoreJournal:
         if record is None or record.blob("hash") != head.hash:
             return False
         return hashlib.sha256(record.blob("data")).digest() == head.hash
+
+    async def end(self, known: int) -> int:
+        """The newest record."""
+
+        async def is_there(number: int) -> bool:
+            return await self._store.get(SET, record_key(number)) is not None
+
+        return await first_missing(known + 1, is_there) - 1
 
     async def _holds(self, head: Head) -> bool:
         """Whether the record that exists is ours. Raises Fenced when it is another's."""

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.records import Store
 from services.ledger.adapters.creating import create
 from services.ledger.adapters.journal import BLOCK, SET, marks_key
+from services.ledger.adapters.searching import first_missing
 from services.ledger.adapters.segments import Segment
 
 
@@ -43,17 +44,10 @@ class Marks:
 
     async def count(self) -> int:
         """How many blocks are marked: the first so many."""
-        beyond = 1
-        while await self._store.get(SET, _key(beyond - 1)) is not None:
-            beyond *= 2
-        low, high = beyond // 2, beyond - 1
-        while low < high:
-            middle = (low + high) // 2
-            if await self._store.get(SET, _key(middle)) is None:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+        return await first_missing(0, self._is_there)
+
+    async def _is_there(self, block: int) -> bool:
+        return await self._store.get(SET, _key(block)) is not None
 
 
 def _key(block: int) -> str:

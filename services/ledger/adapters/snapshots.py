@@ -74,13 +74,14 @@ class StoreSnapshots:
         await self._hint(snapshot.head.sequence)
 
     async def drop(self, before: int) -> int:
-        """Parts go before what names them, so that a drop that was cut short is taken up again."""
+        """Heads go first, notes of the begun ones last: a drop that was cut short is taken up again."""
         dropped: set[int] = set()
         for prefix in (DONE, BEGUN):
             async for record in scan_all(self._store, HEADS, prefix=prefix):
                 snapshot = _snapshot_of(record)
                 if snapshot is None or snapshot.head.sequence >= before:
                     continue
+                await self._store.delete(HEADS, _done(snapshot.head.sequence))
                 for number in range(snapshot.parts):
                     await self._store.delete(PARTS, _part(snapshot, number))
                 await self._store.delete(HEADS, record.key)

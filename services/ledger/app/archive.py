@@ -56,6 +56,10 @@ class WholeJournal:
         """Whether the store has the record."""
         return await self._journal.has(head)
 
+    async def end(self, known: int) -> int:
+        """The newest record."""
+        return await self._journal.end(max(known, await self._archive.end()))
+
     async def read(self, behind: Head) -> AsyncIterator[Entry]:
         """The records behind a head. While they are read the archive may grow."""
         head = behind

@@ -87,3 +87,7 @@ class Journal(Protocol):
     async def has(self, head: Head) -> bool:
         """Whether the record that the head names is in the store, and is that one."""
         ...
+
+    async def end(self, known: int) -> int:
+        """The number of the newest record in the store; one that is known to have been written helps."""
+        ...

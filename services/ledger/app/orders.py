@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mesh.errors import Exhausted
 from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
-from services.ledger.domain.commands import Command, CreateTransfers, ReportSeconds
+from services.ledger.domain.commands import Command, CreateTransfers, CreditDeposits, ReportSeconds
 from services.ledger.domain.machine import Answer
 from services.ledger.domain.reasons import Reason, Refused
 
@@ -56,6 +56,8 @@ def weight_of(command: Command) -> int:
     match command:
         case CreateTransfers():
             return len(command.transfers)
+        case CreditDeposits():
+            return len(command.deposits)
         case ReportSeconds():
             return 1 + len(command.meter_keys) // LINES_PER_TRANSFER
     return 1
