@@ -16,7 +16,7 @@ from services.ledger.domain.machine import Machine
 from services.ledger.domain.meter import SessionView
 from services.ledger.domain.reasons import Refused
 from services.ledger.domain.views import AccountView, PostingView, view_posting
-from tests.simulation.instance import Instance, NoAnswer, Outcome, Reading, Reference, Step
+from tests.simulation.instance import Instance, NoAnswer, Outcome, Reading, Reference, Step, state_hash
 from tests.simulation.node import Reply, Seen
 from tests.simulation.trace import Trace
 
@@ -119,7 +119,7 @@ class Checker:
             self._fail(f"a leader at record {head.sequence} has other results than a replay")
         if self._looks % DIGEST_EVERY == 0 and head == self.reference.head:
             self._trace.count("digests compared")
-            if audit.digest(machine) != audit.digest(self.reference.machine):
+            if state_hash(machine) != state_hash(self.reference.machine):
                 self._fail(f"a leader at record {head.sequence} has another state than a replay")
 
     def _check(self, step: Step) -> None:

@@ -28,6 +28,7 @@ MUST_OCCUR = (
     "reorganisations of depth 14", "reorganisations of depth 100", "double spends", "deposits reversed",
     "debts", "withdrawals: TRANSFER_KIND_POST_HOLD", "withdrawals: TRANSFER_KIND_VOID_HOLD",
     # What is compared.
+    "snapshots taken", "snapshots killed", "snapshots that failed",
     "leaders looked at", "digests compared", "copies of old requests", "old ids refused",
     # Refusals.
     "refused: ID_REUSED", "refused: INSUFFICIENT_FUNDS", "refused: OVERFLOW", "refused: SESSION_NOT_FOUND",

@@ -5,6 +5,7 @@ The only file here that knows how a ledger is put together.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -13,13 +14,19 @@ from typing import TypeVar
 from mesh.clock import Clock
 from mesh.leases import LEASES, Lease
 from mesh.records import Store
+from services.ledger.adapters import history, journal, snapshots
 from services.ledger.adapters.election import LEASE, LeaseElection
-from services.ledger.adapters.journal import SETS, StoreJournal
+from services.ledger.adapters.history import StoreHistory
+from services.ledger.adapters.journal import StoreJournal
+from services.ledger.adapters.snapshots import StoreSnapshots
+from services.ledger.app.archive import Moved
 from services.ledger.app.journal import Entry, Head, Journal, JournalBroken
+from services.ledger.app.keeping import Keeper, SnapshotFailed
 from services.ledger.app.leadership import keep_leading
 from services.ledger.app.ledger import Ledger, Standing
 from services.ledger.app.orders import Order, QueueFull
 from services.ledger.app.replay import apply_all, replay
+from services.ledger.app.snapshotting import Stored, take
 from services.ledger.domain import image
 from services.ledger.domain.commands import Command
 from services.ledger.domain.machine import Answer, Machine
@@ -35,8 +42,8 @@ Question = Callable[[Machine, Head], Seen]
 JournalOf = Callable[[Store, Clock], Journal]
 Committed = Callable[[Head, Changes], None]
 
-STORE_SETS = (*SETS, LEASES)
-JOURNAL_SET = SETS[0].name
+STORE_SETS = (*journal.SETS, *history.SETS, *snapshots.SETS, LEASES)
+JOURNAL_SET = journal.SET
 LEASES_SET = LEASES.name
 QUEUE_MAX = 200
 HORIZON_DAYS = 1
@@ -84,14 +91,18 @@ class Instance:
     ) -> None:
         self.name = name
         self._clock = clock
+        stored = stored_in(store, clock, journal_of)
         self._ledger = Ledger(
-            journal_of(store, clock),
+            stored.journal,
             Told(committed),
             clock,
             queue_max=QUEUE_MAX,
             session_silence_s=SILENCE_S,
             horizon_days=HORIZON_DAYS,
+            load=stored.recovery.load,
         )
+        # Snapshots are taken by others: every=0.
+        self._keeper = Keeper(self._ledger, stored.snapshots, clock, _nobody_takes, every=0)
         lease = Lease(store, LEASE, clock=clock, ttl_s=ttl_s)
         lease.owner = name  # by default it draws one, and a run would differ from its repetition
         self._election = LeaseElection(lease)
@@ -103,7 +114,9 @@ class Instance:
 
     async def run(self) -> None:
         """Endless. Raises JournalBroken."""
-        await keep_leading(self._ledger, self._election, _serving, self._clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_leading(self._ledger, self._election, _serving, self._clock))
+            group.create_task(self._keeper.keep())
 
     async def submit(self, order: Order) -> Outcome:
         """The ledger's answer, refusals included. Raises NoAnswer."""
@@ -131,6 +144,41 @@ class Instance:
             raise NoAnswer(refusal.reason) from refusal
 
 
+class NoArchive:
+    """An `Archive` that keeps nothing: a run's journal is shorter than a block of it."""
+
+    async def move(self, below: int) -> Moved:
+        return Moved()
+
+    async def end(self) -> int:
+        return 0
+
+    async def read(self, behind: Head) -> AsyncIterator[Entry]:
+        nothing: tuple[Entry, ...] = ()
+        for entry in nothing:
+            yield entry
+
+
+def stored_in(store: Store, clock: Clock, journal_of: JournalOf = real_journal) -> Stored:
+    """All that an instance keeps outside of memory."""
+    return Stored(
+        journal=journal_of(store, clock),
+        history=StoreHistory(store, clock),
+        snapshots=StoreSnapshots(store, clock),
+        archive=NoArchive(),
+    )
+
+
+async def take_snapshot(stored: Stored, clock: Clock) -> str:
+    """What the command `snapshot` does; says what it did."""
+    taken = await take(stored, clock)
+    return f"record {taken.head.sequence}, from {taken.loaded.sequence}, {taken.dropped} dropped"
+
+
+async def _nobody_takes() -> str:
+    raise SnapshotFailed("nobody takes snapshots here")
+
+
 async def _serving(_: bool) -> None:
     pass
 
@@ -152,6 +200,11 @@ def order_of(wire: bytes) -> Order:
     return Order(read_command(wire), wire)
 
 
+def state_hash(machine: Machine) -> str:
+    """Equal for machines in one state, whatever of their past each still has in memory."""
+    return image.hash_of(image.dump(machine)).hex()
+
+
 class Reference:
     """A ledger without faults, fed by the records that are in the store.
 
@@ -164,6 +217,7 @@ class Reference:
         self.head = Head()
         self._wires: list[bytes] = []
         self._journal = StoreJournal(store, SkewedClock(loop), self._read_command)
+        self._stored = stored_in(store, SkewedClock(loop))
 
     def follow(self) -> Iterator[Step]:
         """Applies the records that are new. Raises JournalBroken."""
@@ -180,6 +234,13 @@ class Reference:
             self._wires.clear()
             changes = self.machine.take_changes()
             yield Step(entry.head, entry.at_ns, result_hash, entry.commands, pairs, changes)
+
+    def from_snapshot(self) -> Machine:
+        """What a start from the newest snapshot, and the journal behind it, makes."""
+        machine, head = run_now(self._stored.recovery.load())
+        for entry in _drained(self._journal.read(head)):
+            replay(machine, entry)
+        return machine
 
     def _twin(self, entry: Entry) -> None:
         try:

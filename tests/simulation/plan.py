@@ -72,7 +72,7 @@ def draw_plan(random: Random) -> Plan:
             forgotten=level(0.3, RARE),
         ),
         network=NetworkFaults(lost=level(0.1), slow=level(0.1), repeated=level(0.15)),
-        rounds=random.choice((2, 2, 3)),
+        rounds=random.choice((1, 2, 2, 3)),
         viewers=random.randint(4, 8),
         memes=random.randint(2, 6),
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.ledger.app.journal import Head
-from services.ledger.domain import audit
 from services.ledger.domain.machine import Machine
 from tests.simulation import final
 from tests.simulation.actors.chain import ChainService
@@ -19,9 +18,10 @@ from tests.simulation.actors.hostile import Hostile
 from tests.simulation.actors.market import Market
 from tests.simulation.actors.reader import Reader
 from tests.simulation.actors.rounds import RoundsService
+from tests.simulation.actors.snapshots import Snapshotter
 from tests.simulation.actors.vandal import Vandal
 from tests.simulation.chaos import Chaos
-from tests.simulation.instance import NoAnswer
+from tests.simulation.instance import NoAnswer, state_hash
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.world import Broken, Build, World
 
@@ -101,7 +101,7 @@ async def _live(world: World) -> None:
         node.start()
     raging = asyncio.create_task(Chaos(world).rage())
     looking = asyncio.create_task(_look(world))
-    others = Market(world), Hostile(world), Vandal(world, rounds), Reader(world)
+    others = Market(world), Hostile(world), Vandal(world, rounds), Reader(world), Snapshotter(world)
     actors: tuple[Actor, ...] = (ChainService(world), *others, *gateways)
     playing = asyncio.create_task(rounds.run())
     acting = [asyncio.create_task(actor.run()) for actor in actors]
@@ -147,7 +147,7 @@ async def _leader_agrees(world: World) -> None:
     """The leader's memory, at the end, is what the journal makes."""
 
     def question(machine: Machine, head: Head) -> tuple[Head, str]:
-        return head, audit.digest(machine)
+        return head, state_hash(machine)
 
     for node in world.nodes:
         if node.instance is not None and node.instance.leading:
@@ -156,7 +156,7 @@ async def _leader_agrees(world: World) -> None:
             except NoAnswer:
                 continue
             reference = world.checker.reference
-            if (head, digest) != (reference.head, audit.digest(reference.machine)):
+            if (head, digest) != (reference.head, state_hash(reference.machine)):
                 world.fail("the leader's state at the end is not what the journal makes")
             return
     world.fail("nobody leads although everything is well")

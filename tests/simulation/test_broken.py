@@ -47,6 +47,9 @@ class Altered:
     async def append(self, draft: Draft, behind: Head) -> Head:
         return await self.journal.append(draft, behind)
 
+    async def has(self, head: Head) -> bool:
+        return await self.journal.has(head)
+
     def read(self, behind: Head) -> AsyncIterator[Entry]:
         return self.journal.read(behind)
 
@@ -196,7 +199,7 @@ def test_wrong_answers_are_found(instance: type[Instance], found: str) -> None:
     ("truth", "found"),
     [
         (Losing, "is missing|which is not in the store"),
-        (Rotting, "is missing|was committed before"),
+        (Rotting, "is missing|was committed before|the journal ends at"),
         (Editing, "was changed"),
     ],
 )

@@ -132,7 +132,7 @@ class World:
         return Node(
             name=f"ledger{number}",
             loop=self.loop,
-            connect=self._connect,
+            connect=self.connect,
             clock=clock,
             witness=self.checker,
             trace=self.trace,
@@ -152,7 +152,8 @@ class World:
 
         return compose
 
-    def _connect(self, process: Process) -> Connection:
+    def connect(self, process: Process) -> Connection:
+        """The store as this process sees it."""
         return Connection(
             truth=self.truth,
             process=process,

@@ -30,7 +30,7 @@ class Hostile(Client):
     async def run(self) -> None:
         """Until the world closes."""
         while not self.world.closing:
-            await self.pause(0.1, 1.5)
+            await self.pause(0.2, 2.0)
             if self.random.random() < 0.75:
                 await self._transfers()
             else:

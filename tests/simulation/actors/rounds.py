@@ -42,6 +42,7 @@ class RoundsService(Client):
         self.played: list[Played] = []
         # Ids of the rounds that were opened, oldest first.
         self.begun: list[str] = []
+        self._starts_ns = 0
         # Entries of the round that is open now.
         self.playing: tuple[str, ...] = ()
 
@@ -55,7 +56,9 @@ class RoundsService(Client):
 
     async def _play(self) -> None:
         rates, entries, round_id = self.rates(), self._entries(), self.world.new_id()
+        # Perhaps in the past, but never before the round before it.
         starts_ns = self.world.now_ns() + round(self.random.uniform(-2, 2) * NS_PER_S)
+        starts_ns = self._starts_ns = max(starts_ns, self._starts_ns)
         length_s = self.random.uniform(6.0, 18.0)
         locks_ns = starts_ns + round(length_s * NS_PER_S)
         void = self.random.choices(("", "open", "locked"), (0.7, 0.15, 0.15))[0]
