@@ -11,6 +11,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 from mesh.clock import ManualClock, SystemClock
 from mesh.errors import Exhausted
 from mesh.records import Record
+from services.ledger.adapters.journal import READ_MAX
 from services.ledger.app.journal import BATCH_MAX, Fenced, Head, JournalBroken, Unresolved
 from services.ledger.app.orders import Order, QueueFull
 from services.ledger.app.replay import recover
@@ -244,6 +245,20 @@ async def test_a_full_queue_refuses() -> None:
         assert isinstance(full.value, Exhausted)
     await asyncio.gather(*waiting, return_exceptions=True)
     assert await replayed(store) == before
+
+
+@pytest.mark.parametrize("lost", [2, READ_MAX - 1, READ_MAX, READ_MAX + 1, 2 * READ_MAX])
+async def test_a_lost_record_is_found_wherever_it_was(lost: int) -> None:
+    """Also the last of those that are read in one go."""
+    store = MemoryStore()
+    async with led(store) as one:
+        for number in range(2 * READ_MAX):
+            await one.ledger.submit(deposit(number + 1))
+    assert len(store.records) > 2 * READ_MAX
+    del store.records[sorted(store.records)[lost - 1]]
+    finding = await verify(alone(journal_of(store, CLOCK)))
+    assert finding.head.sequence == lost - 1
+    assert len(finding.problems) == 1
 
 
 @pytest.mark.parametrize("harm", ["edit", "gap", "swap", "forge"])

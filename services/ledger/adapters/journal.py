@@ -45,11 +45,13 @@ class StoreJournal:
             except Exists:
                 if await self._holds(head):
                     return head
+                trouble = "it is there, and cannot be read"
             except (Busy, StoreUnavailable, InDoubt) as problem:
-                if self._clock.monotonic_s() >= give_up_s:
-                    raise Unresolved(f"record {head.sequence}: {problem.reason}") from problem
+                trouble = problem.reason
             else:
                 return head
+            if self._clock.monotonic_s() >= give_up_s:
+                raise Unresolved(f"record {head.sequence}: {trouble}")
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
@@ -64,7 +66,7 @@ class StoreJournal:
                 record = found.get(record_key(number))
                 if record is None and marks_key(number) in found:
                     raise Archived(f"record {number} is in the archive")
-                if record is None and any(record_key(n) in found for n in range(number + 1, numbers.stop)):
+                if record is None and await self._any_behind(number):
                     # Records that are read together need not be read at one instant: it may be there by now.
                     record = await self._store.get(SET, record_key(number))
                     if record is None:
@@ -74,6 +76,11 @@ class StoreJournal:
                 entry = decode(record.blob("data"), record.blob("hash"), head, self._read_command)
                 yield entry
                 head = entry.head
+
+    async def _any_behind(self, number: int) -> bool:
+        """Whether one of the next records is there: then this one must be."""
+        behind = range(number + 1, number + 1 + READ_MAX)
+        return bool(await self._store.get_many(SET, [record_key(later) for later in behind]))
 
     async def has(self, head: Head) -> bool:
         """Whether the store has this record."""
