@@ -76,6 +76,15 @@ def test_a_hold_outlives_a_debt_and_pays_it_when_released() -> None:
     assert (world.account("user:a").debt, world.balance("user:a")) == (400, 0)
 
 
+def test_a_hold_that_expires_pays_a_debt() -> None:
+    world = credited()
+    kept = Transfer(uid("h"), "user:a", "chain:coins", 600, kind=TransferKind.HOLD, hold_expires_s=30)
+    world.transfer(kept, caller="chain")
+    assert world.do(REVERSAL).debt_sats == 600
+    world.wait(30)
+    assert (world.account("user:a").debt, world.balance("user:a")) == (0, 0)
+
+
 def test_a_viewer_in_debt_opens_no_session_and_a_running_one_pays_its_debt_at_the_end() -> None:
     world = credited()
     world.open_round("m", "n")

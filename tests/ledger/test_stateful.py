@@ -99,6 +99,13 @@ class Lives(RuleBasedStateMachine):
     def pay(self, debit: str, credit: str, amount: int) -> None:
         self.twin.transfer(Transfer(uid(self.name("t")), f"user:{debit}", f"user:{credit}", amount))
 
+    @rule(debit=users, credit=users, more=st.integers(-1, 1), kept=st.booleans())
+    def pay_all(self, debit: str, credit: str, more: int, kept: bool) -> None:
+        """All that may be spent, or all that is there with what is kept back, or one satoshi beside it."""
+        account = (f"user:{debit}", "sat")
+        amount = (self.twin.slow.balance(account) if kept else self.twin.slow.available(account)) + more
+        self.twin.transfer(Transfer(uid(self.name("t")), f"user:{debit}", f"user:{credit}", amount))
+
     @rule(data=st.data(), caller=callers, length=st.integers(1, 4), loose=st.booleans())
     def chain(self, data: st.DataObject, caller: str, length: int, loose: bool) -> None:
         """Any transfers one after the other, linked or not."""
@@ -187,6 +194,18 @@ class Lives(RuleBasedStateMachine):
     def watch(self, seconds: int) -> None:
         self.twin.wait(seconds)
         self.twin.report_all(self.twin.sessions[-4:])
+
+    @precondition(lambda self: self.twin.sessions)
+    @rule(data=st.data())
+    def watch_to_the_limit(self, data: st.DataObject) -> None:
+        """Reported on the very second at which budget, time or round are over."""
+        name = data.draw(st.sampled_from(self.twin.sessions))
+        left_s = self.twin.slow.sessions[uid(name)].limit_s - self.twin.elapsed_s(name)
+        while left_s > 0:
+            self.twin.wait(min(left_s, 9))
+            self.twin.report_all(self.twin.sessions[-4:])
+            left_s -= 9
+        self.twin.report_all([name])
 
     @precondition(lambda self: self.twin.sessions)
     @rule(data=st.data(), back=st.integers(-1, 3))
