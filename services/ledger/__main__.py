@@ -101,6 +101,7 @@ def stored_in(store: Store, settings: LedgerSettings, clock: Clock) -> Stored:
 @asynccontextmanager
 async def open_stored() -> AsyncIterator[Stored]:
     """The same, for commands that run beside the service."""
+    gc.set_threshold(*GC_THRESHOLDS)
     settings = config.load(LedgerSettings, [])
     async with open_store(settings, SETS) as store:
         yield stored_in(store, settings, SystemClock())
