@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 from satreel.ledger.v1 import ledger_service_pb2_grpc
@@ -25,6 +26,7 @@ from services.ledger.adapters.journal import StoreJournal
 from services.ledger.adapters.news import FEED, FEED_LENGTH_MAX, FeedNews
 from services.ledger.adapters.snapshots import StoreSnapshots
 from services.ledger.app.history import History
+from services.ledger.app.journal import Head
 from services.ledger.app.keeping import Keeper
 from services.ledger.app.leadership import keep_leading, keep_telling_readable
 from services.ledger.app.ledger import Ledger
@@ -32,6 +34,7 @@ from services.ledger.app.snapshotting import Stored
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main as run_command
 from services.ledger.config import LedgerSettings
+from services.ledger.domain.machine import Machine
 from services.ledger.rpc import show
 from services.ledger.rpc.read import read_command
 from services.ledger.rpc.reading import READS
@@ -61,7 +64,7 @@ async def serve(settings: LedgerSettings) -> None:
             session_silence_s=settings.session_silence_s,
             horizon_days=settings.id_horizon_days,
             staleness_s_max=settings.read_staleness_max_s,
-            load=stored.recovery.load,
+            load=partial(load, stored),
         )
         keeper = Keeper(ledger, stored.snapshots, clock, take_snapshot, every=settings.snapshot_every)
 
@@ -85,6 +88,17 @@ async def serve(settings: LedgerSettings) -> None:
         runtime.background(tell_readable, "tell readable")
         runtime.background(keeper.keep, "keep snapshots")
         await runtime.serve()
+
+
+async def load(stored: Stored) -> tuple[Machine, Head]:
+    """The state to begin with, out of sight of the garbage collector, which would look at it for 100 ms a
+    million transfers. One that was thrown away before refers to itself: only a collection frees it.
+    """
+    gc.unfreeze()
+    gc.collect()
+    loaded = await stored.recovery.load()
+    gc.freeze()
+    return loaded
 
 
 def stored_in(store: Store, settings: LedgerSettings, clock: Clock) -> Stored:

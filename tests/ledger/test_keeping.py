@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from obstore.store import MemoryStore as MemoryObjects
 
-from mesh.clock import ManualClock
+from mesh.clock import NS_PER_S, ManualClock
 from mesh.records.memory import MemoryStore
 from services.ledger.__main__ import SETS
 from services.ledger.adapters import child
@@ -17,7 +17,8 @@ from services.ledger.adapters.archive import ObjectArchive
 from services.ledger.adapters.history import StoreHistory
 from services.ledger.adapters.journal import StoreJournal
 from services.ledger.adapters.snapshots import StoreSnapshots
-from services.ledger.app.keeping import DAY_NS, LOOK_EVERY_S, PAUSE_AFTER_FAILURE_S, Keeper, SnapshotFailed
+from services.ledger.app import keeping
+from services.ledger.app.keeping import LOOK_EVERY_S, PAUSE_AFTER_FAILURE_S, Keeper, SnapshotFailed
 from services.ledger.app.ledger import FOLLOW_EVERY_S
 from services.ledger.app.snapshotting import Stored, take
 from services.ledger.app.verify import verify
@@ -28,6 +29,8 @@ from tests.ledger.stores import Instance
 from tests.ledger.test_journal import deposit, pay
 
 EVERY = 3 * PAGE
+# A short one: standbys look every 0.1 s of it.
+DAY_S = 200
 
 
 class Place:
@@ -113,16 +116,17 @@ async def test_a_snapshot_is_taken_when_there_was_enough_work(place: Place) -> N
     assert (await verify(place.stored)).problems == ()
 
 
-async def test_once_a_day_if_anything_was_written(place: Place) -> None:
+async def test_once_a_day_if_anything_was_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "DAY_NS", DAY_S * NS_PER_S)
     await place.pay("t", EVERY)
     await place.tick()
     assert place.taken == 1
-    await place.tick(DAY_NS / 1e9 + 10)
+    await place.tick(DAY_S + 10)
     assert place.taken == 1
     await place.pay("u", 500)
     await place.tick(70)
     assert place.taken == 2
-    await place.tick(DAY_NS / 1e9 / 2)
+    await place.tick(DAY_S / 2)
     assert place.taken == 2
 
 
