@@ -315,6 +315,35 @@ def test_ids_just_in_time(world: World, hours: int) -> None:
     assert world.transfer(replace(move("t"), id=uid("t", START_NS + hours * HOUR_NS))) == [OK]
 
 
+def test_ids_to_the_millisecond(world: World) -> None:
+    """Also among ids of the same hours, of which some are known already."""
+    last_ns = START_NS + 26 * HOUR_NS - NS_PER_S // 1_000
+    for number in range(3):
+        assert world.transfer(replace(move("t"), id=uid(f"t{number}", last_ns))) == [OK]
+    late = replace(move("t"), id=uid("u", START_NS + 26 * HOUR_NS))
+    world.transfer_refused(Reason.ID_OUT_OF_TIME, late)
+    world.wait(0.001)
+    assert world.transfer(late) == [OK]
+
+
+@pytest.mark.parametrize("memo", ["", "sale:7", "2|x"])
+def test_every_field_of_a_plain_transfer_makes_its_body(world: World, memo: str) -> None:
+    for name in ("1", "2", "3"):
+        first = move(name, 7, memo=memo)
+        assert world.transfer(first) == [OK]
+        after = world.digest
+        assert world.transfer(first) == [OK]
+        assert world.digest == after
+        for other in (
+            replace(first, memo=f"{memo}x"),
+            replace(first, amount=72),
+            replace(first, debit_account="user:v"),
+            replace(first, credit_account="user:v"),
+            replace(first, kind=HOLD),
+        ):
+            world.transfer_refused(Reason.ID_REUSED, other)
+
+
 def test_a_deposit_twice_in_one_command_counts_once(world: World) -> None:
     one = deposits(("d", "a", 10)).deposits[0]
     world.do(c.CreditDeposits((one, one)))
