@@ -9,6 +9,7 @@ from random import Random
 from mesh.clock import NS_PER_S, Clock
 from mesh.ids import uuid7
 from mesh.records import Store
+from services.ledger.app.ledger import STALENESS_S_MAX
 from services.ledger.app.orders import Order
 from tests.simulation.checks import Checker
 from tests.simulation.clock import SkewedClock
@@ -29,6 +30,9 @@ from tests.simulation.plan import Plan, draw_plan
 from tests.simulation.store import Connection, StoreFaults
 from tests.simulation.trace import Trace
 from tests.simulation.truth import Truth
+
+# How long an instance may believe in what its clock has hidden from it: as old as it may answer from.
+BELIEF_S = STALENESS_S_MAX + 1
 
 
 class Broken(AssertionError):  # noqa: N818 - names what was found
@@ -104,7 +108,7 @@ class World:
 
         What they read is as old as their belief; leases and clocks are all that guards it.
         """
-        self.checker.lenient_until_s = self.loop.time() + 2 * self.plan.ttl_s
+        self.checker.lenient_until_s = self.loop.time() + 2 * self.plan.ttl_s + BELIEF_S
 
     def heal(self) -> None:
         """Store and network are well from now on, and all machines run."""
