@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import obstore
 import pytest
@@ -172,6 +174,27 @@ async def test_the_first_missing_number_is_found(start: int, count: int) -> None
     assert looks <= 22
 
 
-def test_the_setting_names_the_object_store(tmp_path: object) -> None:
-    assert "s3" in repr(open_objects("s3://bucket/ledger", tmp_path)).lower()  # type: ignore[arg-type] # unused
-    assert "local" in repr(open_objects("", tmp_path)).lower()  # type: ignore[arg-type] # a path
+def test_the_setting_names_the_object_store(tmp_path: Path) -> None:
+    assert "s3" in repr(open_objects("s3://bucket/ledger", tmp_path)).lower()
+    assert "local" in repr(open_objects("", tmp_path)).lower()
+
+
+async def test_files_in_a_folder_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    site = Site(objects=open_objects("", tmp_path / "archive"))
+    for number in range(BLOCK + 5):
+        site.pay(f"n{number}", "v", "w")
+    for _ in range(2):
+        site.wait(1)
+        await site.snapshot()
+    name = f"{1:016d}-{BLOCK:016d}"
+    assert synced == [name, "journal", "archive"]
+    assert (tmp_path / "archive" / "journal" / name).stat().st_size
+    assert (await verify(site.stored)).problems == ()

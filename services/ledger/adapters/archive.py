@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,11 +102,18 @@ class ObjectArchive:
             )
             with _told(segment.name):
                 await obstore.put_async(self._objects, segment.name, await asyncio.to_thread(packed, content))
+            await self._settle(segment.name)
             if await self._fetch(segment) != content:
                 raise ArchiveBroken(f"{segment.name} is not what was written")
             segments.append(segment)
             behind = last
         return segments
+
+    async def _settle(self, name: str) -> None:
+        """Object stores keep what they confirm; a local file is safe only once it is on the disk."""
+        if isinstance(self._objects, LocalStore) and self._objects.prefix is not None:
+            with _told(name):
+                await asyncio.to_thread(_sync, Path(self._objects.prefix), name)
 
     async def _last_of(self, block: int) -> Head:
         """The last record of an archived block; of block -1, the head before the first."""
@@ -168,6 +176,16 @@ class ObjectArchive:
                 await asyncio.gather(*(self._store.delete(SET, key) for key in chunk))
             await self._store.delete(SET, keys[-1])
         return len(left) * BLOCK
+
+
+def _sync(folder: Path, name: str) -> None:
+    path = folder / name
+    for each in (path, path.parent, folder):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Keeper:
         self._take = take
         self._every = every
         self._seen: Snapshot | None = None
+        self._began_ns = clock.now_ns()
         # What the ledger had worked when the newest snapshot was begun.
         self._worked = 0
 
@@ -71,10 +72,9 @@ class Keeper:
             return False
         if self._ledger.work - self._worked >= self._every:
             return True
-        if self._seen is None:
-            return False
-        behind = self._ledger.standing.sequence > self._seen.head.sequence
-        return behind and self._clock.now_ns() - self._seen.at_ns >= DAY_NS
+        seen = self._seen
+        sequence, at_ns = (0, self._began_ns) if seen is None else (seen.head.sequence, seen.at_ns)
+        return self._ledger.standing.sequence > sequence and self._clock.now_ns() - at_ns >= DAY_NS
 
     async def _have_taken(self) -> float:
         """Waits for a snapshot; returns how long to leave it at that."""
