@@ -13,8 +13,8 @@ from typing import Any
 
 from services.ledger.domain import commands as c
 from services.ledger.domain.commands import Transfer, TransferKind
-from services.ledger.domain.meter import StopReason
 from services.ledger.domain.reasons import Reason
+from services.ledger.domain.sessions import StopReason
 from tests.ledger.model import NS_PER_S, Film, Outcome, Play, Viewing, balances, ranked
 
 INT64 = range(-(2**63), 2**63)

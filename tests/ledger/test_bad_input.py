@@ -14,8 +14,9 @@ from mesh.interceptors.validation import validated
 from services.ledger.domain import commands as c
 from services.ledger.domain.books import INT64_MAX
 from services.ledger.domain.commands import Transfer, TransferKind
-from services.ledger.domain.meter import SESSIONS_MAX, StopReason
+from services.ledger.domain.meter import SESSIONS_MAX
 from services.ledger.domain.reasons import Reason
+from services.ledger.domain.sessions import StopReason
 from tests.ledger.world import NS_PER_S, RATES, START_NS, World, txid_of, uid
 
 OK = Reason.OK

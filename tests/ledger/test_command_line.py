@@ -27,8 +27,8 @@ from services.ledger.app.snapshotting import Stored
 from services.ledger.command_line.command import Root
 from services.ledger.command_line.main import main
 from services.ledger.config import LedgerSettings
-from services.ledger.domain.meter import SessionView
 from services.ledger.domain.record_json import parse
+from services.ledger.domain.sessions import SessionView
 from services.ledger.rpc import show
 from services.ledger.rpc.read import order, read_command, transfers_order
 from tests.ledger.stores import Instance

@@ -6,9 +6,9 @@ import pytest
 
 from services.ledger.domain import commands as c
 from services.ledger.domain.commands import Transfer
-from services.ledger.domain.meter import StopReason
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.rounds import RoundState
+from services.ledger.domain.sessions import StopReason
 from services.ledger.domain.views import totals_of, view_round
 from tests.ledger import model
 from tests.ledger.world import NS_PER_S, RATES, World, uid

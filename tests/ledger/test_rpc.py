@@ -24,10 +24,10 @@ from services.ledger.adapters.news import FeedNews
 from services.ledger.app.journal import Author
 from services.ledger.app.ledger import Ledger
 from services.ledger.domain import audit
-from services.ledger.domain.meter import StopReason
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.record_json import parse
 from services.ledger.domain.rounds import RoundState
+from services.ledger.domain.sessions import StopReason
 from services.ledger.rpc import show
 from services.ledger.rpc.servicer import LedgerServicer
 from tests.ledger.stores import MemoryStore, journal_of

@@ -11,7 +11,7 @@ from services.ledger.app.packing import PART_BYTES, pack, unpack
 from services.ledger.domain import image
 from services.ledger.domain.image import BadImage
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import StopReason
+from services.ledger.domain.sessions import StopReason
 from tests.ledger.site import Site, full_life, state
 
 

@@ -12,8 +12,8 @@ from mesh.ids import derived_id
 from services.ledger.domain import audit
 from services.ledger.domain import commands as c
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import Receipt, Report, SessionView, StopReason, view_session
 from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.sessions import Receipt, Report, SessionView, StopReason, view_session
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.views import AccountView, RoundView, view_account, view_round
 

@@ -13,8 +13,8 @@ from services.ledger.app.orders import Order
 from services.ledger.app.queries import accounts
 from services.ledger.domain import audit
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import SessionView
 from services.ledger.domain.reasons import Refused
+from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.views import AccountView, PostingView, view_posting
 from tests.simulation.instance import Instance, NoAnswer, Outcome, Reading, Reference, Step, state_hash
 from tests.simulation.node import Reply, Seen

@@ -9,7 +9,7 @@ from services.ledger.app.journal import JournalBroken
 from services.ledger.app.queries import accounts
 from services.ledger.domain import audit
 from services.ledger.domain.books import CHAIN_COINS, FEE, FLOAT, user_account
-from services.ledger.domain.meter import SessionView, StopReason
+from services.ledger.domain.sessions import SessionView, StopReason
 from tests.simulation.actors.gateway import Seen
 from tests.simulation.actors.rounds import Played
 from tests.simulation.checks import same

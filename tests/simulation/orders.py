@@ -11,7 +11,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as calls
 
 from mesh.clock import NS_PER_S
 from services.ledger.app.orders import Order
-from services.ledger.domain.meter import key_of
+from services.ledger.domain.sessions import key_of
 from services.ledger.rpc.read import order, transfers_order
 
 

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from mesh.errors import Code, Failure
-from services.ledger.domain.meter import SessionView
 from services.ledger.domain.pages import lines_of, numbers_of, page_of, read_posting, read_session
 from services.ledger.domain.public_record import PublicRecord
 from services.ledger.domain.record_json import parse
+from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.views import PostingView
 
 # Pages kept at hand: about 300 kB each.

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 from mesh.caller import Caller
 from services.ledger.domain.books import SAT, user_account
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import SessionView, view_session
 from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.sessions import SessionView, view_session
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import (
     AccountView,

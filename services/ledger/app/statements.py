@@ -15,8 +15,8 @@ from services.ledger.app.journal import Head
 from services.ledger.app.queries import PAGE_DEFAULT, Page, bad_token, open_token, token_of
 from services.ledger.domain.books import SAT, user_account
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import SessionView
 from services.ledger.domain.pages import page_of
+from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.views import PostingView, find_account, view_posting
 
 # Pages of the history that one request may read; then the list is short, and its token goes on.

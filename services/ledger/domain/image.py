@@ -22,9 +22,9 @@ from services.ledger.domain.commands import Deposit, Entry, OpenRound, OpenSessi
 from services.ledger.domain.deposits import Credited, Reversal
 from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import Session, SessionView, StopReason
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState, Share
+from services.ledger.domain.sessions import Session, SessionView, StopReason
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
 

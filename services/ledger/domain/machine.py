@@ -10,10 +10,11 @@ from services.ledger.domain import commands as c
 from services.ledger.domain.answers import Answers, Result
 from services.ledger.domain.books import Books
 from services.ledger.domain.deposits import Deposits, Reversal
-from services.ledger.domain.meter import Meter, Report, SessionView, StopReason, view_session
+from services.ledger.domain.meter import Meter
 from services.ledger.domain.pages import Written
 from services.ledger.domain.reasons import Refused
 from services.ledger.domain.rounds import Rounds, RoundState, require
+from services.ledger.domain.sessions import Report, SessionView, StopReason, view_session
 from services.ledger.domain.titles import Title, Titles
 from services.ledger.domain.transfers import Transfers
 from services.ledger.domain.views import (

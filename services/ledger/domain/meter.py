@@ -1,152 +1,34 @@
 """The meter: what viewers burn, second by second.
 
 Second i of a session (from 0) lies at opened_at + i seconds and is a full second when it has ended. Reports
-tell the seconds of a session all told, so a repeated or reordered report changes nothing. A session is named
-in reports by its meter key, 64 bits of a hash of its id: a number read quickly, and a wrong one meets nobody.
+tell the seconds of a session all told, so a repeated or reordered report changes nothing.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from hashlib import blake2b
-from typing import NamedTuple
 
 from mesh.ids import made_ns
 from services.ledger.domain.books import Books, derived_id, user_account
 from services.ledger.domain.commands import OpenSession, Reign
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
+from services.ledger.domain.sessions import (
+    KEYS,
+    NS_PER_S,
+    Receipt,
+    Report,
+    Session,
+    SessionView,
+    StopReason,
+    key_of,
+    view_session,
+)
 from services.ledger.domain.window import Window
 
-NS_PER_S = 1_000_000_000
-KEY_BYTES = 8
 # Sessions of one viewer in one round: even those that cost nothing are kept in memory.
 SESSIONS_MAX = 1_000
-KEYS = 1 << 8 * KEY_BYTES
-
-
-class StopReason(IntEnum):
-    """See satreel.ledger.v1.StopReason."""
-
-    RUNNING = 0
-    CLOSED = 1
-    BUDGET_SPENT = 2
-    TIME_LIMIT = 3
-    ROUND_LOCKED = 4
-    ROUND_VOIDED = 5
-    SILENCE = 6
-
-
-class Session:
-    """A paid viewing while the ledger works on it. `before`: number of the viewer's session before it."""
-
-    __slots__ = (
-        "account",
-        "before",
-        "book",
-        "burned",
-        "closed_ns",
-        "command",
-        "heard_ns",
-        "key",
-        "limit_s",
-        "limit_stop",
-        "number",
-        "opened_ns",
-        "paid_seconds",
-        "price",
-        "round",
-        "scored_max_s",
-        "scores",
-        "seconds",
-        "stop",
-        "viewer_id",
-    )  # fmt: skip
-
-    def __init__(
-        self, command: OpenSession, in_round: Round, *, account: int, at_ns: int, number: int
-    ) -> None:
-        self.command = command
-        self.round = in_round
-        self.book = in_round.memes[command.meme_id]
-        self.account = account
-        self.number = number
-        self.key = self.before = 0
-        self.opened_ns = self.heard_ns = at_ns
-        self.closed_ns = 0
-        self.seconds = self.paid_seconds = self.burned = 0
-        self.stop = StopReason.RUNNING
-        rates = in_round.rates
-        self.price = rates.second_price_sats
-        self.scored_max_s = rates.scored_seconds_max
-        self.viewer_id = command.viewer_id
-        self.scores = self.scored_max_s > 0 and command.viewer_id != self.book.entry.creator_id
-        # The first of the limits that the session will reach, to the second.
-        self.limit_s, self.limit_stop = min(
-            (command.budget_sats // self.price, StopReason.BUDGET_SPENT),
-            (rates.session_max_s, StopReason.TIME_LIMIT),
-            ((in_round.command.locks_ns - at_ns) // NS_PER_S, StopReason.ROUND_LOCKED),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """A session as it stood at some moment."""
-
-    id: str
-    number: int
-    before: int
-    meter_key: int
-    viewer_id: str
-    meme_id: str
-    round_id: str
-    budget_sats: int
-    seconds: int
-    burned_sats: int
-    stop: StopReason
-    opened_ns: int
-    closed_ns: int
-
-
-class Receipt(NamedTuple):
-    """What became of a session's line in a report, from 0, when it ended or was refused."""
-
-    line: int
-    meter_key: int
-    session_id: str
-    seconds: int
-    burned_sats: int
-    stop: StopReason
-    reason: Reason
-
-
-class Report(NamedTuple):
-    """What became of a report: what each session has burned, in the order asked, and who got more to hear."""
-
-    burned_sats: list[int]
-    receipts: list[Receipt]
-
-
-def view_session(session: Session) -> SessionView:
-    """A copy that later seconds do not change."""
-    return SessionView(
-        id=session.command.session_id,
-        number=session.number,
-        before=session.before,
-        meter_key=session.key,
-        viewer_id=session.command.viewer_id,
-        meme_id=session.command.meme_id,
-        round_id=session.round.id,
-        budget_sats=session.command.budget_sats,
-        seconds=session.seconds,
-        burned_sats=session.burned,
-        stop=session.stop,
-        opened_ns=session.opened_ns,
-        closed_ns=session.closed_ns,
-    )
 
 
 class Meter:
@@ -426,11 +308,6 @@ def _attribute(session: Session, owner_id: str, seconds: int) -> None:
     after = min(after, session.scored_max_s)
     viewers[viewer_id] = after
     book.scored_seconds += after - before
-
-
-def key_of(session_id: str) -> int:
-    """The meter key of a session, unless another running one has it by chance: then the next that is free."""
-    return int.from_bytes(blake2b(session_id.encode(), digest_size=KEY_BYTES).digest())
 
 
 def _receipt(line: int, session: Session, reason: Reason) -> Receipt:

@@ -12,7 +12,8 @@ from dataclasses import astuple, dataclass
 import orjson
 
 from services.ledger.domain.books import Books
-from services.ledger.domain.meter import Meter, SessionView, StopReason
+from services.ledger.domain.meter import Meter
+from services.ledger.domain.sessions import SessionView, StopReason
 from services.ledger.domain.views import PostingView
 
 PAGE = 1_000

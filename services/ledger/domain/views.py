@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.ledger.domain.books import CHAIN_COINS, DEBTS, SAT, USER, Books, Posting
-from services.ledger.domain.meter import SessionView
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState
+from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
 

@@ -25,7 +25,7 @@ from services.ledger.domain.answers import Result
 from services.ledger.domain.deposits import Reversal
 from services.ledger.domain.explain import explain
 from services.ledger.domain.machine import Machine
-from services.ledger.domain.meter import Report, SessionView
+from services.ledger.domain.sessions import Report, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import RoundView, totals_of
 from services.ledger.rpc import reading, show, show_record

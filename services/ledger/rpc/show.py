@@ -9,8 +9,8 @@ from satreel.ledger.v1 import ledger_service_pb2 as calls
 from services.ledger.app.journal import Head
 from services.ledger.domain.answers import APPLIED, Result
 from services.ledger.domain.books import SAT
-from services.ledger.domain.meter import Receipt, Report, SessionView
 from services.ledger.domain.rounds import Payout
+from services.ledger.domain.sessions import Receipt, Report, SessionView
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import AccountView, Changes, PostingView, RoundView, Tally, Totals

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from services.ledger.domain.meter import Receipt, Report, SessionView, StopReason
+from services.ledger.domain.sessions import Receipt, Report, SessionView, StopReason
 from tests.simulation import orders
 from tests.simulation.actors.client import Client
 from tests.simulation.instance import NoAnswer

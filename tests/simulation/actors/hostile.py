@@ -8,8 +8,8 @@ from satreel.ledger.v1 import ledger_pb2 as pb
 
 from services.ledger.app.orders import Order
 from services.ledger.domain.books import CHAIN_COINS, INT64_MAX, SAT, user_account
-from services.ledger.domain.meter import Report
 from services.ledger.domain.reasons import Reason, Refused
+from services.ledger.domain.sessions import Report
 from tests.simulation import orders
 from tests.simulation.actors.client import Client, reasons
 from tests.simulation.world import World
