@@ -570,3 +570,17 @@ def test_tallies_are_told_of_their_own_round(world: World) -> None:
     world.open_round("a", name="r2")
     changes = world.machine.take_changes()
     assert (changes.round_id, changes.tallies) == ("", ())
+
+
+def test_a_forgotten_round_does_not_come_again() -> None:
+    world = World()
+    early = replace(world.round_command("a", name="r0"), round_id=uid("early", START_NS))
+    world.do(c.IssueTitle("m-a", "a"))
+    world.do(early)
+    world.do(c.VoidRound(early.round_id, "mistake"))
+    for number in range(1, 4):
+        world.wait(10)
+        world.open_round("a", name=f"r{number}")
+        world.do(c.VoidRound(uid(f"r{number}"), "mistake"))
+    world.refused(c.LockRound(early.round_id), Reason.ROUND_NOT_FOUND)
+    world.refused(replace(early, starts_ns=world.now_ns), Reason.ID_OUT_OF_TIME)

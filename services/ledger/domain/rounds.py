@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from mesh.ids import made_ns
 from services.ledger.domain.books import FEE, POOL_CARRIED, Books, derived_id, user_account
 from services.ledger.domain.commands import Entry, OpenRound
 from services.ledger.domain.reasons import Reason, Refused
@@ -164,6 +165,10 @@ class Rounds:
             return known
         if self.current is not None:
             raise Refused(Reason.ROUND_OVERLAP, "another round is open", round_id=self.current.id)
+        if made_ns(command.round_id) < self.memory_begins_ns:
+            raise Refused(
+                Reason.ID_OUT_OF_TIME, "the round's id is older than the rounds that are remembered"
+            )
         latest = self.latest()
         if latest is not None and command.starts_ns < latest.command.starts_ns:
             raise Refused(Reason.ROUND_OVERLAP, "a later round was opened before", round_id=latest.id)
