@@ -131,7 +131,7 @@ class Life:
             assert not any(name.startswith(("takings:", "pool:")) for name, _ in twin.world.accounts())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 6),
     parameters() | st.sampled_from([RATES, PRIMES, SHORT]),

@@ -15,7 +15,7 @@ from services.ledger.domain.reasons import Reason
 from tests.ledger.twin import Twin
 from tests.ledger.world import RATES, txid_of, uid
 
-pytestmark = pytest.mark.timeout(240)  # 7,500 steps
+pytestmark = pytest.mark.timeout(240)  # 5,000 steps
 
 USERS = ("a", "b", "v", "w")
 ENTRIES = (("m-a", "a", 900_001), ("m-b", "b", 800_011))
@@ -271,5 +271,5 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
