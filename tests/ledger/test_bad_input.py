@@ -12,6 +12,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 from mesh.errors import InvalidArgument
 from mesh.interceptors.validation import validated
 from services.ledger.domain import commands as c
+from services.ledger.domain.answers import body_hash
 from services.ledger.domain.books import INT64_MAX
 from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.meter import SESSIONS_MAX
@@ -584,3 +585,22 @@ def test_a_forgotten_round_does_not_come_again() -> None:
         world.do(c.VoidRound(uid(f"r{number}"), "mistake"))
     world.refused(c.LockRound(early.round_id), Reason.ROUND_NOT_FOUND)
     world.refused(replace(early, starts_ns=world.now_ns), Reason.ID_OUT_OF_TIME)
+
+
+def test_texts_of_a_transfer_are_told_apart() -> None:
+    world = World()
+    world.fund("a", 10)
+    world.do(c.IssueTitle("m", "a"))
+    plain = c.Transfer(uid("t"), "user:a", "user:b", 1, memo="x|title:m|False")
+    title = c.Transfer(uid("t"), "user:a", "user:b", 1, asset="title:m", memo="x")
+    assert body_hash(plain) != body_hash(title)
+    assert world.transfer(plain) == [Reason.OK]
+    world.transfer_refused(Reason.ID_REUSED, title)
+    other = replace(title, asset="title", memo=":m|x")
+    assert len({body_hash(one) for one in (title, other, replace(title, asset="", memo="title:m|x"))}) == 3
+
+
+def test_a_meme_is_no_asset() -> None:
+    world = World()
+    world.do(c.IssueTitle("m", "a"))
+    world.transfer_refused(Reason.ASSET_MISMATCH, c.Transfer(uid("t"), "user:a", "user:b", 1, asset="m"))

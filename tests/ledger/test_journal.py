@@ -9,7 +9,7 @@ from satreel.ledger.v1 import journal_pb2, ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh.clock import ManualClock, SystemClock
-from mesh.errors import Exhausted
+from mesh.errors import Code, Exhausted
 from mesh.records import Record
 from services.ledger.adapters.journal import READ_MAX
 from services.ledger.app.journal import BATCH_MAX, Fenced, Head, JournalBroken, Unresolved
@@ -228,6 +228,19 @@ async def test_questions_see_only_what_is_durable() -> None:
     for waiting in (asked, question):
         with pytest.raises(Refused):
             await waiting
+
+
+async def test_a_command_too_big_for_a_record_is_refused_and_ends_no_reign() -> None:
+    request = pb.CreateTransfersRequest()
+    for number in range(BATCH_MAX):
+        request.transfers.add(id=uid(f"t{number}"), asset="🦀" * 64, memo="🦀" * 128, debit_account="a" * 128)
+    async with led(MemoryStore()) as leader:
+        with pytest.raises(Refused) as refusal:
+            await leader.ledger.submit(transfers_order("market", request))
+        assert refusal.value.number is Reason.COMMAND_TOO_BIG
+        assert refusal.value.code is Code.INVALID_ARGUMENT
+        assert leader.ledger.leading
+        await leader.ledger.submit(deposit(1))
 
 
 async def test_a_full_queue_refuses() -> None:

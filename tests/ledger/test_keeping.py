@@ -194,3 +194,11 @@ async def test_what_the_process_said_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(child, "WITHIN_S", 0.2)
     with pytest.raises(SnapshotFailed, match="more than"):
         await child.take_snapshot()
+
+
+async def test_a_process_that_cannot_be_started_is_a_snapshot_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child, "COMMAND", ("/nowhere/satreel-ledger",))
+    with pytest.raises(SnapshotFailed, match="cannot be started"):
+        await child.take_snapshot()

@@ -135,3 +135,19 @@ def test_restored_or_not_the_future_is_the_same() -> None:
         old.wait(3 * NS_PER_S / NS_PER_S)
     assert state(one.machine) == state(other.machine)
     assert one.machine.seal() == other.machine.seal()
+
+
+def test_a_late_copy_of_a_reversal_undoes_nothing() -> None:
+    world = World()
+    deposit = c.Deposit(uid("d"), "user:v", 100, txid_of("d"), 0, "a" * 64)
+    reversal = c.ReverseDeposit(uid("x"), deposit.id, "orphaned")
+    world.do(c.CreditDeposits((deposit,)))
+    world.do(reversal)
+    world.wait(20 * DAY_S)
+    world.do(c.CreditDeposits((replace(deposit, block_hash="b" * 64),)))
+    world.wait((HORIZON_DAYS - 20) * DAY_S + DAY_S)
+    world.do(reversal)
+    assert world.balance("user:v") == 100
+    world.wait(HORIZON_DAYS * DAY_S)
+    world.refused(reversal, Reason.DEPOSIT_NOT_FOUND)
+    assert not world.machine.deposits.reversals

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from services.ledger.domain import commands as c
+from services.ledger.domain import image
 from services.ledger.domain.commands import Transfer
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.rounds import RoundState
@@ -130,6 +131,30 @@ def test_a_new_leader_counts_silence_afresh(world: World) -> None:
     assert status(world, "s") == (25, 25, StopReason.RUNNING)
 
 
+def test_no_round_begins_before_1970() -> None:
+    world = World()
+    world.do(c.IssueTitle("m-a", "a"))
+    world.refused(replace(world.round_command("a"), starts_ns=-1, locks_ns=9), Reason.ROUND_INVALID)
+
+
+def test_a_shorter_silence_counts_from_the_new_leader_on_also_from_an_image() -> None:
+    worlds = [World(silence_s=600), World(silence_s=600)]
+    for world in worlds:
+        world.fund("v", 5_000)
+        world.open_round("a", length_s=500)
+        world.open_session("s", "v", "m-a")
+        world.report(("s", 1), after_s=1)
+    worlds[1].machine = image.load(image.dump(worlds[1].machine))
+    for world in worlds:
+        world.now_ns += NS_PER_S
+        world.machine.advance(world.now_ns, c.Reign(3))
+    worlds[1].machine = image.load(image.dump(worlds[1].machine))
+    for wait_s, stop in ((2.9, StopReason.RUNNING), (0.1, StopReason.SILENCE)):
+        for world in worlds:
+            world.wait(wait_s)
+            assert world.session("s").stop is stop
+
+
 def test_one_stream_per_viewer_and_meme(world: World) -> None:
     world.open_session("s", "v", "m-a")
     world.refused(c.OpenSession(uid("t"), "v", "m-a", 100), Reason.SESSION_OVERLAP)
@@ -165,6 +190,7 @@ def test_rounds_that_cannot_open(world: World) -> None:
     for bad in (
         replace(good, locks_ns=good.starts_ns),
         replace(good, locks_ns=good.starts_ns + 100_000 * NS_PER_S),
+        replace(good, starts_ns=good.starts_ns + 10**20, locks_ns=good.locks_ns + 10**20),
         replace(good, entries=()),
         replace(good, entries=good.entries[:1] * 2),
         replace(good, parameters=replace(RATES, platform_fee_bp=6_000)),

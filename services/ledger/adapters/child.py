@@ -19,7 +19,10 @@ async def take_snapshot() -> str:
 
     When cancelled it ends the process before it returns.
     """
-    process = await asyncio.create_subprocess_exec(*COMMAND, stdout=PIPE, stderr=STDOUT)
+    try:
+        process = await asyncio.create_subprocess_exec(*COMMAND, stdout=PIPE, stderr=STDOUT)
+    except OSError as problem:  # no memory or no process to be had: the ledger goes on without
+        raise SnapshotFailed(f"it cannot be started: {problem}") from problem
     try:
         async with asyncio.timeout(WITHIN_S):
             told, _ = await process.communicate()

@@ -77,7 +77,14 @@ class Orders:
         return len(self._waiting)
 
     async def place(self, order: Order) -> Answer:
-        """Returns its answer, when there is one. Raises QueueFull."""
+        """Returns its answer, when there is one. Raises QueueFull, and COMMAND_TOO_BIG."""
+        if len(order.wire) > BATCH_BYTES_MAX:
+            raise Refused(
+                Reason.COMMAND_TOO_BIG,
+                "the command is larger than a record of the journal takes",
+                bytes=len(order.wire),
+                maximum=BATCH_BYTES_MAX,
+            )
         if len(self._waiting) >= self._queue_max:
             raise QueueFull(waiting=len(self._waiting))
         waiting = Waiting(order, asyncio.get_running_loop().create_future())

@@ -36,14 +36,16 @@ OUT_OF_TIME = Result(
 
 
 def body_hash(transfer: TransferLike) -> bytes:
-    """Hash of a transfer but for its id, as far as its kind looks at it: it tells a repeat from a reuse."""
+    """Hash of a transfer but for its id, as far as its kind looks at it: it tells a repeat from a reuse.
+
+    Free text comes last, and behind it nothing: what is hashed can be read in one way only.
+    """
     kind, asset = transfer.kind, transfer.asset
     sides = f"{transfer.debit_account}|{transfer.credit_account}|{transfer.amount}|{transfer.memo}"
     if kind == _POST and asset == SAT and not transfer.linked:
         return hash_of(sides)
-    if kind == _POST:
-        return hash_of(f"{sides}|{asset}|{transfer.linked}")
-    return hash_of(f"{sides}|{asset}|{transfer.linked}|{kind}|{transfer.hold_id}|{transfer.hold_expires_s}")
+    hold = f"{transfer.hold_id}|{transfer.hold_expires_s}" if kind != _POST else ""
+    return hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}")
 
 
 def hash_of(body: str) -> bytes:

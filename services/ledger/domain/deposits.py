@@ -96,12 +96,14 @@ class Deposits:
     def forget(self, before_ns: int) -> None:
         """Forgets what was credited and reversed before this time, but for the outputs that stand.
 
-        What was undone stays known, too: a late copy of its request must not credit it again. It is little.
+        What was undone stays known, too: a late copy of its request must not credit it again, nor one of its
+        reversal undo what was credited after it. It is little.
         """
         for id_ in [id_ for id_ in _older(self.by_id, before_ns) if self.by_id[id_].stands]:
             del self.by_id[id_]
-        for id_ in list(_older(self.reversals, before_ns)):
-            del self.reversals[id_]
+        for id_, reversal in list(self.reversals.items()):
+            if reversal.at_ns < before_ns and reversal.command.deposit_id not in self.by_id:
+                del self.reversals[id_]
 
     def _is_new(self, deposit: Deposit) -> bool:
         """Whether it is to be credited; False for a repeat. Raises ID_REUSED.
@@ -149,9 +151,9 @@ def outpoint_of(deposit: Deposit) -> bytes:
     return bytes.fromhex(deposit.txid) + deposit.vout.to_bytes(4)
 
 
-def _older(dated: Mapping[str, Credited] | Mapping[str, Reversal], before_ns: int) -> Iterator[str]:
+def _older(credited: Mapping[str, Credited], before_ns: int) -> Iterator[str]:
     """Ids of what is older than this; they come first."""
-    for id_, one in dated.items():
+    for id_, one in credited.items():
         if one.at_ns >= before_ns:
             return
         yield id_

@@ -59,7 +59,7 @@ def load(sections: Sections) -> Machine:
     try:
         for part in _LOADS:
             part(machine, sections)
-    except (KeyError, ValueError, TypeError, IndexError) as problem:
+    except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as problem:
         raise BadImage(f"the image cannot be read: {problem!r}") from problem
     return machine
 

@@ -42,7 +42,7 @@ class Machine:
         self.rounds = Rounds(self.books, self.titles)
         self.meter = Meter(self.books, self.rounds, self.window)
         self.answers = Answers(self.window)
-        self.transfers = Transfers(self.books, self.titles, self.answers, self._title_moved)
+        self.transfers = Transfers(self.books, self.answers, self._title_moved)
         self.holds = self.transfers.holds
         self.deposits = Deposits(self.books)
         self.now_ns = 0

@@ -55,9 +55,16 @@ class Meter:
         self.dirty: dict[str, MemeBook] = {}
 
     def begin(self, reign: Reign) -> None:
-        """Takes the settings of a new leader."""
+        """Takes the settings of a new leader.
+
+        When to look at whom is found anew: a shorter silence may be over before it would be looked at, and a
+        machine from an image has no older looks to come.
+        """
         self.silence_ns = reign.session_silence_s * NS_PER_S
         self.reign_ns = self._books.now_ns
+        due_ns = self.reign_ns + self.silence_ns
+        self.silences = [(due_ns, session.command.session_id) for session in self.running.values()]
+        heapq.heapify(self.silences)
 
     def open(self, command: OpenSession) -> Session:
         """Holds the budget and starts to meter. A repeat answers the session as it stands."""

@@ -21,6 +21,8 @@ from services.ledger.domain.titles import Titles
 
 ENTRIES_MAX = 100
 ROUND_S_MAX = 86_400
+# At most so far from now: behind one that begins in a far future no other could ever begin.
+STARTS_WITHIN_NS = 26 * 3_600 * 10**9
 # Rounds that the rules remember, the current one included. An id of a session carries its time, so that none
 # of a forgotten round can come back into a later one.
 KEPT = 3
@@ -286,11 +288,12 @@ class Rounds:
 
     def _check(self, command: OpenRound) -> None:
         rates, entries = command.parameters, command.entries
-        length_s = (command.locks_ns - command.starts_ns) / 1e9
+        now_ns, length_s = self._books.now_ns, (command.locks_ns - command.starts_ns) / 1e9
         shares = (rates.platform_fee_bp, rates.instant_bp, rates.creator_bp, rates.winner_bp)
         # Fee and instant part of one whole: with more, floors of several owners could exceed the takings.
         sound = (
-            0 < length_s <= ROUND_S_MAX
+            0 <= command.starts_ns <= now_ns + STARTS_WITHIN_NS
+            and 0 < length_s <= ROUND_S_MAX
             and 0 < len(entries) <= ENTRIES_MAX
             and len({entry.meme_id for entry in entries}) == len(entries)
             and all(0 <= share <= BASIS_POINTS for share in shares)

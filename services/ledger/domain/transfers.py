@@ -25,12 +25,10 @@ from services.ledger.domain.books import (
 from services.ledger.domain.commands import TransferKind, TransferLike
 from services.ledger.domain.holds import Hold, Holds, HoldState
 from services.ledger.domain.reasons import Reason
-from services.ledger.domain.titles import Titles
 from services.ledger.domain.window import SPAN_DIGITS
 
 NS_PER_S = 1_000_000_000
 _POST = int(TransferKind.POST)
-_NO_ACCOUNTS: dict[str, int] = {}
 
 
 class Refusal(Exception):  # noqa: N818 - flow of control inside this file
@@ -56,11 +54,8 @@ class _Step(NamedTuple):
 class Transfers:
     """Applies transfers to the books."""
 
-    def __init__(
-        self, books: Books, titles: Titles, answers: Answers, title_moved: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, books: Books, answers: Answers, title_moved: Callable[[str, str], None]) -> None:
         self._books = books
-        self._titles = titles
         self._answers = answers
         self._title_moved = title_moved
         self.holds = Holds(books)
@@ -212,9 +207,9 @@ class Transfers:
             raise Refusal(Reason.AMOUNT_NOT_POSITIVE)
         if debit_name == credit_name:
             raise Refusal(Reason.SAME_ACCOUNT)
-        if asset != SAT and asset.removeprefix(TITLE_PREFIX) not in self._titles.by_meme:
+        numbers = books.numbers.get(asset)
+        if numbers is None:
             raise Refusal(Reason.ASSET_MISMATCH, f"nobody issued {asset!r}")
-        numbers = books.numbers.get(asset, _NO_ACCOUNTS)
         debit, credit = numbers.get(debit_name), numbers.get(credit_name)
         traits = traits_of(debit_name, asset) if debit is None else books.traits[debit]
         credit_traits = traits_of(credit_name, asset) if credit is None else books.traits[credit]
