@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from mesh.clock import SystemClock
 from mesh.leases import LEASES, Lease
@@ -16,6 +19,8 @@ from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.app.leadership import keep_leading
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.verify import verify
+from services.ledger.domain.commands import Command
+from services.ledger.domain.machine import Answer, Machine
 from services.ledger.rpc.read import read_command
 from tests.ledger.stores import Told, alone
 from tests.ledger.test_journal import deposit, pay
@@ -58,3 +63,24 @@ async def test_the_standby_takes_over(tmp_path: Path) -> None:
                 assert totals == ({"sat": 0}, 4)
         found = await verify(alone(StoreJournal(store, SystemClock(), read_command)))
         assert (found.problems, found.head.sequence, found.totals.users) == ((), 4, 1_000)
+
+
+async def test_what_takes_long_ends_no_reign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = Machine.apply
+
+    def apply_slowly(machine: Machine, command: Command) -> Answer:
+        until_s = time.monotonic() + 3 * TTL_S
+        while time.monotonic() < until_s:
+            pass
+        return apply(machine, command)
+
+    monkeypatch.setattr(Machine, "takes_long", lambda _, commands: bool(commands))
+    monkeypatch.setattr(Machine, "apply", apply_slowly)
+    async with (
+        open_sqlite(tmp_path / "ledger.sqlite", (*SETS, LEASES)) as store,
+        candidate(store) as (ledger, leads, _),
+    ):
+        await leads.wait()
+        await ledger.submit(deposit(1))
+        assert ledger.leading
+        assert ledger.standing.sequence == 2

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from services.ledger.domain import commands as c
-from services.ledger.domain import image
+from services.ledger.domain import image, meter
 from services.ledger.domain.commands import Transfer
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.rounds import RoundState
@@ -153,6 +153,27 @@ def test_a_shorter_silence_counts_from_the_new_leader_on_also_from_an_image() ->
         for world in worlds:
             world.wait(wait_s)
             assert world.session("s").stop is stop
+
+
+def test_many_that_fall_silent_end_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "SILENT_MAX", 2)
+    worlds = [World(), World()]
+    for world in worlds:
+        for viewer in "vwxyz":
+            world.fund(viewer, 100)
+        world.open_round("a")
+        for viewer in "vwxyz":
+            world.open_session(viewer, viewer, "m-a", 100)
+        world.report(("w", 1), after_s=1)
+        world.wait(9)
+    worlds[1].machine = image.load(image.dump(worlds[1].machine))
+    for running in ("wyz", "w", "w"):
+        for world in worlds:
+            assert [session.command.viewer_id for session in world.machine.meter.running.values()] == [
+                *running
+            ]
+            assert world.machine.next_due_ns() is not None
+            world.wait(0.1)
 
 
 def test_one_stream_per_viewer_and_meme(world: World) -> None:

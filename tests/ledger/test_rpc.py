@@ -23,7 +23,7 @@ from mesh.testing import LoopbackServer, serving
 from services.ledger.adapters.news import FeedNews
 from services.ledger.app.journal import Author
 from services.ledger.app.ledger import Ledger
-from services.ledger.domain import audit
+from services.ledger.domain import audit, machine
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.record_json import parse
 from services.ledger.domain.rounds import RoundState
@@ -64,7 +64,7 @@ class House:
         )
 
     async def digest(self) -> str:
-        return await self.ledger.ask(lambda machine, _: audit.digest(machine))
+        return await self.ledger.ask(lambda state, _: audit.digest(state))
 
     async def refused(self, call: Awaitable[object], reason: str, code: Code | None = None) -> RemoteFailure:
         """The call fails for this reason and nothing changed."""
@@ -514,6 +514,29 @@ async def test_watchers_get_a_snapshot_and_then_what_happens(valkey_url: str) ->
         assert ids == sorted(set(ids))
         resumed = aiter(house.gateway.WatchLedger(pb.WatchLedgerRequest(cursor=news[0].cursor)))
         assert (await next_event(resumed)).event == news[1].event
+
+
+async def test_what_is_too_much_to_tell_is_a_fresh_snapshot(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house(valkey_url) as house:
+        await house.fund(ANA, 2_000)
+        updates = aiter(house.gateway.WatchLedger(pb.WatchLedgerRequest()))
+        first = (await anext(updates)).snapshot.journal_sequence
+        sides = {"debit_account": f"user:{ANA}", "credit_account": f"user:{BEN}", "memo": "sale:x"}
+        await house.transfer(house.market, **sides, amount=7)
+        before = await next_event(updates)
+        with monkeypatch.context() as patch:
+            patch.setattr(machine, "CHANGES_MAX", 0)
+            await house.transfer(house.market, **sides, amount=8)
+        for cursor in (None, before.cursor):
+            if cursor is not None:
+                updates = aiter(house.gateway.WatchLedger(pb.WatchLedgerRequest(cursor=cursor)))
+            while not (update := await anext(updates)).HasField("snapshot"):
+                assert update.HasField("heartbeat")
+            assert update.snapshot.journal_sequence >= first + 2
+        await house.transfer(house.market, **sides, amount=9)
+        assert [posting.amount for posting in (await next_event(updates)).event.postings] == [9]
 
 
 async def next_event(updates: AsyncIterator[pb.WatchLedgerResponse]) -> pb.WatchLedgerResponse:

@@ -7,8 +7,9 @@ standby only reads: what the leader has committed is applied here a moment later
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from mesh import logs
@@ -18,7 +19,7 @@ from services.ledger.app.journal import Author, Draft, Head, Journal
 from services.ledger.app.orders import Order, Orders, Waiting, refuse
 from services.ledger.app.replay import Load, apply_all, from_nothing
 from services.ledger.app.replica import Replica
-from services.ledger.domain.commands import Reign
+from services.ledger.domain.commands import Command, Reign
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.domain.pages import Written
 from services.ledger.domain.reasons import Reason, Refused
@@ -220,8 +221,10 @@ class Ledger:
         replica, machine = self._replica, self._replica.machine
         replica.begin()
         try:
-            machine.advance(self._clock.now_ns(), reign)
-            answers = apply_all(machine, (waiting.order.command for waiting in batch))
+            asked = [waiting.order.command for waiting in batch]
+            apply = partial(_apply, machine, self._clock.now_ns(), reign, asked)
+            # What takes long is done in a thread, so that the lease is renewed meanwhile.
+            answers = await asyncio.to_thread(apply) if machine.takes_long(asked) else apply()
             commands = tuple(waiting.order.wire for waiting in batch)
             draft = Draft(author, machine.now_ns, reign, commands, machine.seal())
             head = await self._journal.append(draft, replica.head)
@@ -235,6 +238,13 @@ class Ledger:
         for waiting, answer in zip(batch, answers, strict=True):
             waiting.settle(answer)
         self._news.committed(head, machine.take_changes())
+
+
+def _apply(
+    machine: Machine, now_ns: int, reign: Reign | None, commands: Sequence[Command]
+) -> list[Answer | Refused]:
+    machine.advance(now_ns, reign)
+    return apply_all(machine, commands)
 
 
 def _too_stale() -> Refused:

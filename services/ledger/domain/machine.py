@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from services.ledger.domain import commands as c
@@ -28,6 +28,11 @@ from services.ledger.domain.views import (
 from services.ledger.domain.window import NS_PER_DAY, Window
 
 NS_PER_S = 1_000_000_000
+# Postings, accounts and sessions that are told of one record: about 5 MB. A full batch makes a fifth of it.
+CHANGES_MAX = 30_000
+# Above so many sessions in memory commands that look at all of a round's take long: 50,000 cost a second.
+SESSIONS_LONG = 2_000
+_OF_ROUNDS = (c.OpenRound, c.LockRound, c.VoidRound)
 
 Answer = None | Title | Reversal | RoundView | SessionView | list[Result] | Report
 
@@ -96,6 +101,12 @@ class Machine:
             self._trail.append(0)
         return answer
 
+    def takes_long(self, commands: Iterable[c.Command]) -> bool:
+        """Whether one of these ends, undoes or forgets a round of many sessions."""
+        if len(self.meter.kept) <= SESSIONS_LONG:
+            return False
+        return any(isinstance(command, _OF_ROUNDS) for command in commands)
+
     def seal(self) -> bytes:
         """Ends a record: the hash over all answers so far and the number of postings, which differs when a
         replay differs."""
@@ -115,6 +126,10 @@ class Machine:
         """What changed since the last call. Tallies come at most once a second."""
         books = self.books
         new = books.postings_made - self._told
+        if new + len(books.touched) + len(self.meter.changed) > CHANGES_MAX:
+            first = self._told + 1
+            self.forget_changes()
+            return Changes(self.now_ns, books, (), first, (), (), "", (), (), whole=False)
         postings = books.postings[-new:] if new else []
         dirty, second = self.meter.dirty, self.now_ns // NS_PER_S
         tallies: tuple[Tally, ...] = ()

@@ -29,6 +29,8 @@ from services.ledger.domain.window import Window
 
 # Sessions of one viewer in one round: even those that cost nothing are kept in memory.
 SESSIONS_MAX = 1_000
+# Sessions that end by silence in one go; when a gateway is lost, the others follow in the next records.
+SILENT_MAX = 5_000
 
 
 class Meter:
@@ -221,8 +223,11 @@ class Meter:
             else:
                 heapq.heappush(self.silences, (due_ns, session_id))
         # In an order that does not depend on when each was looked at before: a machine from an image has not.
-        for _, _, session in sorted(silent, key=lambda one: one[:2]):
+        silent.sort(key=lambda one: one[:2])
+        for _, _, session in silent[:SILENT_MAX]:
             self.end(session, StopReason.SILENCE)
+        for due_ns, _, session in silent[SILENT_MAX:]:
+            heapq.heappush(self.silences, (due_ns, session.command.session_id))
 
     def _entry(self, meme_id: str) -> tuple[Round, MemeBook]:
         current = self._rounds.current

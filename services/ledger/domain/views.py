@@ -105,6 +105,8 @@ class Changes:
     round_id: str
     titles: tuple[Title, ...]
     sessions: tuple[SessionView, ...]
+    # False: more changed than can be told at once. None of it is here then, and watchers start anew.
+    whole: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.postings or self.accounts or self.tallies or self.titles or self.sessions)

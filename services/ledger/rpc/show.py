@@ -165,6 +165,7 @@ def event(head: Head, changes: Changes) -> bytes:
         round_id=changes.round_id,
         titles=[title(one) for one in changes.titles],
         sessions=[session(one) for one in changes.sessions],
+        starts_anew=not changes.whole,
     )
     _add_postings(shown, changes)
     _add_accounts(shown, changes)

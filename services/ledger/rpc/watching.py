@@ -14,7 +14,7 @@ Updates = AsyncGenerator[pb.WatchLedgerResponse, None]
 
 
 class _Missed(Exception):  # noqa: N818 - flow of control inside this file
-    """A leader died before it told everything."""
+    """A leader died before it told everything, or it was too much to tell."""
 
 
 async def watch_ledger(
@@ -44,9 +44,10 @@ async def _follow(feed: Feed, cursor: str, snapshot: Callable[[], Awaitable[pb.L
                 case Event():
                     event = pb.LedgerEvent.FromString(update.payload)
                     number = int(event.id)
-                    if told is not None and number > told + 1:
+                    new = told is None or number > told
+                    if new and (event.starts_anew or (told is not None and number > told + 1)):
                         raise _Missed
-                    if (told is None or number > told) and _tells(event):
+                    if new and _tells(event):
                         yield pb.WatchLedgerResponse(cursor=update.cursor, event=event)
                     told = number if told is None else max(told, number)
 
