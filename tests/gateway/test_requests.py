@@ -132,11 +132,11 @@ async def test_documents_are_bounded(world: World, client: Client) -> None:
     many = "{ " + " ".join(f"a{number}: metrics {{ name }}" for number in range(600)) + " }"
     doubling = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
     doubling += "fragment F60 on Query { metrics { name } } { ...F0 }"
-    began = time.monotonic()
+    began = time.process_time()
     for query in ("query($id: ID!) " + deep, many, doubling):
         error = await client.fail(query, {"id": meme.id})
         assert error["code"] == "BAD_REQUEST", query
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 4  # unbounded, the last alone would take for ever
     wide = " ".join(f"a{n}: creator {{ ...F }}" for n in range(40))
     wide = f"query($id: ID!) {{ meme(id: $id) {{ {wide} }} }} fragment F on User {{ "
     wide += " ".join(f"b{n}: displayName" for n in range(60)) + " }"

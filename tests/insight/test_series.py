@@ -267,6 +267,7 @@ async def test_gap_is_told_and_what_can_be_read_is_read(store: Store) -> None:
     source.past = [[lost, known], [known]]
     source.forgets = True
     await world.start()
+    await world.settle()
     assert sum(await world.values("rounds.completed", start, start + 10)) == 2
     assert await world.values("insight.gaps", start, start + 10, 10) == [1]
     await world.stop()
