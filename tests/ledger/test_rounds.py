@@ -155,6 +155,24 @@ def test_a_shorter_silence_counts_from_the_new_leader_on_also_from_an_image() ->
             assert world.session("s").stop is stop
 
 
+def test_totals_are_the_sums_by_name(world: World) -> None:
+    world.watch("s", "v", "m-a", 50)
+    world.fund("debtor", 30)
+    undone = [*world.machine.deposits.by_id][-1]
+    world.transfer(Transfer(uid("fee"), "user:debtor", "platform:fee", 7))
+    world.do(c.ReverseDeposit(uid("x"), undone, "orphaned"))
+    by_name: dict[str, int] = {}
+    for (name, asset), view in world.accounts().items():
+        if asset == "sat":
+            kind = name.partition(":")[0]
+            by_name[kind] = by_name.get(kind, 0) + view.balance
+    totals = totals_of(world.machine.books)
+    assert (totals.sum, totals.coins_owed, totals.debts) == (0, -by_name["chain"], -by_name["debts"])
+    assert (totals.users, totals.platform) == (by_name["user"], by_name["platform"])
+    assert totals.rounds == by_name["takings"] + by_name.get("pool", 0)
+    assert min(totals.users, totals.platform, totals.rounds, totals.debts) > 0
+
+
 def test_many_that_fall_silent_end_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "SILENT_MAX", 2)
     worlds = [World(), World()]
@@ -217,6 +235,7 @@ def test_rounds_that_cannot_open(world: World) -> None:
         replace(good, parameters=replace(RATES, platform_fee_bp=6_000)),
         replace(good, parameters=replace(RATES, winner_bp=10_001)),
         replace(good, parameters=replace(RATES, second_price_sats=0)),
+        replace(good, parameters=replace(RATES, version=-1)),
     ):
         world.refused(bad, Reason.ROUND_INVALID)
     world.refused(replace(good, entries=(c.Entry("none", "a", 1),)), Reason.TITLE_NOT_FOUND)

@@ -299,8 +299,8 @@ class Rounds:
             and all(0 <= share <= BASIS_POINTS for share in shares)
             and rates.platform_fee_bp + rates.instant_bp <= BASIS_POINTS
             and min(rates.second_price_sats, rates.session_max_s) > 0
-            and min(rates.free_below_s, rates.scored_seconds_max, rates.ranks_paid, rates.payout_min_sats)
-            >= 0
+            and min(rates.version, rates.free_below_s, rates.scored_seconds_max) >= 0
+            and min(rates.ranks_paid, rates.payout_min_sats) >= 0
         )
         if not sound:
             raise Refused(Reason.ROUND_INVALID, "parameters, times or entries make no round")

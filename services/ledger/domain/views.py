@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
-from services.ledger.domain.books import CHAIN_COINS, DEBTS, SAT, USER, Books, Posting
+from services.ledger.domain.books import CHAIN_COINS, DEBTS, FOR_CHAIN, SAT, USER, Books, Posting
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState
 from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
+
+# By an account's traits: whether it has satoshis of a user (titles are not the chain's), and is nobody's.
+_OF_USERS = bytes(traits & (USER | FOR_CHAIN) == USER | FOR_CHAIN for traits in range(256))
+_OF_OTHERS = bytes(not traits & USER for traits in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +194,17 @@ def view_round(viewed: Round) -> RoundView:
 
 
 def totals_of(books: Books) -> Totals:
-    """Adds everything up."""
-    by_prefix = {"user": 0, "platform": 0, "takings": 0, "pool": 0, "chain": 0, DEBTS: 0}
-    total = 0
-    for name, asset, balance in zip(books.names, books.assets, books.balance, strict=True):
-        if asset == SAT:
-            total += balance
-            prefix = name.partition(":")[0]
-            by_prefix[prefix] = by_prefix.get(prefix, 0) + balance
+    """Adds everything up. Anybody may ask for it, and users are many: no look at each of their names."""
+    by_prefix = {"platform": 0, "takings": 0, "pool": 0, "chain": 0, DEBTS: 0}
+    users = sum(compress(books.balance, books.traits.translate(_OF_USERS)))
+    for number in compress(range(len(books.names)), books.traits.translate(_OF_OTHERS)):
+        if books.assets[number] == SAT:
+            prefix = books.names[number].partition(":")[0]
+            by_prefix[prefix] = by_prefix.get(prefix, 0) + books.balance[number]
     return Totals(
-        sum=total,
+        sum=users + sum(by_prefix.values()),
         coins_owed=-by_prefix[CHAIN_COINS.partition(":")[0]],
-        users=by_prefix["user"],
+        users=users,
         platform=by_prefix["platform"],
         rounds=by_prefix["takings"] + by_prefix["pool"],
         debts=-by_prefix[DEBTS],
