@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 
+from mesh.records.port import RECORD_BYTES_MAX
+from services.ledger.adapters.history import SET
 from services.ledger.app import statements
 from services.ledger.app.history import History, HistoryBroken, Kind, MemoryHistory, page_name
 from services.ledger.app.journal import Head
@@ -201,3 +204,17 @@ def test_whole_pages() -> None:
     assert list(whole_pages(2, 2 * PAGE + 5)) == [1]
     assert list(whole_pages(PAGE + 1, 3 * PAGE)) == [1, 2]
     assert list(whole_pages(1, 0)) == []
+
+
+async def test_a_record_longer_than_one_of_the_store_has_parts() -> None:
+    site = Site()
+    history, content = site.stored.history, random.Random(1).randbytes(3 * RECORD_BYTES_MAX)
+    for _ in range(2):
+        await history.put(Kind.ROUND, "r", content)
+        assert await history.get(Kind.ROUND, "r") == content
+    with pytest.raises(HistoryBroken, match="other content"):
+        await history.put(Kind.ROUND, "r", content[:-1])
+    assert await history.get(Kind.ROUND, "r") == content
+    await site.store.delete(SET, "round/r/000002")
+    with pytest.raises(HistoryBroken, match="missing"):
+        await history.get(Kind.ROUND, "r")

@@ -7,7 +7,7 @@ import hashlib
 import zlib
 
 from mesh.clock import Clock
-from mesh.records import Record, SetSpec, Store
+from mesh.records import Record, SetSpec, Store, Value
 from services.ledger.adapters.creating import create
 from services.ledger.app.history import HistoryBroken, Kind
 
@@ -16,6 +16,8 @@ SETS = (SetSpec(SET),)
 
 # The fastest: pages shrink to about a third whatever the level.
 LEVEL = 1
+# The record of a round whose titles moved very often is longer than a record of the store: it has more parts.
+PART_BYTES = 900_000
 
 
 class StoreHistory:
@@ -28,8 +30,14 @@ class StoreHistory:
     async def put(self, kind: Kind, name: str, content: bytes) -> None:
         """Creates the record. What is there already is compared by its hash."""
         key, digest = _key(kind, name), hashlib.sha256(content).digest()
-        data = await asyncio.to_thread(zlib.compress, content, LEVEL)
-        if await create(self._store, self._clock, SET, key, {"data": data, "hash": digest}):
+        parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
+        # The first goes last, for where it is all are.
+        for number in range(len(parts) - 1, 0, -1):
+            bins: dict[str, Value] = {"data": await asyncio.to_thread(zlib.compress, parts[number], LEVEL)}
+            await create(self._store, self._clock, SET, _part(key, number), bins)
+        data = await asyncio.to_thread(zlib.compress, parts[0], LEVEL)
+        bins = {"data": data, "hash": digest, "parts": len(parts)}
+        if await create(self._store, self._clock, SET, key, bins):
             return
         there = await self._store.get(SET, key)
         if there is None or there.blob("hash") != digest:
@@ -37,19 +45,33 @@ class StoreHistory:
 
     async def get(self, kind: Kind, name: str) -> bytes | None:
         """The content, compared with its hash."""
-        record = await self._store.get(SET, _key(kind, name))
-        return None if record is None else await asyncio.to_thread(_content, record)
+        key = _key(kind, name)
+        first = await self._store.get(SET, key)
+        if first is None:
+            return None
+        parts = [first]
+        for number in range(1, first.integer("parts", 1)):
+            part = await self._store.get(SET, _part(key, number))
+            if part is None:
+                raise HistoryBroken(f"{_part(key, number)} is missing")
+            parts.append(part)
+        return await asyncio.to_thread(_content, parts)
 
 
 def _key(kind: Kind, name: str) -> str:
     return f"{kind}/{name}"
 
 
-def _content(record: Record) -> bytes:
+def _part(key: str, number: int) -> str:
+    return f"{key}/{number:06d}"
+
+
+def _content(parts: list[Record]) -> bytes:
+    first = parts[0]
     try:
-        content = zlib.decompress(record.blob("data"))
+        content = b"".join(zlib.decompress(part.blob("data")) for part in parts)
     except zlib.error as problem:
-        raise HistoryBroken(f"{record.key} was changed") from problem
-    if hashlib.sha256(content).digest() != record.blob("hash"):
-        raise HistoryBroken(f"{record.key} was changed")
+        raise HistoryBroken(f"{first.key} was changed") from problem
+    if hashlib.sha256(content).digest() != first.blob("hash"):
+        raise HistoryBroken(f"{first.key} was changed")
     return content
