@@ -21,6 +21,8 @@ INT64 = range(-(2**63), 2**63)
 SAT = "sat"
 Account = tuple[str, str]
 Reasons = set[Reason]
+# Transfers that are linked; most stand alone.
+Chain = list[Transfer]
 COINS, CONTRA_DEBTS = ("chain:coins", SAT), ("debts", SAT)
 
 
@@ -76,6 +78,19 @@ def may_move(caller: str, account: Account) -> bool:
     )  # fmt: skip
 
 
+def chains(batch: Sequence[Transfer]) -> list[Chain]:
+    """What belongs together in a request; the last may be without an end."""
+    found: list[Chain] = []
+    linked = False
+    for transfer in batch:
+        if linked:
+            found[-1].append(transfer)
+        else:
+            found.append([transfer])
+        linked = transfer.linked
+    return found
+
+
 class SlowLedger:
     """The facts, and what follows from them."""
 
@@ -83,7 +98,8 @@ class SlowLedger:
         self.now_ns = now_ns
         self.silence_ns = silence_s * NS_PER_S
         self.moved: Counter[Account] = Counter()
-        self.told: dict[str, tuple[Transfer, Reason]] = {}
+        # By id: the transfer, all it was linked with, and what was told.
+        self.told: dict[str, tuple[Transfer, Chain, Reason]] = {}
         self.holds: dict[str, Hold] = {}
         self.owners: dict[str, list[tuple[int, str]]] = {}
         self.deposits: list[Credited] = []
@@ -180,45 +196,43 @@ class SlowLedger:
 
     def transfers(self, caller: str, batch: Sequence[Transfer]) -> list[Reasons]:
         """For each the reasons it may be told; {OK} when it applies."""
-        expected: list[Reasons] = []
-        chain: list[Transfer] = []
-        for transfer in batch:
-            chain.append(transfer)
-            if not transfer.linked:
-                expected += self._chain(caller, chain)
-                chain = []
-        if chain:
-            expected += [{Reason.LINKED_TRANSFER_FAILED}] * (len(chain) - 1) + [{Reason.LINKED_CHAIN_OPEN}]
-        return expected
+        return [reasons for chain in chains(batch) for reasons in self._chain(caller, chain)]
 
     def tell(self, batch: Sequence[Transfer], reasons: Sequence[Reason]) -> None:
         """What the callers were told; the first answer stays."""
-        for transfer, reason in zip(batch, reasons, strict=True):
-            self.told.setdefault(transfer.id, (transfer, reason))
+        linked = [(transfer, chain) for chain in chains(batch) for transfer in chain]
+        for (transfer, chain), reason in zip(linked, reasons, strict=True):
+            self.told.setdefault(transfer.id, (transfer, chain, reason))
 
-    def _chain(self, caller: str, chain: list[Transfer]) -> list[Reasons]:
+    def _chain(self, caller: str, chain: Chain) -> list[Reasons]:
         if all(transfer.id in self.told for transfer in chain):
-            return [self._again(transfer) for transfer in chain]
+            return [self._again(transfer, chain) for transfer in chain]
+        expected: list[Reasons] = [{Reason.LINKED_TRANSFER_FAILED} for _ in chain]
+        ids = [transfer.id for transfer in chain]
+        for place, id_ in enumerate(ids):
+            if id_ in self.told or id_ in ids[:place]:
+                expected[place] = {Reason.ID_REUSED}
+                return expected
+        if chain[-1].linked:
+            expected[-1] = {Reason.LINKED_CHAIN_OPEN}
+            return expected
         moved, holds = self.moved.copy(), {key: replace(hold) for key, hold in self.holds.items()}
         debits = {(transfer.debit_account, transfer.asset) for transfer in chain}
         blocked = {account for account in debits if self.debt(account)}
-        seen = set(self.told)
         for place, transfer in enumerate(chain):
-            faults = {Reason.ID_REUSED} if transfer.id in seen else self._faults(caller, transfer, blocked)
+            faults = self._faults(caller, transfer, blocked)
             if faults:
                 self.moved, self.holds = moved, holds
-                expected: list[Reasons] = [{Reason.LINKED_TRANSFER_FAILED} for _ in chain]
                 expected[place] = faults
                 return expected
             self._make(transfer)
-            seen.add(transfer.id)
         for transfer in chain:
             self._follow_title(transfer)
         return [{Reason.OK} for _ in chain]
 
-    def _again(self, transfer: Transfer) -> Reasons:
-        first, reason = self.told[transfer.id]
-        return {reason if first == transfer else Reason.ID_REUSED}
+    def _again(self, transfer: Transfer, chain: Chain) -> Reasons:
+        first, linked, reason = self.told[transfer.id]
+        return {reason if (first, linked) == (transfer, chain) else Reason.ID_REUSED}
 
     def _faults(self, caller: str, transfer: Transfer, blocked: set[Account]) -> Reasons:
         if transfer.kind in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):

@@ -538,10 +538,34 @@ def test_rounds_that_are_not_or_not_any_more(world: World) -> None:
 # What was found once.
 
 
-def test_an_applied_link_keeps_its_answer(world: World) -> None:
-    first, second = move("1", linked=True), move("2")
-    assert world.transfer(first, second) == [OK, OK]
-    assert world.transfer(first) == [OK]
+def test_what_is_linked_is_answered_as_a_whole(world: World) -> None:
+    """The same chain gets the first answers; a link alone, or in another chain, is another request."""
+    first, second, third = move("1", linked=True), move("2"), move("3")
+    for _ in range(2):
+        assert world.transfer(first, second) == [OK, OK]
+    before = world.digest
+    for _ in range(2):
+        assert world.transfer(first) == [Reason.ID_REUSED]
+        assert world.transfer(first, third) == [Reason.ID_REUSED, Reason.LINKED_TRANSFER_FAILED]
+        assert world.transfer(second) == [Reason.ID_REUSED]
+        assert world.transfer(third) == [Reason.ID_REUSED]
+    assert world.digest == before
+
+
+def test_an_id_twice_in_a_chain(world: World) -> None:
+    other = Transfer(uid("1"), "user:a", "user:b", 2)
+    for _ in range(2):
+        assert world.transfer(move("1", linked=True), other) == [
+            Reason.LINKED_TRANSFER_FAILED, Reason.ID_REUSED,
+        ]  # fmt: skip
+
+
+def test_an_open_chain_is_not_the_one_that_ends(world: World) -> None:
+    for _ in range(2):
+        assert world.transfer(move("1", linked=True)) == [Reason.LINKED_CHAIN_OPEN]
+        assert world.transfer(move("1", linked=True), move("2")) == [
+            Reason.ID_REUSED, Reason.LINKED_TRANSFER_FAILED,
+        ]  # fmt: skip
 
 
 def test_overflow_of_debts() -> None:

@@ -27,10 +27,11 @@ DAY_S = 86_400
 
 
 def restored(machine: Machine) -> Machine:
-    """By way of a snapshot's parts. These tests have no records, between which snapshots stand: the answers
-    since the last record come along by hand."""
+    """By way of a snapshot's parts. These tests have no records, between which snapshots stand: what the last
+    record has not sealed comes along by hand."""
     again = image.load(unpack(bytearray(b"".join(pack(image.dump(machine))))))
     again._trail = bytearray(machine._trail)
+    again.books.unsealed = list(machine.books.unsealed)
     return again
 
 

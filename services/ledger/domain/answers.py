@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Refused(NamedTuple):
 
 
 APPLIED = Result(Reason.OK, "")
-_REUSED = Result(Reason.ID_REUSED, "the id was used before with another body")
+REUSED = Result(Reason.ID_REUSED, "the id was used before with another body")
 OUT_OF_TIME = Result(
     Reason.ID_OUT_OF_TIME, "the time in the id is not between the horizon and a day from now; take a new id"
 )
@@ -46,6 +47,16 @@ def body_hash(transfer: TransferLike) -> bytes:
         return hash_of(sides)
     hold = f"{transfer.hold_id}|{transfer.hold_expires_s}" if kind != _POST else ""
     return hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}")
+
+
+def chain_hashes(chain: Sequence[TransferLike]) -> list[bytes]:
+    """A hash for each of a chain: of itself and of all it is linked with, so elsewhere it is another one."""
+    own = [body_hash(transfer) for transfer in chain]
+    whole = blake2b(digest_size=BODY_HASH_BYTES)
+    for transfer, body in zip(chain, own, strict=True):
+        whole.update(transfer.id.encode() + body)
+    chained = whole.digest()
+    return [blake2b(chained + body, digest_size=BODY_HASH_BYTES).digest() for body in own]
 
 
 def hash_of(body: str) -> bytes:
@@ -69,8 +80,8 @@ class Answers:
             window = self.window
             return None if window.low <= id_ < window.high else OUT_OF_TIME
         if known.__class__ is bytes:
-            return APPLIED if known == body else _REUSED
-        return known.result if known.body == body else _REUSED  # type: ignore[union-attr] # by its class
+            return APPLIED if known == body else REUSED
+        return known.result if known.body == body else REUSED  # type: ignore[union-attr] # by its class
 
     def put(self, id_: str, body: bytes, result: Result) -> None:
         """Keeps the answer to a new id."""

@@ -103,6 +103,8 @@ class Books:
         self.postings: list[Posting] = []
         # How many there are, kept or in the history: also the number of the newest.
         self.postings_made = 0
+        # Those since the last record that are not plain transfers.
+        self.unsealed: list[Posting] = []
         # Accounts whose balance or hold changed without a posting since the last commit.
         self.touched: set[int] = set()
 
@@ -147,7 +149,9 @@ class Books:
         """Puts on record what has been moved already."""
         newest = self.newest
         posting = (transfer_id, debit, credit, amount, memo, self.now_ns, newest[debit], newest[credit])
-        self.postings.append(new_posting(Posting, posting))
+        recorded = new_posting(Posting, posting)
+        self.postings.append(recorded)
+        self.unsealed.append(recorded)
         self.postings_made = newest[debit] = newest[credit] = self.postings_made + 1
 
     def move(self, debit: int, credit: int, amount: int) -> None:

@@ -108,11 +108,17 @@ class Machine:
         return any(isinstance(command, _OF_ROUNDS) for command in commands)
 
     def seal(self) -> bytes:
-        """Ends a record: the hash over all answers so far and the number of postings, which differs when a
-        replay differs."""
-        made = self.books.postings_made.to_bytes(8)
-        self.result_hash = hashlib.sha256(self.result_hash + self._trail + made).digest()
-        self._trail.clear()
+        """Ends a record: a hash over all answers and postings so far, which differs when a replay differs.
+
+        Of plain postings it has only the number: what they hold is what was asked.
+        """
+        books, trail = self.books, self._trail
+        for posting in books.unsealed:
+            trail += repr(tuple(posting)).encode()
+        trail += books.postings_made.to_bytes(8)
+        self.result_hash = hashlib.sha256(self.result_hash + trail).digest()
+        trail.clear()
+        books.unsealed.clear()
         return self.result_hash
 
     def next_due_ns(self) -> int | None:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from services.ledger.domain.answers import APPLIED, OUT_OF_TIME, Answers, Result, body_hash, hash_of
+from services.ledger.domain.answers import (
+    APPLIED,
+    OUT_OF_TIME,
+    REUSED,
+    Answers,
+    Result,
+    body_hash,
+    chain_hashes,
+    hash_of,
+)
 from services.ledger.domain.books import (
     CALLER_BITS,
     GUARDED,
@@ -36,6 +45,14 @@ class Refusal(Exception):  # noqa: N818 - flow of control inside this file
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         self.result = Result(reason, detail)
+
+
+class _ChainRefusal(Exception):  # noqa: N818 - flow of control inside this file
+    """A chain cannot be begun, because of the transfer at this place."""
+
+    def __init__(self, place: int, result: Result) -> None:
+        self.place = place
+        self.result = result
 
 
 class _Step(NamedTuple):
@@ -77,9 +94,7 @@ class Transfers:
             else:
                 results.append(self._plain(transfer, bits) or self._single(transfer, bits))
         if chain:
-            open_chain = Result(Reason.LINKED_CHAIN_OPEN, "")
-            known = [self._known(transfer, body_hash(transfer)) for transfer in chain]
-            results += _all(known) or self._refuse_chain(chain, len(chain) - 1, open_chain)
+            results += self._chain(chain, bits, is_open=True)
         return results
 
     def _plain(self, transfer: TransferLike, bits: int) -> Result | None:
@@ -128,41 +143,49 @@ class Transfers:
         answers.put(transfer_id, body, APPLIED)
         return APPLIED
 
-    def _chain(self, chain: list[TransferLike], bits: int) -> list[Result]:
-        answers, books = self._answers, self._books
-        bodies = [body_hash(transfer) for transfer in chain]
+    def _chain(self, chain: list[TransferLike], bits: int, *, is_open: bool = False) -> list[Result]:
+        """Linked transfers: all or none. What is remembered of each is its place in this very chain."""
+        bodies = chain_hashes(chain)
         known = [self._known(transfer, body) for transfer, body in zip(chain, bodies, strict=True)]
         if answered := _all(known):
             return answered
         steps: list[_Step] = []
-        accounts, seen = len(books.names), set[str]()
-        for place, (transfer, body) in enumerate(zip(chain, bodies, strict=True)):
-            transfer_id = transfer.id
-            try:
-                self._check_new(known[place], transfer_id in seen)
-                seen.add(transfer_id)
-                steps.append(self._apply(transfer_id, body, transfer, bits))
-            except Refusal as refusal:
-                for step in reversed(steps):
-                    self._undo(step)
-                books.drop_accounts(accounts)
-                return self._refuse_chain(chain, place, refusal.result)
+        accounts = len(self._books.names)
+        try:
+            self._check_chain(chain, known, is_open)
+            for transfer, body in zip(chain, bodies, strict=True):
+                steps.append(self._apply(transfer.id, body, transfer, bits))
+        except _ChainRefusal as refusal:
+            return self._refuse_chain(chain, bodies, refusal.place, refusal.result)
+        except Refusal as refusal:
+            for step in reversed(steps):
+                self._undo(step)
+            self._books.drop_accounts(accounts)
+            return self._refuse_chain(chain, bodies, len(steps), refusal.result)
         for step in steps:
             self._finish(step)
-            answers.put(step.transfer_id, step.body, APPLIED)
+            self._answers.put(step.transfer_id, step.body, APPLIED)
         return [APPLIED] * len(chain)
 
-    def _check_new(self, known: Result | None, twice: bool) -> None:
-        if known is not None and known.reason is Reason.ID_OUT_OF_TIME:
-            raise Refusal(known.reason, known.detail)
-        if known is not None or twice:
-            raise Refusal(Reason.ID_REUSED, "the id was used before")
+    def _check_chain(self, chain: list[TransferLike], known: list[Result | None], is_open: bool) -> None:
+        """Raises _ChainRefusal at the first id that is not new, and for a chain without an end."""
+        seen = set[str]()
+        for place, (transfer, result) in enumerate(zip(chain, known, strict=True)):
+            if result is OUT_OF_TIME:
+                raise _ChainRefusal(place, result)
+            if result is not None or transfer.id in seen:
+                raise _ChainRefusal(place, REUSED)
+            seen.add(transfer.id)
+        if is_open:
+            raise _ChainRefusal(len(chain) - 1, Result(Reason.LINKED_CHAIN_OPEN, ""))
 
-    def _refuse_chain(self, chain: list[TransferLike], failed: int, result: Result) -> list[Result]:
+    def _refuse_chain(
+        self, chain: list[TransferLike], bodies: list[bytes], failed: int, result: Result
+    ) -> list[Result]:
         results = []
-        for place, transfer in enumerate(chain):
+        for place, (transfer, body) in enumerate(zip(chain, bodies, strict=True)):
             own = result if place == failed else Result(Reason.LINKED_TRANSFER_FAILED, "")
-            self._answers.put_new(transfer.id, body_hash(transfer), own)
+            self._answers.put_new(transfer.id, body, own)
             results.append(own)
         return results
 
