@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -108,13 +109,16 @@ class Lane:
     def _serve(self, opened: asyncio.Future[object]) -> None:
         try:
             connection = self._connect()
-        except sqlite3.Error as problem:
+        except Exception as problem:  # whatever it is, it answers the one who opens
             self._loop.call_soon_threadsafe(opened.set_exception, _failure(problem))
             return
         self._loop.call_soon_threadsafe(opened.set_result, None)
         try:
             while group := self._next_group():
-                self._work_through(connection, group)
+                try:
+                    self._work_through(connection, group)
+                except BaseException as problem:  # whatever it is: a dead thread would let all wait for ever
+                    self._give_up(connection, group, problem)
                 try:
                     self._loop.call_soon_threadsafe(self._settle, group)
                 except RuntimeError:
@@ -134,6 +138,15 @@ class Lane:
                 break
             group += more
         return group
+
+    def _give_up(self, connection: sqlite3.Connection, group: list[_Job], problem: BaseException) -> None:
+        """Fails all that have no failure yet: of a write nobody knows what became of it."""
+        with suppress(sqlite3.Error):
+            _roll_back(connection)
+        kind = InDoubt if self._commit else StoreUnavailable
+        for job in group:
+            if not isinstance(job.outcome, Exception):
+                job.outcome = kind(_told(problem))
 
     def _work_through(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
         if not self._commit:
@@ -156,7 +169,7 @@ def _commit_together(connection: sqlite3.Connection, group: list[_Job]) -> bool:
             except sqlite3.Error:
                 raise
             except Exception as failure:  # whatever it is, it answers the one who asked
-                job.outcome = failure
+                job.outcome = _answerable(failure)
     except sqlite3.Error as problem:
         broken = problem
     if broken is not None:
@@ -180,7 +193,7 @@ def _outcome(connection: sqlite3.Connection, work: _Work) -> object:
     except sqlite3.Error as problem:
         return _failure(problem)
     except Exception as failure:  # whatever it is, it answers the one who asked
-        return failure
+        return _answerable(failure)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -188,7 +201,18 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _failure(problem: sqlite3.Error) -> Failure:
-    if problem.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+def _answerable(failure: Exception) -> Exception:
+    """A future takes no StopIteration."""
+    return StoreUnavailable(_told(failure)) if isinstance(failure, StopIteration) else failure
+
+
+def _failure(problem: Exception) -> Failure:
+    # What Python's own sqlite3 raises, rather than SQLite, has no code.
+    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy("another process holds the file's lock")
-    return StoreUnavailable(f"{type(problem).__name__}: {problem}")
+    return StoreUnavailable(_told(problem))
+
+
+def _told(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}"

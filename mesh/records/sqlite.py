@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from mesh.records.errors import Exists, Missing, Stale
+from mesh.records.errors import BadRecord, Exists, Missing, Stale
 from mesh.records.lane import Lane
 from mesh.records.port import PAGE_MAX, Bins, Catalogue, Kept, Record, SetSpec, prefix_end
 
@@ -28,7 +28,7 @@ OPEN_ATTEMPTS_MAX = 50
 OPEN_PAUSE_S = 0.1
 
 # Key, generation, and the bins as JSON with their bytes taken out and laid end to end in `blobs`.
-_Row = tuple[str, int, str, bytes | None]
+_Row = tuple[object, object, object, object]
 
 
 @asynccontextmanager
@@ -140,6 +140,8 @@ class SqliteStore:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    # Text may have been edited into what is none: one such record must not fail all that are read with it.
+    db.text_factory = bytes
     for attempt in range(1, OPEN_ATTEMPTS_MAX + 1):
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -239,10 +241,17 @@ def _pack(bins: dict[str, Kept]) -> tuple[str, bytes | None]:
 
 
 def _record(row: _Row) -> Record:
-    key, generation, text, blobs = row
-    bins = orjson.loads(text)
-    if blobs is not None:
-        for name, value in bins.items():
-            if isinstance(value, list):
-                bins[name] = blobs[value[0] : value[1]]
+    """Raises BadRecord when the row was edited into what no record is."""
+    raw_key, generation, text, blobs = row
+    key = raw_key.decode(errors="replace") if isinstance(raw_key, bytes) else str(raw_key)
+    if not isinstance(text, bytes) or not isinstance(generation, int) or not isinstance(blobs, bytes | None):
+        raise BadRecord(f"record {key!r} was changed: a column has another type")
+    try:
+        bins = orjson.loads(text)
+        if blobs is not None:
+            for name, value in bins.items():
+                if isinstance(value, list):
+                    bins[name] = blobs[value[0] : value[1]]
+    except (ValueError, TypeError, AttributeError, LookupError) as problem:
+        raise BadRecord(f"record {key!r} was changed: its bins are not what is written") from problem
     return Record(key, bins, generation)

@@ -7,7 +7,7 @@ import hashlib
 import zlib
 
 from mesh.clock import Clock
-from mesh.records import Record, SetSpec, Store, Value
+from mesh.records import BadRecord, Record, SetSpec, Store, Value
 from services.ledger.adapters.creating import create
 from services.ledger.app.history import HistoryBroken, Kind
 
@@ -45,7 +45,12 @@ class StoreHistory:
 
     async def get(self, kind: Kind, name: str) -> bytes | None:
         """The content, compared with its hash."""
-        key = _key(kind, name)
+        try:
+            return await self._get(_key(kind, name))
+        except BadRecord as problem:
+            raise HistoryBroken(problem.message) from problem
+
+    async def _get(self, key: str) -> bytes | None:
         first = await self._store.get(SET, key)
         if first is None:
             return None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from satreel.ledger.v1 import journal_pb2
 
 from mesh.clock import Clock
-from mesh.records import Busy, Exists, InDoubt, SetSpec, Store, StoreUnavailable
+from mesh.records import BadRecord, Busy, Exists, InDoubt, Record, SetSpec, Store, StoreUnavailable
 from services.ledger.adapters.searching import first_missing
 from services.ledger.app.journal import Archived, Draft, Entry, Fenced, Head, JournalBroken, Unresolved
 from services.ledger.domain.commands import Command, Reign
@@ -61,7 +61,10 @@ class StoreJournal:
         while True:
             numbers = range(head.sequence + 1, head.sequence + 1 + READ_MAX)
             marks = {marks_key(numbers.start), marks_key(numbers.stop - 1)}
-            found = await self._store.get_many(SET, [*map(record_key, numbers), *marks])
+            try:
+                found = await self._store.get_many(SET, [*map(record_key, numbers), *marks])
+            except BadRecord as problem:
+                raise JournalBroken(problem.message) from problem
             for number in numbers:
                 record = found.get(record_key(number))
                 if record is None and marks_key(number) in found:
@@ -73,9 +76,16 @@ class StoreJournal:
                         raise JournalBroken(f"record {number} is missing")
                 if record is None:
                     return
-                entry = decode(record.blob("data"), record.blob("hash"), head, self._read_command)
+                entry = self._decoded(record, head)
                 yield entry
                 head = entry.head
+
+    def _decoded(self, record: Record, behind: Head) -> Entry:
+        try:
+            data, stored_hash = record.blob("data"), record.blob("hash")
+        except BadRecord as problem:
+            raise JournalBroken(problem.message) from problem
+        return decode(data, stored_hash, behind, self._read_command)
 
     async def _any_behind(self, number: int) -> bool:
         """Whether one of the next records is there: then this one must be."""

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from mesh import logs
 from mesh.clock import Clock
-from mesh.records import Exists, Record, SetSpec, Stale, Store, Value, scan_all
+from mesh.records import BadRecord, Exists, Record, SetSpec, Stale, Store, Value, scan_all
 from services.ledger.adapters.creating import create
 from services.ledger.app.journal import Head
 from services.ledger.app.snapshots import Snapshot, SnapshotBroken
@@ -55,10 +55,14 @@ class StoreSnapshots:
     async def parts(self, snapshot: Snapshot) -> AsyncIterator[bytes]:
         """The parts, each compared with its own hash."""
         for number in range(snapshot.parts):
-            record = await self._store.get(PARTS, _part(snapshot, number))
-            if record is None:
+            try:
+                record = await self._store.get(PARTS, _part(snapshot, number))
+                content = None if record is None else await asyncio.to_thread(_content, record)
+            except BadRecord as problem:
+                raise SnapshotBroken(problem.message) from problem
+            if content is None:
                 raise SnapshotBroken(f"part {number} is missing")
-            yield await asyncio.to_thread(_content, record)
+            yield content
 
     async def put(self, snapshot: Snapshot, parts: list[bytes]) -> None:
         """Notes that it is begun, writes parts and head. Leaves the store to others half of the time."""

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from mesh import logs
 from mesh.clock import NS_PER_S, Clock
-from mesh.errors import Failure
-from services.ledger.app.journal import Author, Draft, Head, Journal
+from mesh.errors import Code, Failure
+from services.ledger.app.journal import Author, Draft, Head, Journal, JournalBroken
 from services.ledger.app.orders import Order, Orders, Waiting, refuse
 from services.ledger.app.replay import Load, apply_all, from_nothing
 from services.ledger.app.replica import Replica
@@ -157,6 +157,8 @@ class Ledger:
                     await self._catch_up()
                 pause_s = FOLLOW_EVERY_S
             except Failure as problem:
+                if problem.code is Code.DATA_LOSS:  # no trouble of the store that passes
+                    raise JournalBroken(problem.message) from problem
                 log.warning("journal cannot be followed", reason=problem.reason, problem=problem.message)
                 pause_s = min(2 * pause_s, FOLLOW_PAUSE_S_MAX)
             await self._clock.sleep(pause_s)

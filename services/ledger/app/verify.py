@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mesh.errors import Code, Failure
 from services.ledger.app.archive import WholeJournal
 from services.ledger.app.history import HistoryBroken, HistoryStore, Kind
 from services.ledger.app.journal import Entry, Head, JournalBroken
@@ -47,17 +48,33 @@ async def verify(stored: Stored, tell: Tell = lambda _, __: None) -> Finding:
 
     Besides: that the pages and rounds of the history, and every snapshot, are what the journal makes.
     """
-    snapshots = await stored.snapshots.all()
-    verification = _Verification(stored, snapshots)
-    journal = WholeJournal(stored.journal, stored.archive)
-    count = await journal.end(snapshots[0].head.sequence if snapshots else 0)
+    unreadable: list[str] = []
     try:
+        snapshots = await stored.snapshots.all()
+    except Failure as failure:
+        snapshots = []
+        unreadable.append(_lost(failure))
+    verification = _Verification(stored, snapshots)
+    for problem in unreadable:
+        verification.tell(problem)
+    journal = WholeJournal(stored.journal, stored.archive)
+    try:
+        count = await journal.end(snapshots[0].head.sequence if snapshots else 0)
         async for entry in journal.read(Head()):
             await verification.take(entry)
             tell(entry.head.sequence, count)
     except JournalBroken as broken:
         verification.tell(f"{broken}; checked up to record {verification.head.sequence}")
+    except Failure as failure:
+        verification.tell(f"{_lost(failure)}; checked up to record {verification.head.sequence}")
     return await verification.end()
+
+
+def _lost(failure: Failure) -> str:
+    """What a failure says of the data; raises it again when it says nothing but that they cannot be had."""
+    if failure.code is not Code.DATA_LOSS:
+        raise failure
+    return failure.message
 
 
 class _Compared:

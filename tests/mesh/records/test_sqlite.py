@@ -6,12 +6,23 @@ import asyncio
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mesh.config import MeshSettings
-from mesh.records import Busy, Exists, SetSpec, Stale, StoreUnavailable, open_store, scan_all
+from mesh.records import (
+    BadRecord,
+    Busy,
+    Exists,
+    InDoubt,
+    SetSpec,
+    Stale,
+    StoreUnavailable,
+    open_store,
+    scan_all,
+)
 from mesh.records import lane as lanes
 from mesh.records.sqlite import open_sqlite
 
@@ -201,3 +212,76 @@ async def test_settings_choose_the_file(tmp_path: Path) -> None:
     async with open_store(settings, SETS) as store:
         await store.create("things", "key", {"n": 1})
     assert settings.records_path.exists()
+
+
+EDITS = {
+    "bytes that are no text": "bins = CAST(x'ff00' AS TEXT)",
+    "no text": "bins = x'ff'",
+    "no JSON": "bins = 'nothing'",
+    "no object": "bins = '7'",
+    "places of bytes that are none": 'bins = \'{"data":["a","b"]}\'',
+    "a blob that is a number": "blobs = 7",
+    "a generation that is none": "generation = 'x'",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+async def test_an_edited_record_is_told_and_harms_no_other(path: Path, edit: str) -> None:
+    sets = [SetSpec("plain")]
+    async with open_sqlite(path, sets) as store:
+        for key in ("a", "b"):
+            await store.create("plain", key, {"data": b"\x01" * 30})
+        with sqlite3.connect(path) as db:
+            db.execute(f"UPDATE plain SET {edit} WHERE key = 'a'")
+        db.close()
+        for _ in range(3):  # more than there are threads
+            with pytest.raises(BadRecord, match="record 'a' was changed"):
+                await store.get("plain", "a")
+        with pytest.raises(BadRecord, match="record 'a' was changed"):
+            await store.scan("plain")
+        found = await store.get("plain", "b")
+        assert found is not None
+        assert found.blob("data") == b"\x01" * 30
+
+
+async def test_bytes_that_became_text_are_read_as_bytes(path: Path) -> None:
+    async with open_sqlite(path, [SetSpec("plain")]) as store:
+        await store.create("plain", "a", {"data": b"\x01" * 30})
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE plain SET blobs = substr(blobs, 1, 20) || x'ff' || substr(blobs, 22)")
+        db.close()
+        found = await store.get("plain", "a")
+        assert found is not None
+        assert found.blob("data") == b"\x01" * 20 + b"\xff" + b"\x01" * 9
+
+
+@pytest.mark.parametrize("commit", [False, True])
+async def test_whatever_is_raised_answers_who_asked_and_the_thread_lives(path: Path, commit: bool) -> None:
+    def raising(problem: BaseException) -> Callable[[sqlite3.Connection], object]:
+        def work(_: sqlite3.Connection) -> object:
+            raise problem
+
+        return work
+
+    lane = lanes.Lane("test", lambda: sqlite3.connect(path, isolation_level=None), threads=1, commit=commit)
+    await lane.start()
+    try:
+        problems = [sqlite3.OperationalError("of Python's own"), StopIteration(), KeyError("k"), SystemExit()]
+        for problem in problems:
+            with pytest.raises((StoreUnavailable, InDoubt, KeyError)):
+                await asyncio.wait_for(lane.run(raising(problem)), 5)
+        with pytest.raises(InDoubt if commit else StoreUnavailable, match="SystemExit"):
+            await asyncio.wait_for(lane.run(raising(SystemExit("now"))), 5)
+        assert await asyncio.wait_for(lane.run(lambda db: db.execute("SELECT 1").fetchone()), 5) == (1,)
+    finally:
+        await lane.close()
+
+
+async def test_what_hinders_opening_is_told() -> None:
+    def connect() -> sqlite3.Connection:
+        raise OSError("no more files")
+
+    lane = lanes.Lane("test", connect, threads=1, commit=False)
+    with pytest.raises(StoreUnavailable, match="no more files"):
+        await asyncio.wait_for(lane.start(), 5)
+    await lane.close()
