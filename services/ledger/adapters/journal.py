@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 from satreel.ledger.v1 import journal_pb2
 
@@ -69,7 +69,7 @@ class StoreJournal:
                 record = found.get(record_key(number))
                 if record is None and marks_key(number) in found:
                     raise Archived(f"record {number} is in the archive")
-                if record is None and await self._any_behind(number):
+                if record is None and await self._any_behind(number, numbers.stop, found):
                     # Records that are read together need not be read at one instant: it may be there by now.
                     record = await self._store.get(SET, record_key(number))
                     if record is None:
@@ -87,10 +87,12 @@ class StoreJournal:
             raise JournalBroken(problem.message) from problem
         return decode(data, stored_hash, behind, self._read_command)
 
-    async def _any_behind(self, number: int) -> bool:
-        """Whether one of the next records is there: then this one must be."""
-        behind = range(number + 1, number + 1 + READ_MAX)
-        return bool(await self._store.get_many(SET, [record_key(later) for later in behind]))
+    async def _any_behind(self, number: int, stop: int, found: Collection[str]) -> bool:
+        """Whether one of the next records is there: then this one must be. Up to `stop` they have been read."""
+        if any(record_key(later) in found for later in range(number + 1, stop)):
+            return True
+        unread = range(stop, number + 1 + READ_MAX)
+        return bool(await self._store.get_many(SET, [record_key(later) for later in unread]))
 
     async def has(self, head: Head) -> bool:
         """Whether the store has this record."""

@@ -224,7 +224,7 @@ _ROUND_FIELDS = (
     "account", "carried_in_sats", "carried_out_sats", "pool_sats", "ranking", "refunded_sats", "state",
 )  # fmt: skip
 _BOOK_FIELDS = (
-    "first_view_ns", "paid_seconds", "running", "scored_seconds", "shared", "takings", "tenures",
+    "first_view_ns", "paid_seconds", "running", "scored_seconds", "takings", "tenures",
     "viewer_count", "viewers",
 )  # fmt: skip
 _SHARE_FIELDS = ("takings", "paid", "posted")

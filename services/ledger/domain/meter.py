@@ -54,6 +54,8 @@ class Meter:
         self.silences: list[tuple[int, str]] = []
         # Since the last commit: sessions opened or ended. Since the last tally event: memes with new seconds.
         self.changed: dict[str, Session] = {}
+        # Memes that took something in the report under way.
+        self._accruing: list[MemeBook] = []
         self.dirty: dict[str, MemeBook] = {}
 
     def begin(self, reign: Reign) -> None:
@@ -151,7 +153,6 @@ class Meter:
         """Counts new seconds, pays for them, and shares what they brought."""
         by_key, now_ns = self.by_key, self._books.now_ns
         burned, receipts = list[int](), list[Receipt]()
-        accruing: dict[int, MemeBook] = {}
         for line, (key, total) in enumerate(zip(meter_keys, seconds, strict=True)):
             session = by_key.get(key)
             if session is None:
@@ -174,10 +175,11 @@ class Meter:
                 if reason or session.stop:
                     receipts.append(_receipt(line, session, reason))
             burned.append(session.burned)
-            accruing[session.book.takings_account] = session.book
-        for book in accruing.values():
-            if self._rounds.accrue(book):
-                self.dirty[book.entry.meme_id] = book
+        for book in self._accruing:
+            book.accrues = False
+            self._rounds.accrue(book)
+            self.dirty[book.entry.meme_id] = book
+        self._accruing.clear()
         return Report(burned, receipts)
 
     def end(self, session: Session, stop: StopReason) -> None:
@@ -295,6 +297,9 @@ class Meter:
         balance[book.takings_account] += sats
         book.takings += sats
         book.paid_seconds += new
+        if not book.accrues:
+            book.accrues = True
+            self._accruing.append(book)
         if first == 0 and (book.first_view_ns == 0 or session.opened_ns < book.first_view_ns):
             book.first_view_ns = session.opened_ns
         since_ns, owner_id = book.tenures[-1]
@@ -316,10 +321,13 @@ def _attribute(session: Session, owner_id: str, seconds: int) -> None:
     if before is None:
         before = viewers[viewer_id] = 0
         book.viewer_count += 1
-    after = before + seconds
-    after = min(after, session.scored_max_s)
-    viewers[viewer_id] = after
-    book.scored_seconds += after - before
+    after, most = before + seconds, session.scored_max_s
+    if after <= most:
+        viewers[viewer_id] = after
+        book.scored_seconds += seconds
+    elif before < most:
+        viewers[viewer_id] = most
+        book.scored_seconds += most - before
 
 
 def _receipt(line: int, session: Session, reason: Reason) -> Receipt:

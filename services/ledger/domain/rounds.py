@@ -65,8 +65,8 @@ class MemeBook:
     """What one meme took and earned in a round."""
 
     __slots__ = (
-        "creator", "entry", "fee", "first_view_ns", "owners", "paid_seconds", "rates", "running",
-        "scored_seconds", "shared", "takings", "takings_account", "tenures", "viewer_count", "viewers",
+        "accrues", "creator", "entry", "fee", "first_view_ns", "owners", "paid_seconds", "rates", "running",
+        "scored_seconds", "takings", "takings_account", "tenures", "viewer_count", "viewers",
     )  # fmt: skip
 
     def __init__(
@@ -75,9 +75,9 @@ class MemeBook:
         self.entry = entry
         self.rates = rates
         self.takings_account = takings_account
-        # What viewers paid, and how much of it has been shared out.
         self.takings = 0
-        self.shared = 0
+        # Whether it took something in the report under way.
+        self.accrues = False
         self.paid_seconds = 0
         self.fee = fee
         self.creator = creator
@@ -223,21 +223,15 @@ class Rounds:
         book.tenures.append((self._books.now_ns, owner_id))
         self._owner_share(book, owner_id)
 
-    def accrue(self, book: MemeBook) -> bool:
-        """Pays what the accumulated takings entitle to beyond what was paid. The rest stays for the pool.
-
-        Whether the meme took anything since the last time.
-        """
-        if book.takings == book.shared:
-            return False
-        book.shared, rates = book.takings, book.rates
+    def accrue(self, book: MemeBook) -> None:
+        """Pays what the accumulated takings entitle to beyond what was paid. The rest stays for the pool."""
+        rates = book.rates
         due = entitlement(book.takings, rates)
         self._pay(book, book.fee, due.fee_sats)
         self._pay(book, book.creator, due.creator_sats)
         for share in book.owners.values():
             if share.takings:
                 self._pay(book, share, entitlement(share.takings, rates).owner_sats)
-        return True
 
     def lock(self, locked: Round) -> None:
         """Puts all shares on record and collects the pool. The sessions have been ended before."""
