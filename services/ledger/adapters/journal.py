@@ -88,7 +88,7 @@ class StoreJournal:
         return decode(data, stored_hash, behind, self._read_command)
 
     async def _any_behind(self, number: int, stop: int, found: Collection[str]) -> bool:
-        """Whether one of the next records is there: then this one must be. Up to `stop` they have been read."""
+        """Whether one of the next records is there: then this one must be. Those before `stop` were read."""
         if any(record_key(later) in found for later in range(number + 1, stop)):
             return True
         unread = range(stop, number + 1 + READ_MAX)
