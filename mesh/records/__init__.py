@@ -20,6 +20,7 @@ from mesh.records.errors import (
     Missing,
     Misuse,
     Stale,
+    StoreMissing,
     StoreUnavailable,
     TooBig,
 )
@@ -53,19 +54,34 @@ __all__ = [
     "SetSpec",
     "Stale",
     "Store",
+    "StoreMissing",
     "StoreUnavailable",
     "TooBig",
     "Value",
     "change",
     "open_store",
+    "place_of",
     "query_all",
     "scan_all",
 ]
 
 
+def place_of(settings: MeshSettings) -> str:
+    """Where `open_store` looks, for people."""
+    return (
+        f"Aerospike at {settings.aerospike_hosts}" if settings.aerospike_hosts else str(settings.records_path)
+    )
+
+
 @asynccontextmanager
-async def open_store(settings: MeshSettings, sets: Iterable[SetSpec]) -> AsyncIterator[Store]:
-    """The service's store: Aerospike if `SATREEL_AEROSPIKE_HOSTS` is set, else SQLite in the data folder."""
+async def open_store(
+    settings: MeshSettings, sets: Iterable[SetSpec], *, read_only: bool = False
+) -> AsyncIterator[Store]:
+    """The service's store: Aerospike if `SATREEL_AEROSPIKE_HOSTS` is set, else SQLite in the data folder.
+
+    With `read_only` no file is made (StoreMissing when there is none); on Aerospike sets that are declared
+    without indexes are made by their first record anyway.
+    """
     if settings.aerospike_hosts:
         # Imported when asked for: the client's library need not load where SQLite is all there is.
         from mesh.records.aerospike import AerospikeSettings, open_aerospike  # noqa: PLC0415
@@ -74,5 +90,5 @@ async def open_store(settings: MeshSettings, sets: Iterable[SetSpec]) -> AsyncIt
         async with open_aerospike(cluster, sets, service=settings.service) as aerospike:
             yield aerospike
     else:
-        async with open_sqlite(settings.records_path, sets) as sqlite:
+        async with open_sqlite(settings.records_path, sets, read_only=read_only) as sqlite:
             yield sqlite

@@ -36,6 +36,12 @@ class StoreUnavailable(Unavailable):
     reason = "STORE_UNAVAILABLE"
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store where one was to be read; nothing was made."""
+
+    reason = "STORE_MISSING"
+
+
 class InDoubt(Unavailable):
     """The write may have happened, may not have, and may still happen: read before deciding.
 

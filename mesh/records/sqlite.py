@@ -8,6 +8,7 @@ in one go. Several processes may open the same file.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from mesh.records.errors import BadRecord, Exists, Missing, Stale
+from mesh.records.errors import BadRecord, Exists, Missing, Stale, StoreMissing
 from mesh.records.lane import Lane
 from mesh.records.port import PAGE_MAX, Bins, Catalogue, Kept, Record, SetSpec, prefix_end
 
@@ -27,24 +28,35 @@ BUSY_TIMEOUT_S = 5.0
 OPEN_ATTEMPTS_MAX = 50
 OPEN_PAUSE_S = 0.1
 
+_COLUMNS = "(key TEXT PRIMARY KEY NOT NULL, generation INTEGER NOT NULL, bins TEXT NOT NULL, blobs BLOB)"
 # Key, generation, and the bins as JSON with their bytes taken out and laid end to end in `blobs`.
 _Row = tuple[object, object, object, object]
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path, sets: Iterable[SetSpec]) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(
+    path: Path, sets: Iterable[SetSpec], *, read_only: bool = False
+) -> AsyncIterator[SqliteStore]:
     """Opens the file, made if need be; on leaving, waits for the writes under way and closes it.
 
-    Raises StoreUnavailable when the file cannot be used, Busy when another process keeps it locked.
+    With `read_only` nothing is made and every write is refused; sets that the file does not have are empty.
+    Raises StoreUnavailable when the file cannot be used, Busy when another process keeps it locked,
+    StoreMissing when it is only to be read and there is none.
     """
     catalogue = Catalogue(sets)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connect = partial(_connect, path)
+    if read_only:
+        if not await asyncio.to_thread(path.is_file):
+            raise StoreMissing(f"there is no file of records {path}")
+        connect = partial(_connect_to_read, path, catalogue)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connect = partial(_connect, path)
     writer = Lane("records-writer", connect, threads=1, commit=True)
     readers = Lane("records-reader", connect, threads=READ_THREADS, commit=False)
     try:
         await writer.start()
-        await writer.run(partial(_declare, catalogue=catalogue))
+        if not read_only:
+            await writer.run(partial(_declare, catalogue=catalogue))
         await readers.start()
         yield SqliteStore(catalogue, writer, readers)
     finally:
@@ -157,12 +169,29 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _connect_to_read(path: Path, catalogue: Catalogue) -> sqlite3.Connection:
+    """A connection that changes nothing. It opens the file for writing, as SQLite must to read what another
+    process has just written, or was about to when it died.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=rw"
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        db.text_factory = bytes
+        there = {
+            name.decode() for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        for name in catalogue.specs.keys() - there:
+            db.execute(f'CREATE TEMP TABLE "{name}" {_COLUMNS}')
+        db.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
 def _declare(db: sqlite3.Connection, *, catalogue: Catalogue) -> None:
     for spec in catalogue.specs.values():
-        db.execute(
-            f'CREATE TABLE IF NOT EXISTS "{spec.name}" '
-            "(key TEXT PRIMARY KEY NOT NULL, generation INTEGER NOT NULL, bins TEXT NOT NULL, blobs BLOB)"
-        )
+        db.execute(f'CREATE TABLE IF NOT EXISTS "{spec.name}" {_COLUMNS}')
         for name in spec.indexes:
             db.execute(
                 f'CREATE INDEX IF NOT EXISTS "{spec.name}.{name}" ON "{spec.name}" ({_indexed(name)}, key)'

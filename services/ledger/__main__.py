@@ -15,7 +15,7 @@ from mesh import config
 from mesh.clock import Clock, SystemClock
 from mesh.feeds import open_feed
 from mesh.leases import LEASES, Lease
-from mesh.records import Store, open_store
+from mesh.records import Store, StoreMissing, open_store, place_of
 from mesh.runtime import Runtime, run
 from services.ledger.adapters import history, journal, snapshots
 from services.ledger.adapters.archive import ObjectArchive, open_objects
@@ -31,7 +31,7 @@ from services.ledger.app.keeping import Keeper
 from services.ledger.app.leadership import keep_leading, keep_telling_readable
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.snapshotting import Stored
-from services.ledger.command_line.command import Root
+from services.ledger.command_line.command import Root, Unanswered
 from services.ledger.command_line.main import main as run_command
 from services.ledger.config import LedgerSettings
 from services.ledger.domain.machine import Machine
@@ -101,9 +101,9 @@ async def load(stored: Stored) -> tuple[Machine, Head]:
     return loaded
 
 
-def stored_in(store: Store, settings: LedgerSettings, clock: Clock) -> Stored:
+def stored_in(store: Store, settings: LedgerSettings, clock: Clock, *, read_only: bool = False) -> Stored:
     """All that lies in the record store and in the archive."""
-    objects = open_objects(settings.archive_url, settings.archive_dir)
+    objects = open_objects(settings.archive_url, settings.archive_dir, read_only=read_only)
     return Stored(
         journal=StoreJournal(store, clock, read_command),
         history=StoreHistory(store, clock),
@@ -114,16 +114,42 @@ def stored_in(store: Store, settings: LedgerSettings, clock: Clock) -> Stored:
 
 @asynccontextmanager
 async def open_stored() -> AsyncIterator[Stored]:
-    """The same, for commands that run beside the service."""
+    """The same, for commands that read beside the service. Raises Unanswered where none is; makes none."""
     gc.set_threshold(*GC_THRESHOLDS)
     settings = config.load(LedgerSettings, [])
+    none = Unanswered(f"there is no ledger in {place_of(settings)}; SATREEL_DATA_DIR says where to look")
+    try:
+        async with open_store(settings, SETS, read_only=True) as store:
+            stored = stored_in(store, settings, SystemClock(), read_only=True)
+            if await stored.is_empty():
+                raise none
+            yield stored
+    except StoreMissing as missing:
+        raise none from missing
+
+
+@asynccontextmanager
+async def open_stored_to_write() -> AsyncIterator[Stored]:
+    """The same, for those that write what the journal makes. Raises Unanswered as well."""
+    async with open_stored():
+        settings = config.load(LedgerSettings, [])
     async with open_store(settings, SETS) as store:
         yield stored_in(store, settings, SystemClock())
 
 
+def place() -> str:
+    """Where both look."""
+    return place_of(config.load(LedgerSettings, []))
+
+
 def main() -> NoReturn:
     """The console command `satreel-ledger`."""
-    root = Root(serve=lambda: run(LedgerSettings, serve, []), open=open_stored)
+    root = Root(
+        serve=lambda: run(LedgerSettings, serve, []),
+        open=open_stored,
+        open_to_write=open_stored_to_write,
+        place=place,
+    )
     raise SystemExit(run_command(root, sys.argv[1:]))
 
 

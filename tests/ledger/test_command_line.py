@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -20,7 +23,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh.clock import ManualClock
 from mesh.records import open_store
-from services.ledger.__main__ import open_stored
+from services.ledger.__main__ import open_stored, open_stored_to_write, place
 from services.ledger.adapters.journal import SETS, StoreJournal
 from services.ledger.app.orders import Order
 from services.ledger.app.snapshotting import Stored
@@ -133,7 +136,12 @@ def run(played: Played, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.Ca
         raise AssertionError("the store was opened")
 
     def run(*arguments: object, ledger: bool = True) -> Shown:
-        root = Root(serve=served, open=open_stored if ledger else nothing)
+        root = Root(
+            serve=served,
+            open=open_stored if ledger else nothing,
+            open_to_write=open_stored_to_write if ledger else nothing,
+            place=place,
+        )
         try:
             code = main(root, [str(argument) for argument in arguments])
         except SystemExit as left:  # by argparse
@@ -150,11 +158,12 @@ def test_no_command_serves(run: Run) -> None:
 
 def test_every_command_explains_itself(run: Run) -> None:
     general = run("--help")
-    for command in ("serve", "verify", "export", "explain-payout"):
+    for command in ("serve", "snapshot", "verify", "export", "explain-payout"):
         assert f"\n    {command}" in general.out
         own = run(command, "--help")
         assert (own.code, own.err) == (0, "")
         assert "SATREEL_DATA_DIR" in own.out
+        assert ("SATREEL_LEDGER_QUEUE_MAX" in own.out) is (command == "serve")
         assert f"usage: satreel-ledger {command}" in own.out
 
 
@@ -168,9 +177,83 @@ def test_wrong_arguments_are_told(run: Run, arguments: tuple[str, ...]) -> None:
     assert "usage: satreel-ledger" in shown.err
 
 
-def test_verify(run: Run) -> None:
+def test_verify(run: Run, played: Played) -> None:
     shown = run("verify")
     assert (shown.code, shown.out.splitlines()[-1]) == (0, "all is well")
+    assert shown.out.splitlines()[0] == f"store     {played.folder / 'records' / 'ledger.sqlite'}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify",), ("export", "r"), ("explain-payout", "r"), ("snapshot",)], ids=lambda a: a[0]
+)
+def test_where_no_ledger_is_none_is_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    folder = tmp_path / "none"
+    monkeypatch.setenv("SATREEL_DATA_DIR", str(folder))
+    file = folder / "records" / "ledger.sqlite"
+    told = f"satreel-ledger: there is no ledger in {file}; SATREEL_DATA_DIR says where to look\n"
+    assert run(*arguments) == Shown(2, "", told)
+    assert not folder.exists()
+    file.parent.mkdir(parents=True)
+    sqlite3.connect(file).close()
+    assert run(*arguments) == Shown(2, "", told)
+    assert [path.name for path in folder.rglob("*")] == ["records", "ledger.sqlite"]
+    assert file.stat().st_size == 0
+
+
+def test_reading_makes_no_archive(run: Run, played: Played) -> None:
+    run("verify")
+    run("export", played.round_id)
+    assert not (played.folder / "archive").exists()
+
+
+def test_lost_newest_records_are_found_by_the_head_that_was_noted(
+    run: Run, played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = next(line.split()[1] for line in run("verify").out.splitlines() if line.startswith("head "))
+    assert head.startswith("12:")
+    assert run("verify", "--head", head).code == 0
+    other = f"12:{'0' * 64}"
+    shown = run("verify", "--head", other)
+    assert shown.code == 1
+    assert "PROBLEM   record 12 has another hash than the one that is known" in shown.out
+    shutil.copytree(played.folder, tmp_path, dirs_exist_ok=True)
+    with sqlite3.connect(tmp_path / "records" / "ledger.sqlite") as db:
+        db.execute("DELETE FROM journal WHERE key = '0000000000000012'")
+    db.close()
+    monkeypatch.setenv("SATREEL_DATA_DIR", str(tmp_path))
+    assert run("verify").code == 0
+    shown = run("verify", "--head", head)
+    assert shown.code == 1
+    assert "PROBLEM   the journal ends at record 11; record 12 is known" in shown.out
+    for bad in ("12", "12:ab", f"0:{'0' * 64}", f"-1:{'0' * 64}"):
+        shown = run("verify", "--head", bad)
+        assert (shown.code, shown.out) == (2, "")
+
+
+def relay_id(kind: str, bare: str) -> str:
+    return base64.b64encode(f"{kind}:{bare}".encode()).decode()
+
+
+def test_ids_as_graphql_shows_them(run: Run, played: Played) -> None:
+    shown = run("explain-payout", relay_id("Round", played.round_id), relay_id("User", played.creator))
+    assert shown == run("explain-payout", played.round_id, played.creator)
+    assert shown.code == 0
+    wrong = run("export", relay_id("Meme", played.round_id))
+    assert (wrong.code, wrong.out) == (2, "")
+
+
+def test_who_is_not_in_the_record(run: Run, played: Played) -> None:
+    shown = run("explain-payout", played.round_id, "nonsense")
+    told = "satreel-ledger: no such user in this round: 'nonsense', which is no user's id either\n"
+    assert shown == Shown(2, "", told)
+    stranger = uid("stranger", ManualClock().now_ns())
+    shown = run("explain-payout", played.round_id, stranger)
+    assert shown.code == 0
+    assert f"user {stranger}: 0 sat" in shown.out
+    assert shown.out.splitlines()[-1].startswith("this user earned nothing in this round")
 
 
 def test_export_gives_the_record(run: Run, played: Played, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from mesh.clock import Clock
 from mesh.errors import Unavailable
@@ -40,9 +40,13 @@ class ArchiveUnavailable(Unavailable):
     reason = "ARCHIVE_UNAVAILABLE"
 
 
-def open_objects(url: str, folder: Path) -> ObjectStore:
+def open_objects(url: str, folder: Path, *, read_only: bool = False) -> ObjectStore:
     """The object store that the url names; "" means the folder. Credentials: the usual AWS_ variables."""
-    return from_url(url) if url else LocalStore(folder, mkdir=True)
+    if url:
+        return from_url(url)
+    if read_only and not folder.is_dir():
+        return MemoryStore()  # as empty as what is not there
+    return LocalStore(folder, mkdir=not read_only)
 
 
 class ObjectArchive:

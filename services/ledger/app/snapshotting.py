@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.clock import Clock
+from mesh.errors import Code, Failure
 from services.ledger.app.archive import Archive, Moved
 from services.ledger.app.history import HistoryStore
-from services.ledger.app.journal import Head, Journal
+from services.ledger.app.journal import Head, Journal, JournalBroken
 from services.ledger.app.recording import write_history
 from services.ledger.app.replay import replay
 from services.ledger.app.snapshots import Loaded, Recovery, Snapshot, Snapshots, good, save
@@ -36,6 +37,21 @@ class Stored:
     def recovery(self) -> Recovery:
         """How a ledger begins."""
         return Recovery(self.snapshots, self.journal, self.archive)
+
+    async def is_empty(self) -> bool:
+        """Whether no ledger has ever been here: no record, nothing archived, no snapshot."""
+        try:
+            if await self.archive.end() or await self.snapshots.all():
+                return False
+            async for _ in self.journal.read(Head()):
+                return False
+        except JournalBroken:
+            return False
+        except Failure as failure:
+            if failure.code is not Code.DATA_LOSS:
+                raise
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

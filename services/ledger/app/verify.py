@@ -43,10 +43,11 @@ class Finding:
     problems: tuple[str, ...]
 
 
-async def verify(stored: Stored, tell: Tell = lambda _, __: None) -> Finding:
+async def verify(stored: Stored, tell: Tell = lambda _, __: None, known: Head | None = None) -> Finding:
     """Checks hashes, order and answers of every record, then sums, holds, debts, postings and titles.
 
-    Besides: that the pages and rounds of the history, and every snapshot, are what the journal makes.
+    Besides: that the pages and rounds of the history, and every snapshot, are what the journal makes; and
+    that a record that is known from elsewhere is in it.
     """
     unreadable: list[str] = []
     try:
@@ -54,7 +55,7 @@ async def verify(stored: Stored, tell: Tell = lambda _, __: None) -> Finding:
     except Failure as failure:
         snapshots = []
         unreadable.append(_lost(failure))
-    verification = _Verification(stored, snapshots)
+    verification = _Verification(stored, snapshots, known)
     for problem in unreadable:
         verification.tell(problem)
     journal = WholeJournal(stored.journal, stored.archive)
@@ -110,10 +111,11 @@ class _Compared:
 class _Verification:
     """A replay that looks at everything it passes, and keeps no more in memory than it must."""
 
-    def __init__(self, stored: Stored, snapshots: list[Snapshot]) -> None:
+    def __init__(self, stored: Stored, snapshots: list[Snapshot], known: Head | None) -> None:
         self.head = Head()
         self._stored = stored
         self._snapshots = {one.head.sequence: one for one in snapshots}
+        self._known = known
         self._compared = 0
         self._machine = Machine()
         self._audit = Audit()
@@ -130,6 +132,10 @@ class _Verification:
         """Replays a record."""
         replay(self._machine, entry)
         self.head = entry.head
+        if self._known is not None and self._known.sequence == entry.head.sequence:
+            if self._known != entry.head:
+                self.tell(f"record {entry.head.sequence} has another hash than the one that is known")
+            self._known = None
         if len(self._machine.books.postings) >= PAGES_WAITING_MAX * PAGE:
             await self._compare_history()
         snapshot = self._snapshots.pop(entry.head.sequence, None)
@@ -141,6 +147,10 @@ class _Verification:
         await self._compare_history()
         for sequence in self._snapshots:
             self.tell(f"the snapshot of record {sequence} stands behind the end of the journal")
+        if self._known is not None:
+            self.tell(
+                f"the journal ends at record {self.head.sequence}; record {self._known.sequence} is known"
+            )
         for problem in self._audit.problems(self._machine):
             self.tell(problem)
         return Finding(

@@ -23,7 +23,11 @@ class Root:
     """What the composition root gives: it alone knows stores and settings."""
 
     serve: Callable[[], None]
+    # Both raise Unanswered when there is no ledger, and make none.
     open: Callable[[], AbstractAsyncContextManager[Stored]]
+    open_to_write: Callable[[], AbstractAsyncContextManager[Stored]]
+    # Where they look, for a person.
+    place: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +38,5 @@ class Command:
     about: str
     run: Callable[[Root, Namespace], int]
     arguments: Callable[[ArgumentParser], None] = lambda _: None
+    # Whether its `--help` lists all settings, rather than what tells it where the ledger is.
+    shows_settings: bool = False

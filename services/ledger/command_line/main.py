@@ -44,8 +44,14 @@ def serve(root: Root, _: Namespace) -> int:
     return 0
 
 
-SERVE = Command("serve", "run the service; so does no command at all", serve)
+SERVE = Command("serve", "run the service; so does no command at all", serve, shows_settings=True)
 COMMANDS = (SERVE, snapshot.SNAPSHOT, verifying.VERIFY, records.EXPORT, records.EXPLAIN)
+
+
+WHERE = """\
+Where the ledger is, the settings say, as of `satreel-ledger serve --help`: give those of the service.
+SATREEL_DATA_DIR is the data folder; `make run` uses SATREEL_DATA_DIR=.satreel/data.
+"""
 
 
 def _parser() -> ArgumentParser:
@@ -63,7 +69,7 @@ def _parser() -> ArgumentParser:
             command.name,
             help=command.about,
             description=inspect.getdoc(command.run),
-            epilog=settings,
+            epilog=settings if command.shows_settings else WHERE,
             formatter_class=_Help,
         )
         command.arguments(sub)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 from services.ledger.app.history import History
 from services.ledger.app.replay import recover
@@ -42,8 +45,10 @@ def run_export(root: Root, asked: Namespace) -> int:
 def run_explain(root: Root, asked: Namespace) -> int:
     """Recomputes what a user (or everybody) got in a round from the round's public record, shows each step,
     and compares every amount of the round with the recorded one. The record comes from the journal, which is
-    replayed and not changed, or from a file that `export` wrote: then no ledger is needed. Exits with 0 when
-    all amounts are equal, with 1 when one is not.
+    replayed and not changed, or from a file that `export` wrote: then no ledger is needed. ROUND and USER are
+    UUIDs, or ids as GraphQL shows them (base64 of "Round:UUID", "User:UUID"). Exits with 0 when all amounts
+    are equal, also for a user who earned nothing; with 1 when one is not; with 2 when there is no such round,
+    or USER is no id.
     """
     if asked.record is None:
         record = asyncio.run(_from_journal(root, asked.round))
@@ -51,13 +56,17 @@ def run_explain(root: Root, asked: Namespace) -> int:
         record = _from_file(asked.record)
     if record.round_id != asked.round:
         raise Unanswered(f"{asked.record}: this is the record of round {record.round_id}")
+    if asked.user and asked.user not in _earners(record) and not _is_uuid(asked.user):
+        raise Unanswered(f"no such user in this round: {asked.user!r}, which is no user's id either")
     told = explain(record, asked.user or "")
     sys.stdout.write(explained(record, told))
+    if asked.user and asked.user not in _earners(record):
+        sys.stdout.write("this user earned nothing in this round: no creator, owner or paid rank of it\n")
     return 0 if told.matches else WRONG_BOOKS
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("round", metavar="ROUND", help="the round's id")
+    parser.add_argument("round", metavar="ROUND", type=_id_of("Round"), help="the round's id")
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
@@ -67,7 +76,13 @@ def _export_arguments(parser: ArgumentParser) -> None:
 
 def _explain_arguments(parser: ArgumentParser) -> None:
     _arguments(parser)
-    parser.add_argument("user", metavar="USER", nargs="?", help="whose part; everybody's unless given")
+    parser.add_argument(
+        "user",
+        metavar="USER",
+        type=_id_of("User"),
+        nargs="?",
+        help="whose part; everybody's unless given",
+    )
     parser.add_argument("--record", metavar="FILE", help=f"the record; {STDIN} is standard input")
 
 
@@ -75,6 +90,36 @@ EXPORT = Command("export", "write the public record of a round", run_export, _ex
 EXPLAIN = Command(
     "explain-payout", "recompute a payout from that record, step by step", run_explain, _explain_arguments
 )
+
+
+def _id_of(kind: str) -> Callable[[str], str]:
+    """Reads an id as it is, or as GraphQL shows it."""
+
+    def read(text: str) -> str:
+        try:
+            name, _, bare = base64.b64decode(text, validate=True).decode().partition(":")
+        except ValueError:
+            return text
+        return bare if name == kind and bare else text
+
+    return read
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _earners(record: PublicRecord) -> set[str]:
+    """Everybody whom the record names."""
+    named = {paid.user_id for paid in record.payouts}
+    for entry in record.entries:
+        named.add(entry.creator_id)
+        named.update(part.owner_id for part in entry.owners)
+        named.update(tenure.owner_id for tenure in entry.tenures)
+    return named
 
 
 async def _from_journal(root: Root, round_id: str) -> PublicRecord:

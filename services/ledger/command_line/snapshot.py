@@ -20,7 +20,8 @@ def run(root: Root, _: Namespace) -> int:
     """Takes a snapshot: loads the newest one, replays the journal behind it, writes the pages of the history
     that have become whole, and the state. Then it moves what no kept snapshot needs from the journal to the
     archive, and drops older snapshots. The leader does it by itself now and then. May run beside the service,
-    and be interrupted at any time. Exits with 0.
+    and be interrupted at any time. Exits with 0,
+    with 2 when there is no ledger.
     """
     os.nice(NICENESS)
     taken = asyncio.run(_take(root))
@@ -32,7 +33,7 @@ SNAPSHOT = Command("snapshot", "take a snapshot, write the history, archive what
 
 
 async def _take(root: Root) -> Taken:
-    async with root.open() as stored:
+    async with root.open_to_write() as stored:
         return await take(stored, SystemClock())
 
 

@@ -19,6 +19,7 @@ from mesh.records import (
     InDoubt,
     SetSpec,
     Stale,
+    StoreMissing,
     StoreUnavailable,
     open_store,
     scan_all,
@@ -285,3 +286,25 @@ async def test_what_hinders_opening_is_told() -> None:
     with pytest.raises(StoreUnavailable, match="no more files"):
         await asyncio.wait_for(lane.start(), 5)
     await lane.close()
+
+
+async def test_a_file_opened_to_be_read_is_made_and_changed_by_nobody(path: Path) -> None:
+    with pytest.raises(StoreMissing, match=str(path)):
+        async with open_sqlite(path, SETS, read_only=True):
+            pass
+    assert not await asyncio.to_thread(path.exists)
+    more = [*SETS, SetSpec("others")]
+    async with open_sqlite(path, SETS) as writer:
+        await writer.create("things", "a", {"state": "new"})
+        async with open_sqlite(path, more, read_only=True) as reader:
+            assert await reader.get("others", "a") is None
+            await writer.create("things", "b", {"state": "new"})
+            assert [record.key for record in await reader.scan("things")] == ["a", "b"]
+            with pytest.raises(StoreUnavailable, match="readonly"):
+                await reader.create("things", "c", {"state": "new"})
+            with pytest.raises(StoreUnavailable, match="readonly"):
+                await reader.delete("things", "a")
+        assert len(await writer.scan("things")) == 2
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("things",)]
+    db.close()
