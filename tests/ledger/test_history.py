@@ -218,3 +218,10 @@ async def test_a_record_longer_than_one_of_the_store_has_parts() -> None:
     await site.store.delete(SET, "round/r/000002")
     with pytest.raises(HistoryBroken, match="missing"):
         await history.get(Kind.ROUND, "r")
+
+
+async def test_a_rounds_record_that_is_none_is_a_broken_history() -> None:
+    store = MemoryHistory()
+    await store.put(Kind.ROUND, "r", b"{}")
+    with pytest.raises(HistoryBroken, match="round/r: format: missing"):
+        await History(store).round("r")

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import pkgutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +18,21 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import (
     add_LedgerServiceServicer_to_server,
 )
 
+import services.ledger
 from mesh.clock import SystemClock
-from mesh.errors import Code, RemoteFailure
+from mesh.errors import Code, Failure, RemoteFailure
 from mesh.feeds import open_feed
 from mesh.ids import uuid7
 from mesh.testing import LoopbackServer, serving
+from services.ledger.adapters.archive import ArchiveUnavailable
 from services.ledger.adapters.news import FeedNews
+from services.ledger.app.history import HistoryBroken
 from services.ledger.app.journal import Author
 from services.ledger.app.ledger import Ledger
+from services.ledger.app.orders import QueueFull
 from services.ledger.domain import audit, machine
-from services.ledger.domain.reasons import Reason
+from services.ledger.domain.json_values import RecordInvalid
+from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.record_json import parse
 from services.ledger.domain.rounds import RoundState
 from services.ledger.domain.sessions import StopReason
@@ -147,6 +155,26 @@ def test_the_contract_has_the_same_numbers() -> None:
     ):
         ours = {f"{prefix}{member.name}": int(member) for member in enum if member}
         assert ours == {name: number for name, number in wire.items() if number}
+
+
+def test_every_reason_of_the_ledgers_own_failures_is_in_the_contract() -> None:
+    folder = Path(services.ledger.__file__ or "").parent
+    for _, name, _ in pkgutil.walk_packages([str(folder)], "services.ledger."):
+        if not name.endswith("__main__"):
+            import_module(name)
+    found = {one.reason for one in _all_below(Failure) if one.__module__.startswith("services.ledger.")}
+    assert {"QUEUE_FULL", "HISTORY_BROKEN", "ARCHIVE_UNAVAILABLE"} <= found
+    # Of a class whose objects have a reason each, the class has none of its own.
+    # RECORD_INVALID is of files that the command line is given.
+    assert found - {Failure.reason, RecordInvalid.reason} <= {reason.name for reason in Reason}
+    for one in (QueueFull, HistoryBroken, ArchiveUnavailable):
+        assert one.code == Refused(Reason[one.reason], "").code
+
+
+def _all_below(kind: type[Failure]) -> Iterator[type[Failure]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _all_below(below)
 
 
 async def test_money_comes_moves_and_goes(house: House) -> None:

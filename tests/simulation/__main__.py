@@ -35,7 +35,8 @@ def main() -> int:
     if count >= coverage.SEEDS and (missing := coverage.missing(counts)):
         say(f"NEVER OCCURRED: {', '.join(missing)}")
     took_s = time.monotonic() - began_s
-    say(f"{count} seeds, {failed} failed; {took_s:.1f} s, {took_s / count * asked.jobs:.2f} s a seed")
+    busy_s = took_s * min(asked.jobs, count)
+    say(f"{count} seeds, {failed} failed; {took_s:.1f} s, {busy_s / count:.2f} s a seed")
     return 1 if failed else 0
 
 

@@ -26,6 +26,7 @@ from services.ledger.adapters.segments import Segment, content_of, packed, recor
 from services.ledger.app.archive import ArchiveBroken, Moved
 from services.ledger.app.journal import Entry, Head, JournalBroken
 from services.ledger.domain.commands import Command
+from services.ledger.domain.reasons import Reason
 
 # A file ends with the record that brings it above this size.
 SEGMENT_BYTES = 16_000_000
@@ -37,7 +38,7 @@ DELETES_AT_ONCE = 100
 class ArchiveUnavailable(Unavailable):
     """The object store of the archive cannot be reached."""
 
-    reason = "ARCHIVE_UNAVAILABLE"
+    reason = Reason.ARCHIVE_UNAVAILABLE.name
 
 
 def open_objects(url: str, folder: Path, *, read_only: bool = False) -> ObjectStore:

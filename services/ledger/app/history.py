@@ -9,8 +9,10 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from mesh.errors import Code, Failure
+from services.ledger.domain.json_values import RecordInvalid
 from services.ledger.domain.pages import lines_of, numbers_of, page_of, read_posting, read_session
 from services.ledger.domain.public_record import PublicRecord
+from services.ledger.domain.reasons import Reason
 from services.ledger.domain.record_json import parse
 from services.ledger.domain.sessions import SessionView
 from services.ledger.domain.views import PostingView
@@ -33,7 +35,7 @@ class HistoryBroken(Failure):
     """A record of the history is missing, damaged, or another than the journal makes."""
 
     code = Code.DATA_LOSS
-    reason = "HISTORY_BROKEN"
+    reason = Reason.HISTORY_BROKEN.name
 
 
 class HistoryStore(Protocol):
@@ -86,9 +88,12 @@ class History:
         return await self._line(Kind.SESSIONS, number, read_session)
 
     async def round(self, round_id: str) -> PublicRecord | None:
-        """The record of a closed round that is no longer in memory; None when there is none."""
+        """The record of a closed round that has left memory, None: there is none. Raises HistoryBroken."""
         content = await self._store.get(Kind.ROUND, round_id)
-        return None if content is None else parse(content)
+        try:
+            return None if content is None else parse(content)
+        except RecordInvalid as problem:
+            raise HistoryBroken(f"round/{round_id}: {problem.message}") from problem
 
     async def _line(self, kind: Kind, number: int, read: Callable[[bytes], Line]) -> Line:
         page = page_of(number)

@@ -20,7 +20,7 @@ LINES_PER_TRANSFER = 5
 class QueueFull(Exhausted):
     """The ledger has as many commands waiting as it takes; try again later."""
 
-    reason = "QUEUE_FULL"
+    reason = Reason.QUEUE_FULL.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ class Reason(IntEnum):
     ID_OUT_OF_TIME = 34
     TOO_MANY_SESSIONS = 35
     COMMAND_TOO_BIG = 36
+    # No rule refuses for these: the queue, the history and the archive have failures of their own.
+    QUEUE_FULL = 37
+    HISTORY_BROKEN = 38
+    ARCHIVE_UNAVAILABLE = 39
 
 
 _CODES = {
@@ -68,6 +72,9 @@ _CODES = {
     Reason.OVERFLOW: Code.OUT_OF_RANGE,
     Reason.ID_OUT_OF_TIME: Code.OUT_OF_RANGE,
     Reason.TOO_MANY_SESSIONS: Code.RESOURCE_EXHAUSTED,
+    Reason.QUEUE_FULL: Code.RESOURCE_EXHAUSTED,
+    Reason.HISTORY_BROKEN: Code.DATA_LOSS,
+    Reason.ARCHIVE_UNAVAILABLE: Code.UNAVAILABLE,
 }
 
 
