@@ -35,7 +35,9 @@ class Results:
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
     recoveries: list[Recovery] = field(default_factory=list)
     empty: Recovery | None = None
+    # Accounts last used behind the horizon; accounts of which each has a transfer within it.
     idle: Recovery | None = None
+    used: Recovery | None = None
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -48,12 +50,11 @@ class Results:
         found = self.samples.get(load, {}).get(system)
         return None if found is None else found.rate
 
-    @property
-    def idle_account_bytes(self) -> float | None:
-        """Memory of an account where many are idle."""
-        if self.idle is None or self.empty is None:
+    def account_bytes(self, found: Recovery | None) -> float | None:
+        """Memory of each of the many accounts."""
+        if found is None or self.empty is None:
             return None
-        return (self.idle.resident_bytes - self.empty.resident_bytes) / self.idle.transfers
+        return (found.resident_bytes - self.empty.resident_bytes) / found.transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +103,7 @@ def targets(results: Results) -> list[Target]:
             at_least=False,
             unit=" ms",
         ),
-        Target("memory per idle account", 300, results.idle_account_bytes, at_least=False, unit=" bytes"),
+        Target(
+            "memory per idle account", 300, results.account_bytes(results.idle), at_least=False, unit=" bytes"
+        ),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from bench.ledger import metering, transfers
 from bench.ledger.load import closed_loop, paced
+from bench.ledger.past import write_idle_accounts
 from bench.ledger.peers.postgres import ABSENT, postgres_samples
 from bench.ledger.plan import BATCH, Plan
 from bench.ledger.results import (
@@ -77,15 +78,18 @@ class Runs:
         self._results.add(EACH_SECOND, LEDGER, found.each_second)
 
     async def idle(self) -> None:
-        """Memory of a ledger with many accounts that nobody uses, after a restart."""
+        """Memory of a ledger with many accounts after a restart: used long ago, and each used just now."""
         giver, *takers = transfers.people(self._plan.idle_accounts + 1)
+        await write_idle_accounts(self._site.folder / "idle", giver, takers)
         async with serving(self._site, "idle") as server:
+            self._results.idle = await self._start(server, len(takers))
+        async with serving(self._site, "used") as server:
             await transfers.fund(server, [giver])
             parts = (takers[at : at + BATCH] for at in range(0, len(takers), BATCH))
             gifts = (transfers.gifts(giver, part) for part in parts)
             made = await self._all(server, gifts, self._plan.idle_s_max)
-        async with serving(self._site, "idle") as server:
-            self._results.idle = await self._start(server, made)
+        async with serving(self._site, "used") as server:
+            self._results.used = await self._start(server, made)
         if self._results.empty is None:
             async with serving(self._site, "nothing") as server:
                 self._results.empty = await self._start(server, 0)

@@ -74,9 +74,14 @@ def _starts(results: Results) -> Iterator[tuple[str, ...]]:
         yield _start("an empty journal", results.empty)
     for found in results.recoveries:
         yield _start(f"{found.transfers:,} transfers", found)
-    if results.idle and results.idle_account_bytes is not None:
-        what = f"{results.idle.transfers:,} idle accounts ({results.idle_account_bytes:,.0f} bytes each)"
-        yield _start(what, results.idle)
+    kinds = (
+        ("accounts idle since behind the horizon", results.idle),
+        ("accounts with a remembered transfer each, replayed", results.used),
+    )
+    for kind, start in kinds:
+        each = results.account_bytes(start)
+        if start is not None and each is not None:
+            yield _start(f"{start.transfers:,} {kind} ({each:,.0f} bytes each)", start)
 
 
 def _start(what: str, found: Recovery) -> tuple[str, ...]:

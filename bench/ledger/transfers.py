@@ -31,9 +31,9 @@ class TransferRefused(Exception):  # noqa: N818 - an answer, not a fault
     """A transfer was refused that should have been made: the figures would be worth nothing."""
 
 
-def fresh_ids(count: int) -> list[str]:
-    """As `mesh.ids.uuid7`, for many at a fraction of its cost."""
-    milliseconds = f"{time.time_ns() // 1_000_000:012x}"
+def fresh_ids(count: int, at_ns: int | None = None) -> list[str]:
+    """As `mesh.ids.uuid7`, for many at a fraction of its cost; made now, or at another time."""
+    milliseconds = f"{(at_ns or time.time_ns()) // 1_000_000:012x}"
     head = f"{milliseconds[:8]}-{milliseconds[8:]}-7"
     noise = os.urandom(count * _NOISE_DIGITS // 2).hex()
     return [
@@ -55,9 +55,9 @@ def requests(users: Sequence[str], calls: int, size: int = BATCH) -> Iterator[by
         yield _request(givers, takers)
 
 
-def gifts(giver: str, takers: Sequence[str]) -> bytes:
+def gifts(giver: str, takers: Sequence[str], at_ns: int | None = None) -> bytes:
     """A call by which everyone gets a satoshi from the same user."""
-    return _request([giver] * len(takers), takers)
+    return _request([giver] * len(takers), takers, at_ns)
 
 
 def _other(users: Sequence[str], giver: str) -> str:
@@ -65,7 +65,7 @@ def _other(users: Sequence[str], giver: str) -> str:
     return taker if taker != giver else _other(users, giver)
 
 
-def _request(givers: Sequence[str], takers: Sequence[str]) -> bytes:
+def _request(givers: Sequence[str], takers: Sequence[str], at_ns: int | None = None) -> bytes:
     transfers = [
         ledger_pb2.Transfer(
             id=transfer_id,
@@ -75,7 +75,7 @@ def _request(givers: Sequence[str], takers: Sequence[str]) -> bytes:
             asset="sat",
             amount=1,
         )
-        for transfer_id, giver, taker in zip(fresh_ids(len(givers)), givers, takers, strict=True)
+        for transfer_id, giver, taker in zip(fresh_ids(len(givers), at_ns), givers, takers, strict=True)
     ]
     return pb.CreateTransfersRequest(transfers=transfers).SerializeToString()
 

@@ -11,9 +11,11 @@ from services.ledger.app.ledger import Ledger
 from services.ledger.app.snapshots import Snapshot, Snapshots
 
 LOOK_EVERY_S = 5.0
-# At least so often, if anything was written; at most so often, for one costs a processor for a while.
+# At least so often, if anything was written; at most so often, for one costs a processor for a while: unless
+# during it so many times as much was written as one is due after, all of which has to be replayed.
 DAY_NS = 86_400 * NS_PER_S
 PAUSE_S = 60.0
+BEHIND = 2
 PAUSE_AFTER_FAILURE_S = 300.0
 
 # Has a snapshot taken elsewhere; returns what it said, or raises SnapshotFailed.
@@ -89,4 +91,5 @@ class Keeper:
         log.info("snapshot taken", told=told)
         await self._follow()
         self._worked = worked
-        return PAUSE_S
+        behind = self._ledger.work - worked >= BEHIND * self._every > 0
+        return LOOK_EVERY_S if behind else PAUSE_S

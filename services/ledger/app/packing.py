@@ -30,9 +30,9 @@ def unpack(content: bytearray) -> dict[str, bytes]:
     try:
         at = content.index(b"\n") + 1
         sizes = orjson.loads(content[:at])
-        sections = {}
+        sections, view = {}, memoryview(content)
         for name, size in sizes:
-            sections[name] = bytes(content[at : at + size])
+            sections[name] = bytes(view[at : at + size])
             at += size
     except (ValueError, TypeError) as problem:
         raise BadImage("the sections cannot be told apart") from problem

@@ -8,6 +8,7 @@ committed: while a change is under way, questions wait. What an abandoned one le
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,6 +20,8 @@ from services.ledger.app.replay import Load, from_nothing, replay
 from services.ledger.domain.machine import Machine
 
 NEVER_S = float("-inf")
+# What a look at the journal must have replayed to be kept from the garbage collector.
+FREEZE_FROM = 100_000
 
 Seen = TypeVar("Seen")
 
@@ -120,9 +123,19 @@ class Replica:
             self._sound = True
 
     async def _read_on(self) -> None:
-        async for entry in self._journal.read(self.head):
-            self._apply(entry)
-            await asyncio.sleep(0)  # questions and health checks come in between
+        # A replay leaves no cycles, and the collector would look again and again at all that it makes; nor
+        # is it to begin with that afterwards, when there is much of it.
+        collects, before = gc.isenabled(), self.replayed
+        gc.disable()
+        try:
+            async for entry in self._journal.read(self.head):
+                self._apply(entry)
+                await asyncio.sleep(0)  # questions and health checks come in between
+        finally:
+            if self.replayed - before > FREEZE_FROM:
+                gc.freeze()
+            if collects:
+                gc.enable()
 
     def _apply(self, entry: Entry) -> None:
         self._sound = False

@@ -98,13 +98,19 @@ async def take(stored: Stored, clock: Clock) -> Taken:
 
 
 async def _replay(stored: Stored, state: Loaded) -> None:
-    """Comes to the end of the journal, and of the history."""
-    machine = state.machine
+    """Comes to where the journal ends now, and the history with it.
+
+    What is written meanwhile is left to the next run: beside a busy writer there would be no end, and no
+    snapshot either.
+    """
+    machine, end = state.machine, await stored.journal.end(state.head.sequence)
     async for entry in stored.journal.read(state.head):
         replay(machine, entry)
         state.head = entry.head
         if len(machine.books.postings) >= PAGES_WAITING_MAX * PAGE:
             state.written = await write_history(machine, stored.history, state.written)
+        if entry.head.sequence >= end:
+            break
     state.written = await write_history(machine, stored.history, state.written)
 
 

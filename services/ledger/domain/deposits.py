@@ -30,14 +30,19 @@ class Reversal:
 
 
 class Credited:
-    """A deposit id's history: its body by block, whether the last stands, and when it was credited last."""
+    """A deposit id's history: its body as credited last, whether that stands, and when it was.
 
-    __slots__ = ("at_ns", "bodies", "stands")
+    There are as many as deposits within the horizon: names and hashes are shared as far as they are known.
+    """
 
-    def __init__(self) -> None:
-        self.bodies: dict[str, Deposit] = {}
-        self.stands = False
-        self.at_ns = 0
+    __slots__ = ("at_ns", "body", "earlier", "stands")
+
+    def __init__(self, body: Deposit, stands: bool, at_ns: int) -> None:
+        self.body = body
+        self.stands = stands
+        self.at_ns = at_ns
+        # From other blocks, each undone before the next came.
+        self.earlier: tuple[Deposit, ...] = ()
 
 
 class Deposits:
@@ -52,6 +57,8 @@ class Deposits:
         self.by_id: dict[str, Credited] = {}
         self.reversals: dict[str, Reversal] = {}
         self.standing_outpoints: set[bytes] = set()
+        # Of the deposit before: those of one block share it.
+        self._block_hash = ""
 
     def credit(self, deposits: tuple[Deposit, ...]) -> None:
         """Credits those that are new; raises before the first if one cannot be."""
@@ -81,7 +88,7 @@ class Deposits:
         credited = self.by_id.get(command.deposit_id)
         if credited is None or not credited.stands:
             raise Refused(Reason.DEPOSIT_NOT_FOUND, "no such deposit stands", deposit_id=command.deposit_id)
-        deposit = next(reversed(credited.bodies.values()))
+        deposit = credited.body
         account, coins = self._books.number(deposit.account), self._books.number(CHAIN_COINS)
         if not self._books.may_take(account, deposit.amount_sats):
             raise Refused(Reason.OVERFLOW, "the debts would leave int64", deposit_id=deposit.id)
@@ -113,11 +120,11 @@ class Deposits:
         credited = self.by_id.get(deposit.id)
         if credited is None:
             return True
-        body = credited.bodies.get(deposit.block_hash)
-        if body == deposit:
+        last, bodies = credited.body, (*credited.earlier, credited.body)
+        if deposit in bodies:
             return False
-        last = next(reversed(credited.bodies.values()))
-        if body is not None or credited.stands or replace(last, block_hash=deposit.block_hash) != deposit:
+        known = any(body.block_hash == deposit.block_hash for body in bodies)
+        if known or credited.stands or replace(last, block_hash=deposit.block_hash) != deposit:
             raise Refused(Reason.ID_REUSED, "the deposit was made with another body", deposit_id=deposit.id)
         return True
 
@@ -139,10 +146,13 @@ class Deposits:
         transfer_id = derived_id(f"deposit:{deposit.id}:{deposit.block_hash}")
         coins, account = books.number(CHAIN_COINS), books.number(deposit.account)
         books.post(transfer_id, coins, account, deposit.amount_sats, memo)
-        credited = self.by_id.pop(deposit.id, None) or Credited()
-        credited.bodies[deposit.block_hash] = deposit
-        credited.stands, credited.at_ns = True, books.now_ns
-        self.by_id[deposit.id] = credited
+        if deposit.block_hash != self._block_hash:
+            self._block_hash = deposit.block_hash
+        kept = replace(deposit, account=books.names[account], block_hash=self._block_hash)
+        before = self.by_id.pop(deposit.id, None)
+        credited = self.by_id[deposit.id] = Credited(kept, True, books.now_ns)
+        if before is not None:
+            credited.earlier = (*before.earlier, before.body)
         self.standing_outpoints.add(outpoint_of(deposit))
 
 
