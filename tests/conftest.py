@@ -13,9 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from sandbox import tether
 from sandbox.binaries import valkey_binary
+
+# Where no test configures logs: the usual tracebacks show all local variables, and take seconds to be drawn.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Collector:
 
     def trace(self, trace_id: str) -> list[Seen]:
         return [seen for seen in self.spans if seen.trace_id == trace_id]
+
+    async def until_spans(self, count: int) -> None:
+        """Waits for so many spans; then the connection stands, and what is held back goes fast at the end."""
+        async with asyncio.timeout(30):
+            while len(self.spans) < count:
+                await asyncio.sleep(0.02)
 
     def named(self, name: str) -> Seen:
         """The one span of this name."""

@@ -28,7 +28,11 @@ CALLS = 50
 
 async def test_traces_join_over_processes_and_metrics_are_exported(channels: list[Any]) -> None:
     async with collecting() as collector:
-        settings = {"SATREEL_OTLP_ENDPOINT": collector.endpoint, "SATREEL_TRACE_RATIO": "1"}
+        settings = {
+            "SATREEL_OTLP_ENDPOINT": collector.endpoint,
+            "SATREEL_TRACE_RATIO": "1",
+            "OTEL_BSP_SCHEDULE_DELAY": "20",
+        }
         async with echo_process(**settings, SATREEL_LOG_LEVEL="debug") as back:
             back_port = (await back.until("listening"))["port"]
             peers = json.dumps({"echo": f"127.0.0.1:{back_port}"})
@@ -36,6 +40,7 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
                 stub = await front.stub(channels)
                 assert (await stub.Echo(EchoRequest(text="forward:hi"))).text == "hi"
                 line = await back.until("call")
+                await collector.until_spans(3)
                 for process in (front, back):
                     process.process.terminate()
                     assert await process.ended() == 0
@@ -62,12 +67,17 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
 
 async def test_what_breaks_is_marked_and_refusals_are_not(channels: list[Any]) -> None:
     async with collecting() as collector:
-        settings = {"SATREEL_OTLP_ENDPOINT": collector.endpoint, "SATREEL_TRACE_RATIO": "1"}
+        settings = {
+            "SATREEL_OTLP_ENDPOINT": collector.endpoint,
+            "SATREEL_TRACE_RATIO": "1",
+            "OTEL_BSP_SCHEDULE_DELAY": "20",
+        }
         async with echo_process(**settings) as echo:
             stub = await echo.stub(channels)
             for text in ("broken", "missing"):
                 with pytest.raises(Exception, match=r"inside the service|no such thing"):
                     await stub.Echo(EchoRequest(text=text))
+            await collector.until_spans(2)
             echo.process.terminate()
             assert await echo.ended() == 0
     told = {seen.attributes["rpc.grpc.status_code"]: seen.is_error for seen in collector.spans}
