@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 import sys
@@ -13,7 +14,9 @@ import pytest
 from mesh.clock import ManualClock
 from mesh.records import open_store
 from services.ledger.__main__ import SETS, stored_in
+from services.ledger.adapters.journal import marks_key
 from services.ledger.app.snapshotting import take
+from services.ledger.app.verify import verify
 from services.ledger.config import LedgerSettings
 from tests.ledger.test_command_line import play
 from tests.ledger.test_process import environment
@@ -75,3 +78,26 @@ async def test_a_record_of_a_snapshot(tmp_path: Path, set_name: str) -> None:
     assert code == 1
     assert "was changed" in out
     assert "PROBLEM" in out
+
+
+@pytest.mark.parametrize("content", [b"no record at all", b"\x22\x02\xff\xff"])
+async def test_a_record_whose_hash_was_made_to_fit(tmp_path: Path, content: bytes) -> None:
+    await play(tmp_path)
+    settings = LedgerSettings(data_dir=tmp_path)
+    async with open_store(settings, SETS) as store:
+        record = await store.get("journal", "0000000000000005")
+        assert record is not None
+        bins = {"data": content, "hash": hashlib.sha256(content).digest()}
+        await store.put_if("journal", record.key, bins, record.generation)
+        found = await verify(stored_in(store, settings, ManualClock()))
+    assert any("record 5 " in problem for problem in found.problems), found.problems
+
+
+@pytest.mark.parametrize("segments", ["nothing", "[7]", '[[1,2,"xy","xy",3]]'])
+async def test_a_mark_of_the_archive(tmp_path: Path, segments: str) -> None:
+    await play(tmp_path)
+    settings = LedgerSettings(data_dir=tmp_path)
+    async with open_store(settings, SETS) as store:
+        await store.create("journal", marks_key(1), {"segments": segments})
+        found = await verify(stored_in(store, settings, ManualClock()))
+    assert any(f"the mark {marks_key(1)} was changed" in problem for problem in found.problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
 
+from google.protobuf.message import DecodeError
 from satreel.ledger.v1 import journal_pb2
 
 from mesh.clock import Clock
@@ -142,11 +143,14 @@ def decode(data: bytes, stored_hash: bytes, behind: Head, read_command: Callable
     head = Head(behind.sequence + 1, hashlib.sha256(data).digest())
     if head.hash != stored_hash:
         raise JournalBroken(f"record {head.sequence} was changed")
-    record = journal_pb2.JournalRecord.FromString(data)
+    try:
+        record = journal_pb2.JournalRecord.FromString(data)
+        commands = tuple(read_command(wire) for wire in record.commands)
+    except (DecodeError, ValueError) as problem:
+        raise JournalBroken(f"record {head.sequence} cannot be read: {problem}") from problem
     if record.sequence != head.sequence or record.previous_hash != behind.hash:
         raise JournalBroken(f"record {head.sequence} does not follow the record before it")
     reign = _reign_of(record.reign) if record.HasField("reign") else None
-    commands = tuple(read_command(wire) for wire in record.commands)
     return Entry(head, record.at_ns, reign, commands, record.result_hash)
 
 

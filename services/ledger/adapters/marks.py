@@ -14,6 +14,7 @@ from services.ledger.adapters.creating import create
 from services.ledger.adapters.journal import BLOCK, SET, marks_key
 from services.ledger.adapters.searching import first_missing
 from services.ledger.adapters.segments import Segment
+from services.ledger.app.archive import ArchiveBroken
 
 
 class Marks:
@@ -32,15 +33,18 @@ class Marks:
         await create(self._store, self._clock, SET, _key(block), bins)
 
     async def get(self, block: int) -> list[Segment] | None:
-        """The files of a block in order; None when it is not in the archive."""
+        """The files of a block in order; None when it is not in the archive. Raises ArchiveBroken."""
         record = await self._store.get(SET, _key(block))
         if record is None:
             return None
-        rows = orjson.loads(record.text("segments"))
-        return [
-            Segment(first, last, bytes.fromhex(last_hash), bytes.fromhex(sha256), size)
-            for first, last, last_hash, sha256, size in rows
-        ]
+        try:
+            rows = orjson.loads(record.text("segments"))
+            return [
+                Segment(first, last, bytes.fromhex(last_hash), bytes.fromhex(sha256), size)
+                for first, last, last_hash, sha256, size in rows
+            ]
+        except (ValueError, TypeError) as problem:
+            raise ArchiveBroken(f"the mark {record.key} was changed") from problem
 
     async def count(self) -> int:
         """How many blocks are marked: the first so many."""
