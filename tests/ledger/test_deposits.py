@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.ledger.domain import commands as c
+from services.ledger.domain import image
 from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.views import totals_of
@@ -108,3 +109,18 @@ def test_a_deposit_comes_back_in_another_block() -> None:
     assert world.balance("user:a") == 1_000
     world.do(c.ReverseDeposit(uid("r2"), uid("d"), "orphaned again"))
     assert world.balance("user:a") == 0
+
+
+def test_what_came_back_is_known_after_a_restart() -> None:
+    world = credited()
+    world.do(REVERSAL)
+    again = replace(DEPOSIT, block_hash="2" * 64)
+    world.do(c.CreditDeposits((again, replace(DEPOSIT, id=uid("other"), vout=1))))
+    before = image.dump(world.machine)
+    world.machine = image.load(before)
+    assert image.dump(world.machine) == before
+    balance = world.balance("user:a")
+    world.do(c.CreditDeposits((DEPOSIT, again)))
+    assert world.balance("user:a") == balance
+    world.refused(c.CreditDeposits((replace(again, block_hash="3" * 64),)), Reason.ID_REUSED)
+    world.refused(c.CreditDeposits((replace(again, amount_sats=1),)), Reason.ID_REUSED)

@@ -46,6 +46,8 @@ class Place:
         )
         self.taken = 0
         self.fails = False
+        # Transfers made while the next snapshot is taken.
+        self.meanwhile = 0
         self.leader, self.standby = (
             Instance(self.stored.journal, self.clock, name, load=self.stored.recovery.load)
             for name in ("leader", "standby")
@@ -60,6 +62,8 @@ class Place:
             raise SnapshotFailed("on purpose")
         self.taken += 1
         await take(self.stored, ManualClock())
+        count, self.meanwhile = self.meanwhile, 0
+        await self.pay(f"meanwhile{self.taken}", count)
         return "told"
 
     async def pay(self, name: str, count: int) -> None:
@@ -114,6 +118,20 @@ async def test_a_snapshot_is_taken_when_there_was_enough_work(place: Place) -> N
     assert place.taken == 2
     assert await kept(place.leader) < PAGE
     assert (await verify(place.stored)).problems == ()
+
+
+@pytest.mark.parametrize(("meanwhile", "taken"), [(EVERY, 1), (keeping.BEHIND * EVERY, 2)])
+async def test_one_that_fell_behind_is_followed_by_another_at_once(
+    place: Place, meanwhile: int, taken: int
+) -> None:
+    place.meanwhile = meanwhile
+    await place.pay("t", EVERY)
+    await place.tick()
+    assert place.taken == 1
+    await place.tick()
+    assert place.taken == taken
+    await place.tick(keeping.PAUSE_S)
+    assert place.taken == 2
 
 
 async def test_once_a_day_if_anything_was_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

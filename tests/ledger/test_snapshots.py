@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from mesh.records.memory import MemoryStore
 from services.ledger.adapters.snapshots import HEADS, PARTS
-from services.ledger.app.journal import Head
+from services.ledger.app.journal import Entry, Head
 from services.ledger.app.packing import PART_BYTES, pack, unpack
+from services.ledger.app.snapshotting import take
 from services.ledger.domain import image
 from services.ledger.domain.image import BadImage
 from services.ledger.domain.machine import Machine
@@ -62,6 +67,43 @@ async def test_nothing_new_makes_no_snapshot() -> None:
     taken = await site.snapshot()
     assert taken.snapshot is None
     assert taken.loaded == taken.head == site.head
+
+
+class BusyJournal:
+    """Whenever a record is read, another is written."""
+
+    def __init__(self, site: Site) -> None:
+        self.written = 0
+        self._site = site
+        self._journal = site.stored.journal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def read(self, behind: Head) -> AsyncIterator[Entry]:
+        async for entry in self._journal.read(behind):
+            yield entry
+            if self.written < 1_000:
+                self.written += 1
+                self._site.pay(f"busy{self.written}", "v", "w")
+                await self._site.write()
+
+
+async def test_a_run_ends_beside_a_busy_writer() -> None:
+    site = Site()
+    site.fund("v", 50_000)
+    site.pay("first", "v", "w")
+    began = await site.write()
+    busy = BusyJournal(site)
+    stored = replace(site.stored, journal=busy)
+    first = await take(stored, site.clock)
+    assert first.head == began
+    ended = site.head.sequence
+    assert ended == began.sequence + busy.written > began.sequence
+    second = await take(stored, site.clock)
+    assert (second.loaded, second.head.sequence) == (began, ended)
+    machine, head = await site.recovered()
+    assert (head, state(machine)) == (site.head, state(site.machine))
 
 
 async def test_two_are_kept() -> None:
