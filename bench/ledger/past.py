@@ -12,7 +12,8 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from bench.ledger.plan import BATCH
 from bench.ledger.transfers import FUNDS_SATS, fresh_ids, gifts
-from mesh.clock import NS_PER_S, SystemClock
+from mesh.clock import NS_PER_S, Clock, SystemClock
+from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.ledger.__main__ import SETS
 from services.ledger.adapters.archive import ObjectArchive, open_objects
@@ -53,12 +54,7 @@ async def write_idle_accounts(folder: Path, giver: str, takers: Sequence[str]) -
     of them, by which the ledger forgets the others, and a snapshot of that."""
     clock = PastClock()
     async with open_sqlite(folder / "records" / "ledger.sqlite", SETS) as store:
-        stored = Stored(
-            StoreJournal(store, clock, read_command),
-            StoreHistory(store, clock),
-            StoreSnapshots(store, clock),
-            ObjectArchive(store, open_objects("", folder / "archive"), clock, read_command),
-        )
+        stored = _stored(store, folder, clock)
         ledger = Ledger(stored.journal, _NoNews(), clock, queue_max=BATCH, session_silence_s=SILENCE_S)
         serves = asyncio.Event()
 
@@ -76,6 +72,22 @@ async def write_idle_accounts(folder: Path, giver: str, takers: Sequence[str]) -
         reign.cancel()
         await asyncio.wait([reign])
         await take(stored, clock)
+
+
+async def write_snapshot(folder: Path) -> None:
+    """Takes a snapshot of the ledger in this data folder, as `satreel-ledger snapshot` does."""
+    clock = SystemClock()
+    async with open_sqlite(folder / "records" / "ledger.sqlite", SETS) as store:
+        await take(_stored(store, folder, clock), clock)
+
+
+def _stored(store: Store, folder: Path, clock: Clock) -> Stored:
+    return Stored(
+        StoreJournal(store, clock, read_command),
+        StoreHistory(store, clock),
+        StoreSnapshots(store, clock),
+        ObjectArchive(store, open_objects("", folder / "archive"), clock, read_command),
+    )
 
 
 def _funds(user: str, at_ns: int) -> Order:

@@ -25,7 +25,7 @@ class Plan:
     reports_paced: int = 5
     recovered_transfers: tuple[int, ...] = (1_000_000, 10_000_000)
     # Making ten million transfers takes its time; what is there when it is over gets recovered.
-    fill_s_max: float = 110.0
+    fill_s_max: float = 60.0
     idle_accounts: int = 1_000_000
     idle_s_max: float = 60.0
     peer_batches: int = 60

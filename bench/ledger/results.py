@@ -33,6 +33,8 @@ class Results:
     """Samples by load and system, and the other figures as far as they were measured."""
 
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
+    # The first of these transfers replayed whole, without a snapshot; then each number from a snapshot.
+    replayed: Recovery | None = None
     recoveries: list[Recovery] = field(default_factory=list)
     empty: Recovery | None = None
     # Accounts last used behind the horizon; accounts of which each has a transfer within it.

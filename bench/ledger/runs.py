@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from bench.ledger import metering, transfers
 from bench.ledger.load import closed_loop, paced
-from bench.ledger.past import write_idle_accounts
+from bench.ledger.past import write_idle_accounts, write_snapshot
 from bench.ledger.peers.postgres import ABSENT, postgres_samples
 from bench.ledger.plan import BATCH, Plan
 from bench.ledger.results import (
@@ -48,7 +48,7 @@ class Runs:
             await self._singles(server, LEDGER)
 
     async def batches(self) -> None:
-        """Batches on an empty ledger; its recovery, then a fixed pace; the recovery of ten times as many."""
+        """Batches on an empty ledger; its recovery by replay and from snapshots; a fixed pace."""
         plan, users = self._plan, transfers.people(self._plan.users)
         async with serving(self._site, "batches") as server:
             self._results.empty = await self._start(server, 0)
@@ -57,6 +57,10 @@ class Runs:
         made = self._results.samples[BATCHES][LEDGER].operations
         for goal in plan.recovered_transfers:
             made += await self._fill(users, goal - made)
+            if self._results.replayed is None:
+                async with serving(self._site, "batches") as server:
+                    self._results.replayed = await self._start(server, made)
+            await write_snapshot(self._site.folder / "batches")
             async with serving(self._site, "batches") as server:
                 self._results.recoveries.append(await self._start(server, made))
                 if PACED not in self._results.samples:

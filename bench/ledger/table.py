@@ -72,8 +72,12 @@ def _sample(system: str, sample: Sample, ledger: Sample | None) -> tuple[str, ..
 def _starts(results: Results) -> Iterator[tuple[str, ...]]:
     if results.empty:
         yield _start("an empty journal", results.empty)
+    if results.replayed:
+        yield _start(
+            f"{results.replayed.transfers:,} transfers, the whole journal replayed", results.replayed
+        )
     for found in results.recoveries:
-        yield _start(f"{found.transfers:,} transfers", found)
+        yield _start(f"{found.transfers:,} transfers, from a snapshot", found)
     kinds = (
         ("accounts idle since behind the horizon", results.idle),
         ("accounts with a remembered transfer each, replayed", results.used),
