@@ -37,9 +37,9 @@ run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
 demo: setup ## one round in a mesh of its own, then a report; fails if a check does
 	@$(BIN)/python -m sandbox demo
 
-test: setup ## all tests, those of whole meshes last
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e
-	@$(BIN)/python -m pytest -q tests/e2e
+test: setup ## all tests, those of whole meshes and of telemetry last, one by one
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/mesh/test_telemetry.py
+	@$(BIN)/python -m pytest -q tests/mesh/test_telemetry.py tests/e2e
 
 simulate: setup ## the ledger under simulated faults, 10000 runs of them; SEEDS=200 for fewer, SEED=n for one again
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --jobs $(or $(JOBS),2) $(if $(SEED),--seed $(SEED) --trace)

@@ -175,7 +175,7 @@ def first_found(build: Build) -> str:
     ("journal_of", "found"),
     [
         (Doubling, "replays to other answers"),
-        (Unfenced, "committed record .*, which is not in the store"),
+        (Unfenced, "which is not in the store|has other results than a replay"),
         (WriteBehind, "committed record .*, which is not in the store"),
     ],
 )
