@@ -31,6 +31,7 @@ from mesh.tokens import UserTokenSigner
 
 MEME, CREATOR, VIEWER = uuid7(), uuid7(), uuid7()
 LENGTH_S, SECONDS_WATCHED = 4, 3
+FUNDS = 1_000
 PATIENCE_S = 40
 
 
@@ -209,11 +210,35 @@ async def fund(mesh: House) -> None:
     await content.IssueTitle(
         ledger_service_pb2.IssueTitleRequest(meme_id=MEME, creator_id=CREATOR), timeout=20
     )
+    paid = 0
+    while not await deposits_counted(mesh):  # insight does not hear yet what the ledger tells
+        await deposit(mesh, paid, 1)
+        paid += 1
+        await asyncio.sleep(0.2)
+    await deposit(mesh, paid, FUNDS - paid)
+
+
+async def deposit(mesh: House, vout: int, sats: int) -> None:
     chain = ledger_service_pb2_grpc.LedgerServiceStub(mesh.channel("chain", "ledger"))
-    deposit = ledger_pb2.Deposit(
-        id=uuid7(), user_id=VIEWER, amount_sats=1_000, txid="dd" * 32, block_hash="aa" * 32
+    coins = ledger_pb2.Deposit(
+        id=uuid7(), user_id=VIEWER, amount_sats=sats, txid="dd" * 32, vout=vout, block_hash="aa" * 32
     )
-    await chain.CreditDeposits(ledger_service_pb2.CreditDepositsRequest(deposits=[deposit]))
+    await chain.CreditDeposits(ledger_service_pb2.CreditDepositsRequest(deposits=[coins]))
+
+
+async def deposits_counted(mesh: House) -> bool:
+    """Whether insight has counted one."""
+    insight = insight_service_pb2_grpc.InsightServiceStub(mesh.channel("gateway", "insight"))
+    now = Timestamp()
+    now.GetCurrentTime()
+    request = insight_service_pb2.BatchGetSeriesRequest(
+        metrics=["transactions.count"],
+        start=Timestamp(seconds=now.seconds - 120),
+        end=Timestamp(seconds=now.seconds + 10),
+        step_s=10,
+    )
+    (series,) = (await insight.BatchGetSeries(request, timeout=20)).series
+    return sum(point.value for point in series.points) > 0
 
 
 async def until_entered(rounds: rounds_service_pb2_grpc.RoundsServiceStub) -> None:
@@ -279,7 +304,7 @@ async def check_money(mesh: House) -> None:
     ledger = ledger_service_pb2_grpc.LedgerServiceStub(mesh.channel("gateway", "ledger"))
     totals = await ledger.GetTotals(ledger_service_pb2.GetTotalsRequest())
     assert totals.sum_sats == 0
-    assert totals.users_sats + totals.platform_sats + totals.rounds_sats == 1_000 == totals.coins_owed_sats
+    assert totals.users_sats + totals.platform_sats + totals.rounds_sats == FUNDS == totals.coins_owed_sats
 
 
 async def check_insight(mesh: House) -> None:
