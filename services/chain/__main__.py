@@ -42,12 +42,13 @@ async def main(settings: ChainSettings) -> None:
         blocks = await runtime.enter(open_feed(settings.redis_url, BLOCKS_FEED))
         events = await runtime.enter(open_feed(settings.redis_url, CHAIN_FEED))
         node = await runtime.enter(open_node(settings.node_url.get_secret_value(), settings.node_timeout_s))
-        node_news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
+        chain_news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
         world = World(
             records=Records(store),
             keys=KeyRing(seed, settings.network),
-            node=node,
-            node_news=node_news,
+            reader=node,
+            broadcaster=node,
+            chain_news=chain_news,
             ledger=LedgerClient(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
             users=IdentityUsers(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity"))),
             news=FeedNews(blocks=blocks, chain=events, show=mapping, clock=runtime.clock),

@@ -14,6 +14,7 @@ from bsv.transaction_preimage import tx_preimage
 
 from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.scan import Findings, Interest, scan
 from services.chain.domain.scripts import key_hash_paid
 from services.chain.domain.values import Block, BlockHash, Outpoint, Sats, Txid
 from services.chain.domain.wire import (
@@ -24,7 +25,6 @@ from services.chain.domain.wire import (
     hash_text,
     parse_transaction,
     sha256d,
-    varint,
 )
 
 
@@ -133,12 +133,14 @@ class SimNode:
         chain = {self.blocks[hash_].block.height: hash_ for hash_ in self._chain(self.tip)}
         return chain.get(height)
 
-    async def block(self, block_hash: BlockHash) -> bytes:
+    async def findings(self, block: Block, interest: Interest) -> Findings:
         self._reach()
-        txs = self.blocks[block_hash].txs
-        return bytes(80) + varint(len(txs)) + b"".join(tx.raw for tx in txs)
+        return scan(self.blocks[block.hash].txs, interest)
 
-    async def send(self, raw: bytes) -> Sent:
+    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+        return {}
+
+    async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
         how = self.sends.pop(0) if self.sends else "take"
         if self.down or how == "lose":
             return Sent(Broadcast.UNKNOWN, "no answer")
@@ -149,7 +151,7 @@ class SimNode:
         sent = self._take(parse_transaction(raw))
         return Sent(Broadcast.UNKNOWN, "the answer was lost") if how == "take and lose" else sent
 
-    async def mempool(self) -> Sequence[Txid]:
+    async def pending(self, interest: Interest) -> Sequence[Txid]:
         self._reach()
         return list(self.pool)
 

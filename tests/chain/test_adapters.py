@@ -15,9 +15,11 @@ from services.chain.adapters.seed import SeedMissing, load_seed
 from services.chain.app.ports import Broadcast
 from services.chain.config import ChainSettings
 from services.chain.domain.failures import NodeUnavailable
-from services.chain.domain.values import BlockHash, Network, Txid
+from services.chain.domain.scan import Interest
+from services.chain.domain.values import Block, BlockHash, Network, Txid
 
 SEED = bytes(range(64)).hex()
+NOTHING = Interest({}, (), (), ())
 
 
 def seed(path: Path, secret: str = "", network: Network = Network.REGTEST) -> bytes:
@@ -124,7 +126,7 @@ async def test_what_the_node_says_to_a_transaction(
 ) -> None:
     server, node = answers
     server.error(code, text)
-    sent = await node.send(b"\x01")
+    sent = await node.send(b"\x01", ())
     assert (sent.outcome, sent.reason, server.asked) == (outcome, f"{code} {text}", 1)
 
 
@@ -137,7 +139,7 @@ async def test_answers_that_are_none_are_unknown_and_sent_once(
 ) -> None:
     server, node = answers
     server.queue = [answer]
-    assert (await node.send(b"\x01")).outcome is Broadcast.UNKNOWN
+    assert (await node.send(b"\x01", ())).outcome is Broadcast.UNKNOWN
     assert server.asked == 1
     with pytest.raises(NodeUnavailable) as problem:
         await node.best()
@@ -159,7 +161,7 @@ async def test_malformed_results_are_refused(answers: tuple[Answers, RpcNode], w
         node.best(),
         node.header(BlockHash("ab")),
         node.hash_at(1),
-        node.block(BlockHash("ab")),
+        node.findings(Block(BlockHash("ab"), 1, BlockHash(""), 0, 0, ""), NOTHING),
         node.waiting([Txid("ab")]),
     ):
         with pytest.raises(NodeUnavailable):
@@ -168,6 +170,6 @@ async def test_malformed_results_are_refused(answers: tuple[Answers, RpcNode], w
 
 async def test_a_node_that_is_not_there_is_unavailable() -> None:
     async with open_node("http://127.0.0.1:9", 0.5) as node:
-        assert (await node.send(b"\x01")).outcome is Broadcast.UNKNOWN
+        assert (await node.send(b"\x01", ())).outcome is Broadcast.UNKNOWN
         with pytest.raises(NodeUnavailable):
-            await node.mempool()
+            await node.pending(NOTHING)

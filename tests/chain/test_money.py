@@ -179,8 +179,8 @@ async def test_after_a_reorganisation_all_is_as_on_the_winning_chain_alone(
         straight = await open_rig(store, SimNode(), rules=rules)
         for user in (ANNA, BERT):
             await straight.address(user)
-        straight.world.node.blocks.update(sim.blocks)  # type: ignore[attr-defined]
-        straight.world.node.jump(sim.tip)  # type: ignore[attr-defined]
+        straight.world.reader.blocks.update(sim.blocks)  # type: ignore[attr-defined]
+        straight.world.reader.jump(sim.tip)  # type: ignore[attr-defined]
         for user in (ANNA, BERT):
             paid = sum(sim.paid(await script_of(rig, user)))
             assert rig.balance(user) == paid

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from bsv.keys import PrivateKey
@@ -16,7 +17,7 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
 from sandbox.wallet import Wallet
 from services.chain.adapters.node import RpcNode
-from services.chain.app.ports import Node, Sent
+from services.chain.app.ports import Sent
 from services.chain.app.records import Records
 from services.chain.app.withdrawals import Payout
 from services.chain.domain.entities import TitleBody
@@ -183,13 +184,13 @@ async def test_killed_while_sending_pays_once(
         to = await regtest.rpc.text("getnewaddress")
         asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
         mortal = MortalStore(store)
-        rig.world = replace(rig.world, records=Records(mortal), node=cast("Node", Dying(node, step)))
+        rig.world = replace(rig.world, records=Records(mortal), broadcaster=Dying(node, step))
         await rig.restart()
         if step.endswith("persist"):
             mortal.dies_at("txs", behind=step.startswith("behind"))
         with pytest.raises(Killed):
             await rig.desk.pay()
-        rig.world = replace(rig.world, records=Records(store), node=node)
+        rig.world = replace(rig.world, records=Records(store), broadcaster=node)
         for _ in range(2):
             await rig.restart()
             await rig.desk.pay()
@@ -210,12 +211,9 @@ class Dying:
         self._node = node
         self._step = step
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._node, name)
-
-    async def send(self, raw: bytes) -> Sent:
+    async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
         if self._step == "behind sending":
-            await self._node.send(raw)
+            await self._node.send(raw, spent)
         raise Killed
 
 

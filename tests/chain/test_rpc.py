@@ -86,7 +86,7 @@ async def opened_house(folder: Path, redis_url: str) -> AsyncIterator[House]:
     ):
         rig = await open_rig(store, sim)
         news = FeedNews(blocks=blocks, chain=events, show=mapping, clock=clock)
-        world = replace(rig.world, records=Records(store), node_news=Ticks(), news=news)
+        world = replace(rig.world, records=Records(store), chain_news=Ticks(), news=news)
         leading = asyncio.Event()
 
         async def set_leading(yes: bool) -> None:

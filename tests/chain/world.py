@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from mesh.clock import SystemClock
 from mesh.errors import Code, RemoteFailure
@@ -16,12 +17,13 @@ from services.chain.app.custody import Custody, custody
 from services.chain.app.desk import Desk, Rules, World
 from services.chain.app.orders import Policy
 from services.chain.app.ports import (
+    Broadcaster,
+    ChainNews,
+    ChainReader,
     Credit,
     DepositView,
     Hold,
     Movement,
-    Node,
-    NodeNews,
     Post,
     Reason,
     Refusal,
@@ -215,6 +217,10 @@ class KeptNews:
         return [one for one in self.subjects if isinstance(one, ResultView)]
 
 
+class Node(ChainReader, Broadcaster, Protocol):
+    """Both in one, as a node is."""
+
+
 class NoNews:
     """A node that tells nothing unasked."""
 
@@ -303,15 +309,16 @@ async def opened_store(path: Path) -> AsyncIterator[Store]:
 
 
 async def open_rig(
-    store: Store, node: Node, *, node_news: NodeNews | None = None, seed: bytes = SEED, rules: Rules = RULES
+    store: Store, node: Node, *, chain_news: ChainNews | None = None, seed: bytes = SEED, rules: Rules = RULES
 ) -> Rig:
     """A desk over this store and node."""
     ledger, users, news, fence = FakeLedger(), FakeUsers(), KeptNews(), Leads()
     world = World(
         records=Records(store),
         keys=KeyRing(seed, Network.REGTEST),
-        node=node,
-        node_news=node_news or NoNews(),
+        reader=node,
+        broadcaster=node,
+        chain_news=chain_news or NoNews(),
         ledger=ledger,
         users=users,
         news=news,

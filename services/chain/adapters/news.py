@@ -23,7 +23,7 @@ async def open_node_news(endpoint: str, poll_s: float) -> AsyncIterator[ZmqNews]
 
 
 class ZmqNews:
-    """`NodeNews` over ZMQ. What it misses (it keeps nothing while away) polling finds."""
+    """`ChainNews` over ZMQ. What it misses (it keeps nothing while away) polling finds."""
 
     def __init__(self, context: zmq.asyncio.Context, endpoint: str, poll_s: float) -> None:
         self._context = context

@@ -19,7 +19,9 @@ import aiohttp
 from mesh import logs, telemetry
 from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.scan import Findings, Interest, scan_block
 from services.chain.domain.values import Block, BlockHash, Txid
+from services.chain.domain.wire import Output
 
 log = logs.logger(__name__)
 
@@ -63,7 +65,7 @@ async def open_node(url: str, timeout_s: float) -> AsyncIterator[RpcNode]:
 
 
 class RpcNode:
-    """A `Node` over JSON-RPC."""
+    """`ChainReader` and `Broadcaster` over JSON-RPC."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, timeout_s: float) -> None:
         self._session = session
@@ -93,15 +95,22 @@ class RpcNode:
                 return None
             raise NodeUnavailable(str(refused)) from refused
 
-    async def block(self, block_hash: BlockHash) -> bytes:
-        """A raw block."""
+    async def findings(self, block: Block, interest: Interest) -> Findings:
+        """What in this block concerns us: the whole of it is looked at."""
         try:
-            text = _text(await self._read("getblock", block_hash, 0, timeout_s=BLOCK_TIMEOUT_S))
+            text = _text(await self._read("getblock", block.hash, 0, timeout_s=BLOCK_TIMEOUT_S))
         except NodeRefused as refused:
             raise NodeUnavailable(str(refused)) from refused
-        return await asyncio.to_thread(bytes.fromhex, text)
+        try:
+            return await asyncio.to_thread(_scan_hex, text, interest)
+        except ValueError as problem:
+            raise NodeUnavailable(f"getblock {block.hash}: {problem}") from problem
 
-    async def send(self, raw: bytes) -> Sent:
+    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+        """Nothing: blocks are read whole."""
+        return {}
+
+    async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
         """Sends a transaction; what is not certain is UNKNOWN."""
         try:
             await self._call("sendrawtransaction", raw.hex())
@@ -111,8 +120,8 @@ class RpcNode:
             return Sent(Broadcast.UNKNOWN, problem.message)
         return Sent(Broadcast.ACCEPTED)
 
-    async def mempool(self) -> Sequence[Txid]:
-        """Transactions that wait to be mined."""
+    async def pending(self, interest: Interest) -> Sequence[Txid]:
+        """All transactions that wait to be mined."""
         found = await self._read("getrawmempool")
         if not isinstance(found, list):
             raise NodeUnavailable("getrawmempool did not answer with a list")
@@ -215,6 +224,10 @@ def _outcome(refused: NodeRefused) -> Broadcast:
     if among(_REJECTED):
         return Broadcast.REJECTED
     return Broadcast.REFUSED if among(_REFUSED) else Broadcast.UNKNOWN
+
+
+def _scan_hex(text: str, interest: Interest) -> Findings:
+    return scan_block(bytes.fromhex(text), interest)
 
 
 def _text(value: object) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from mesh.records import Exists
 from services.chain.app.records import Records
 from services.chain.domain.entities import Account
-from services.chain.domain.keys import FLOAT, KeyPath, KeyRing, KeyUse
-from services.chain.domain.values import FLOAT_USER, UserId
+from services.chain.domain.keys import CHANGE, FLOAT, KeyPath, KeyRing, KeyUse
+from services.chain.domain.scan import Interest
+from services.chain.domain.values import FLOAT_USER, Outpoint, Txid, UserId
 
 ALLOTMENTS_MAX = 16
 
@@ -28,6 +30,11 @@ class Accounts:
         """Reads what was allotted."""
         for kept in await self._records.accounts.all():
             self._add(kept.value)
+
+    def interest(self, own: Collection[Txid] = (), coins: Collection[Outpoint] = ()) -> Interest:
+        """What the chain is read for, with these transactions and coins of ours."""
+        watched = dict(self.watched)
+        return Interest(watched, own, coins, (*watched, self._keys.key(CHANGE).script))
 
     def owner(self, path: KeyPath) -> UserId:
         """Who is credited for what a watched key gets."""

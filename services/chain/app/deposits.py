@@ -10,7 +10,7 @@ from mesh.clock import Clock
 from mesh.ids import made_ns, uuid7
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
-from services.chain.app.ports import Credit, DepositView, Ledger, News, Node
+from services.chain.app.ports import ChainReader, Credit, DepositView, Ledger, News
 from services.chain.app.records import Kept
 from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.entities import NO_BLOCK, Coin, Deposit
@@ -35,7 +35,7 @@ class Deposits:
         accounts: Accounts,
         keys: KeyRing,
         ledger: Ledger,
-        node: Node,
+        node: ChainReader,
         news: News,
         clock: Clock,
         withdrawals: Withdrawals,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from services.chain.app.follower import Follower, Reader, load_chain
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import Policy, Work
-from services.chain.app.ports import Fence, Ledger, News, Node, NodeNews, Users
+from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Ledger, News, Users
 from services.chain.app.records import Records
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
@@ -51,8 +51,9 @@ class World:
 
     records: Records
     keys: KeyRing
-    node: Node
-    node_news: NodeNews
+    reader: ChainReader
+    broadcaster: Broadcaster
+    chain_news: ChainNews
     ledger: Ledger
     users: Users
     news: News
@@ -73,6 +74,7 @@ class Rules:
     work_s: float = 0.25
     tend_s: float = 10.0
     mempool_s: float = 5.0
+    late_s: float = 30.0
 
 
 class Desk:
@@ -106,7 +108,7 @@ class Desk:
             accounts=self.accounts,
             keys=world.keys,
             ledger=world.ledger,
-            node=world.node,
+            node=world.reader,
             news=world.news,
             clock=world.clock,
             withdrawals=self.withdrawals,
@@ -140,20 +142,28 @@ class Desk:
         }
         self.wallet.work = work
         self.sender = Sender(
-            books=books, wallet=self.wallet, node=world.node, replace_after_blocks=rules.replace_after_blocks
+            books=books,
+            wallet=self.wallet,
+            reader=world.reader,
+            broadcaster=world.broadcaster,
+            replace_after_blocks=rules.replace_after_blocks,
         )
-        self.follower = Follower(books=books, node=world.node, news=world.news, clock=world.clock)
+        self.follower = Follower(books=books, node=world.reader, news=world.news, clock=world.clock)
         self.reader = Reader(
             books=books,
             accounts=self.accounts,
             deposits=self.deposits,
             wallet=self.wallet,
             work=work,
-            node=world.node,
+            node=world.reader,
             final_depth=rules.final_depth,
         )
         self.mempool = Mempool(
-            books=books, accounts=self.accounts, deposits=self.deposits, node=world.node, news=world.node_news
+            books=books,
+            accounts=self.accounts,
+            deposits=self.deposits,
+            node=world.reader,
+            news=world.chain_news,
         )
         self.wanted = asyncio.Event()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,7 +171,7 @@ class Desk:
     @classmethod
     async def open(cls, world: World, rules: Rules, fence: Fence) -> Desk:
         """Recovers: reads what is open, finishes or gives up what a crash left half done."""
-        chain = await load_chain(world.records, world.node, world.clock, rules.scan_from)
+        chain = await load_chain(world.records, world.reader, world.clock, rules.scan_from)
         books = Books(world.records, chain)
         await books.load()
         desk = cls(world, rules, books, fence)
@@ -207,7 +217,7 @@ class Desk:
         await self._broken
 
     async def _follow(self) -> None:
-        async for _ in self.world.node_news.blocks():
+        async for _ in self.world.chain_news.blocks():
             await self._patiently(self._follow_once)
 
     async def _follow_once(self) -> None:
@@ -218,7 +228,9 @@ class Desk:
         while True:
             self.follower.moved.clear()
             if await self._patiently(self.read_blocks):
-                await self.follower.moved.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.rules.late_s):
+                        await self.follower.moved.wait()
 
     async def read_blocks(self) -> None:
         """Applies new blocks, then sees to what is not in one."""
@@ -226,7 +238,7 @@ class Desk:
         await self.tend()
 
     async def _mempool(self) -> None:
-        async for raw in self.world.node_news.transactions():
+        async for raw in self.world.chain_news.transactions():
             await self._patiently(partial(self.mempool.take, [raw]))
 
     async def _work(self) -> None:

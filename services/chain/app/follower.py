@@ -16,13 +16,13 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
 from services.chain.app.orders import Work
-from services.chain.app.ports import News, Node
+from services.chain.app.ports import ChainReader, News
 from services.chain.app.records import Kept, Pointer, Records
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import NO_BLOCK, Tx
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, Switch
-from services.chain.domain.scan import Conflict, Findings, scan_block
+from services.chain.domain.scan import Conflict, Findings, Interest
 from services.chain.domain.states import TxState
 from services.chain.domain.values import Block, BlockHash, Purpose, Txid
 
@@ -32,9 +32,11 @@ TIP, SCANNED = "tip", "scanned"
 WALK_MAX = 10_000
 """Blocks that are caught up with in one go."""
 BACKFILL_BLOCKS = 100
+LATE_BLOCKS = 100
+"""How far back a source may be late to tell what stood in a block."""
 
 
-async def load_chain(records: Records, node: Node, clock: Clock, scan_from: int) -> HeaderChain:
+async def load_chain(records: Records, node: ChainReader, clock: Clock, scan_from: int) -> HeaderChain:
     """The chain as it was left; at the very first start, the node's, from `scan_from` (0: its tip) on."""
     tip = await records.pointers.get(TIP)
     if tip is None:
@@ -53,7 +55,7 @@ async def load_chain(records: Records, node: Node, clock: Clock, scan_from: int)
     return HeaderChain(reversed(blocks))
 
 
-async def _first_start(records: Records, node: Node, clock: Clock, scan_from: int) -> Kept[Pointer]:
+async def _first_start(records: Records, node: ChainReader, clock: Clock, scan_from: int) -> Kept[Pointer]:
     start = await node.hash_at(scan_from) if scan_from else await node.best()
     if start is None:
         raise NodeUnavailable(f"the node has no block at height {scan_from} yet")
@@ -72,7 +74,7 @@ async def _first_start(records: Records, node: Node, clock: Clock, scan_from: in
 class Follower:
     """Keeps our chain at the node's best one."""
 
-    def __init__(self, *, books: Books, node: Node, news: News, clock: Clock) -> None:
+    def __init__(self, *, books: Books, node: ChainReader, news: News, clock: Clock) -> None:
         self._books = books
         self._records = books.records
         self._node = node
@@ -171,7 +173,7 @@ class Reader:
         deposits: Deposits,
         wallet: Wallet,
         work: Mapping[Purpose, Work],
-        node: Node,
+        node: ChainReader,
         final_depth: int,
     ) -> None:
         self._books = books
@@ -189,8 +191,22 @@ class Reader:
             pass
         for block in self._books.chain.trim(self._books.chain.tip.height):
             await self._records.blocks.delete(block.hash)
+        await self._catch_up_late()
         await self._deposits.credit_due()
         await self._finish_deep()
+
+    async def _catch_up_late(self) -> None:
+        """Applies what a source knew of too late. Should its block leave the chain, it is undone with it."""
+        chain = self._books.chain
+        lowest = chain.lowest.height
+        blocks = [
+            chain.at(height)
+            for height in range(max(lowest, chain.tip.height - LATE_BLOCKS), chain.tip.height + 1)
+        ]
+        found = await self._node.overlooked([block for block in blocks if block], self._interest())
+        for block_hash, late in found.items():
+            if (block := chain.get(block_hash)) is not None:
+                await self._found(block, late)
 
     async def _step(self) -> bool:
         """One step towards the tip: what is done is written down, and what is begun before it is begun.
@@ -228,14 +244,13 @@ class Reader:
         return True
 
     async def _apply(self, block: Block) -> None:
-        raw = await self._node.block(block.hash)
-        found = await asyncio.to_thread(
-            scan_block,
-            raw,
-            dict(self._accounts.watched),
-            frozenset(self._books.plans),
-            frozenset(self._books.coins),
-        )
+        await self._found(block, await self._node.findings(block, self._interest()))
+
+    def _interest(self) -> Interest:
+        """As it is now: whoever is asked works on it while all of this goes on."""
+        return self._accounts.interest(frozenset(self._books.plans), frozenset(self._books.coins))
+
+    async def _found(self, block: Block, found: Findings) -> None:
         await self._deposits.found(found.payments, block)
         await self._deposits.credit_due()
         for txid in found.ours:

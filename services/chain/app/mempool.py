@@ -9,7 +9,7 @@ from mesh import logs
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
-from services.chain.app.ports import Node, NodeNews
+from services.chain.app.ports import ChainNews, ChainReader
 from services.chain.domain.scan import scan
 from services.chain.domain.values import Txid
 from services.chain.domain.wire import BadBytes, parse_transaction
@@ -24,7 +24,7 @@ class Mempool:
     """What waits at the node."""
 
     def __init__(
-        self, *, books: Books, accounts: Accounts, deposits: Deposits, node: Node, news: NodeNews
+        self, *, books: Books, accounts: Accounts, deposits: Deposits, node: ChainReader, news: ChainNews
     ) -> None:
         self._books = books
         self._accounts = accounts
@@ -41,13 +41,13 @@ class Mempool:
                 transactions.append(parse_transaction(raw))
             except BadBytes as problem:
                 log.warning("the node sent a malformed transaction", problem=str(problem))
-        found = scan(transactions, self._accounts.watched, frozenset(), frozenset())
+        found = scan(transactions, self._accounts.interest())
         # A new coinbase comes by here as well; it is seen with its block.
         await self._deposits.found([found for found in found.payments if not found.coinbase], None)
 
     async def poll(self) -> None:
-        """Asks the node for everything that waits, and looks at what is new."""
-        waiting = await self._node.mempool()
+        """Asks for what waits to be mined, and looks at what is new."""
+        waiting = await self._node.pending(self._accounts.interest())
         fresh = [txid for txid in waiting if txid not in self._known]
         for start in range(0, len(fresh), FETCH_MAX):
             chunk = fresh[start : start + FETCH_MAX]

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from services.chain.domain.entities import Deposit, Result, Title, Withdrawal
 from services.chain.domain.headers import Switch
+from services.chain.domain.scan import Findings, Interest
 from services.chain.domain.values import Block, BlockHash, Sats, Txid, UserId
+from services.chain.domain.wire import Output
 
 
 class Broadcast(StrEnum):
@@ -40,8 +42,11 @@ class Found:
     confirmations: int
 
 
-class Node(Protocol):
-    """The BSV node. Every method raises NodeUnavailable when it gives no usable answer."""
+class ChainReader(Protocol):
+    """What the chain is read from: a node, or a public index.
+
+    Every method raises NodeUnavailable when it gives no usable answer.
+    """
 
     async def best(self) -> BlockHash:
         """Hash of its best block."""
@@ -55,16 +60,19 @@ class Node(Protocol):
         """The block at this height of its best chain."""
         ...
 
-    async def block(self, block_hash: BlockHash) -> bytes:
-        """A raw block."""
+    async def findings(self, block: Block, interest: Interest) -> Findings:
+        """What in this block concerns us. What it says is proved by the block's header."""
         ...
 
-    async def send(self, raw: bytes) -> Sent:
-        """Sends a transaction; never raises, an outcome that is not known is one."""
+    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+        """What in these blocks, already read, may not have been told then.
+
+        An index may know a block before it knows what stands in it. Who reads whole blocks says nothing.
+        """
         ...
 
-    async def mempool(self) -> Sequence[Txid]:
-        """Transactions that wait to be mined."""
+    async def pending(self, interest: Interest) -> Sequence[Txid]:
+        """Transactions that wait to be mined and may concern us."""
         ...
 
     async def waiting(self, txids: Sequence[Txid]) -> set[Txid]:
@@ -72,12 +80,12 @@ class Node(Protocol):
         ...
 
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
-        """Raw transactions, those that the node knows."""
+        """Raw transactions, those that it knows."""
         ...
 
 
-class NodeNews(Protocol):
-    """What the node tells unasked."""
+class ChainNews(Protocol):
+    """What is told of the chain unasked."""
 
     def blocks(self) -> AsyncIterator[None]:
         """Yields whenever there may be a new best block."""
@@ -85,6 +93,17 @@ class NodeNews(Protocol):
 
     def transactions(self) -> AsyncIterator[bytes]:
         """Raw transactions as they arrive; some may be missed."""
+        ...
+
+
+class Broadcaster(Protocol):
+    """What brings transactions to the miners."""
+
+    async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
+        """Sends a transaction; never raises, an outcome that is not known is one.
+
+        `spent` are the outputs that its inputs spend, in their order; empty where they are not all known.
+        """
         ...
 
 

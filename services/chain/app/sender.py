@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mesh import logs
 from services.chain.app.books import Books
-from services.chain.app.ports import Broadcast, Node
+from services.chain.app.ports import Broadcast, Broadcaster, ChainReader
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
 from services.chain.domain.states import CoinState, DepositState, TxState
@@ -18,12 +18,21 @@ UNMINED = (TxState.SIGNED, TxState.SEEN)
 
 
 class Sender:
-    """Brings signed transactions to the node and keeps them there until they are mined."""
+    """Brings signed transactions to the miners and keeps them there until they are mined."""
 
-    def __init__(self, *, books: Books, wallet: Wallet, node: Node, replace_after_blocks: int) -> None:
+    def __init__(
+        self,
+        *,
+        books: Books,
+        wallet: Wallet,
+        reader: ChainReader,
+        broadcaster: Broadcaster,
+        replace_after_blocks: int,
+    ) -> None:
         self._books = books
         self._wallet = wallet
-        self._node = node
+        self._reader = reader
+        self._broadcaster = broadcaster
         self._replace_after_blocks = replace_after_blocks
 
     async def send(self, plan: PlanId) -> None:
@@ -34,7 +43,7 @@ class Sender:
         if kept is None or kept.value.state not in UNMINED:
             return
         tx = kept.value
-        sent = await self._node.send(tx.raw)
+        sent = await self._broadcaster.send(tx.raw, self._wallet.spent_by(tx))
         match sent.outcome:
             case Broadcast.ACCEPTED:
                 await self._seen(plan)
@@ -49,12 +58,12 @@ class Sender:
                     await self._wallet.reject(tx, "a coin that it spends is gone")
 
     async def tend(self) -> None:
-        """Looks after everything unmined: asks the node, sends again what it does not have."""
+        """Looks after everything unmined: asks for it, sends again what does not wait to be mined."""
         open_ = [kept.value for kept in self._books.txs.values() if kept.value.state in UNMINED]
         # Parents before children, or the node answers that inputs are missing.
         depths: dict[Txid, int] = {}
         open_.sort(key=lambda tx: (self._books.depth(tx.txid, depths), tx.created_ns))
-        there = await self._node.waiting([tx.txid for tx in open_])
+        there = await self._reader.waiting([tx.txid for tx in open_])
         for tx in open_:
             if tx.txid not in there:
                 await self.send(tx.plan)

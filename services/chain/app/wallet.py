@@ -35,7 +35,7 @@ from services.chain.domain.values import (
     derived_id,
     noise_of,
 )
-from services.chain.domain.wire import parse_transaction
+from services.chain.domain.wire import Output, parse_transaction
 
 log = logs.logger(__name__)
 
@@ -157,6 +157,14 @@ class Wallet:
         if tx.title:
             path = KeyPath.parse(tx.title)
             await self._books.add_coin(Coin(Outpoint(tx.txid, 0), Sats(1), path, CoinState.FREE))
+
+    def spent_by(self, tx: Tx) -> list[Output]:
+        """The outputs that it spends, in order; none where one of them is not known, as a title's is not."""
+        kept = [self._books.coins.get(Outpoint.parse(point)) for point in tx.inputs]
+        coins = [coin.value for coin in kept if coin is not None and not coin.value.is_title]
+        return [
+            Output(coin.sats, self._keys.key(coin.path).script) for coin in coins if len(coins) == len(kept)
+        ]
 
     async def recover(self) -> None:
         """Finishes or gives up what a crash left half done, coins first."""

@@ -1,4 +1,4 @@
-"""Looking for what concerns us in transactions: without an index on the node, every output is looked at."""
+"""Looking for what concerns us in transactions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from dataclasses import dataclass, field
 from services.chain.domain.keys import KeyPath
 from services.chain.domain.values import Outpoint, Sats, Txid
 from services.chain.domain.wire import Transaction, parse_block
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What concerns us: payments to watched scripts, open transactions of ours, who else spends our coins.
+
+    `scripts` are those of all our money, so that an index can be asked for what touches them.
+    """
+
+    watched: Mapping[bytes, KeyPath]
+    own: Collection[Txid]
+    coins: Collection[Outpoint]
+    scripts: Collection[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +50,22 @@ class Findings:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-def scan(
-    transactions: Iterable[Transaction],
-    watched: Mapping[bytes, KeyPath],
-    own: Collection[Txid],
-    coins: Collection[Outpoint],
-) -> Findings:
+def scan(transactions: Iterable[Transaction], interest: Interest) -> Findings:
     """Payments to watched scripts, transactions of our own, and others that spend our coins."""
-    found = Findings()
+    found, watched = Findings(), interest.watched
     for tx in transactions:
         found.payments += (
             Payment(Outpoint(tx.txid, vout), output.sats, watched[output.script], tx.is_coinbase)
             for vout, output in enumerate(tx.outputs)
             if output.script in watched and output.sats > 0
         )
-        if tx.txid in own:
+        if tx.txid in interest.own:
             found.ours.append(tx.txid)
         else:
-            found.conflicts += (Conflict(point, tx.txid) for point in tx.spends if point in coins)
+            found.conflicts += (Conflict(point, tx.txid) for point in tx.spends if point in interest.coins)
     return found
 
 
-def scan_block(
-    raw: bytes, watched: Mapping[bytes, KeyPath], own: Collection[Txid], coins: Collection[Outpoint]
-) -> Findings:
+def scan_block(raw: bytes, interest: Interest) -> Findings:
     """`scan` over a raw block. Raises BadBytes."""
-    return scan(parse_block(raw), watched, own, coins)
+    return scan(parse_block(raw), interest)

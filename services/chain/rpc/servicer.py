@@ -49,7 +49,9 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         known = desk.books.chain.at(height)
         if known is not None:
             return known
-        found = None if height > desk.books.chain.tip.height else await self._chain.world.node.hash_at(height)
+        found = (
+            None if height > desk.books.chain.tip.height else await self._chain.world.reader.hash_at(height)
+        )
         if found is None:
             raise BlockNotFound(height=height)
         return await self._block(found)
@@ -59,7 +61,7 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         known = chain.get(block_hash)
         if known is not None:
             return known
-        found = await self._chain.world.node.header(block_hash)
+        found = await self._chain.world.reader.header(block_hash)
         # What the node may know above our window is told by an event first.
         if found is None or found.confirmations < 1 or found.block.height >= chain.lowest.height:
             raise BlockNotFound(hash=block_hash)
