@@ -23,6 +23,10 @@ class TransactionState(enum.IntEnum):
     MINED = 3
     FINAL = 4
     REJECTED = 5
+    SENT = 6
+    CONTESTED = 7
+    REORGANISED = 8
+    REPLACED = 9
 
 
 @proto_enum(chain_pb2.Purpose, "TransactionPurpose")
@@ -87,6 +91,7 @@ class ChainTransaction:
     confirmations: Long
     block_hash: str | None
     created_at: datetime
+    replaced_by: str | None
 
 
 @proto_type(chain_pb2.ChainDeposit, name="Deposit")

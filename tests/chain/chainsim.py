@@ -182,7 +182,7 @@ class SimNode:
             return Sent(Broadcast.UNKNOWN, "-25 Missing inputs")
         spent = {point for one in known.values() for point in one.spends}
         if any(point in spent for point in tx.spends):
-            return Sent(Broadcast.UNKNOWN, "-26 258: txn-mempool-conflict")
+            return Sent(Broadcast.CONTESTED, "-26 258: txn-mempool-conflict")
         check_scripts(tx, known)
         self.pool[tx.txid] = tx
         self.sent.append(tx.txid)

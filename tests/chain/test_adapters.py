@@ -116,7 +116,7 @@ async def answers() -> AsyncIterator[tuple[Answers, RpcNode]]:
         (-26, "64: dust", Broadcast.REFUSED),
         (-22, "TX decode failed", Broadcast.REJECTED),
         (-26, "64: too-long-mempool-chain", Broadcast.UNKNOWN),
-        (-26, "258: txn-mempool-conflict", Broadcast.UNKNOWN),
+        (-26, "258: txn-mempool-conflict", Broadcast.CONTESTED),
         (-25, "Missing inputs", Broadcast.UNKNOWN),
         (-28, "Loading block index...", Broadcast.UNKNOWN),
     ],

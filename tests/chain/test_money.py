@@ -28,14 +28,14 @@ from services.chain.domain.failures import (
     WalletEmpty,
     WithdrawalNotFound,
 )
-from services.chain.domain.keys import FLOAT, RECORD, KeyPath, KeyUse, message_signed_by
+from services.chain.domain.keys import RECORD, KeyPath, KeyUse, message_signed_by
 from services.chain.domain.scripts import p2pkh, read_data_record, read_inscription
 from services.chain.domain.spending import INPUTS_MAX
 from services.chain.domain.states import CoinState, DepositState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Purpose, Sats, UserId
-from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
+from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, BERT, CARA, RULES, Rig, open_rig, opened_store
+from tests.chain.world import ANNA, BERT, CARA, RULES, Rig, fund, open_rig, opened_store, script_of
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -52,20 +52,6 @@ async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
         rig = await open_rig(store, sim)
         yield rig
         await rig.balanced()
-
-
-async def script_of(rig: Rig, user: UserId) -> bytes:
-    if user == FLOAT_USER:
-        return rig.world.keys.key(FLOAT).script
-    return rig.world.keys.key(await rig.desk.accounts.path(user, KeyUse.DEPOSIT)).script
-
-
-async def fund(rig: Rig, sim: SimNode, user: UserId, sats: int, *, mine: bool = True) -> Transaction:
-    tx = sim.fund(await script_of(rig, user), sats)
-    if mine:
-        sim.mine()
-        await rig.sync()
-    return tx
 
 
 async def states(rig: Rig, user: UserId) -> list[DepositState]:
@@ -521,7 +507,7 @@ async def test_a_lost_answer_is_asked_about_and_the_same_bytes_are_sent(rig: Rig
         await rig.desk.pay()
         found, tx = await rig.desk.withdrawals.get(asked.id)
         assert tx is not None
-        assert (found.state, tx.state) == (WithdrawalState.SENT, TxState.SIGNED)
+        assert (found.state, tx.state) == (WithdrawalState.SENT, TxState.SENT)
         await rig.desk.tend()
         assert (await rig.desk.withdrawals.get(asked.id))[1].state is TxState.SEEN  # type: ignore[union-attr]
     sim.mine()

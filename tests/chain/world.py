@@ -39,7 +39,9 @@ from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.entities import Deposit, Withdrawal
 from services.chain.domain.headers import Switch
 from services.chain.domain.keys import FLOAT, KeyRing, KeyUse
-from services.chain.domain.values import COINS_ACCOUNT, Network, Sats, UserId, account_of
+from services.chain.domain.values import COINS_ACCOUNT, FLOAT_USER, Network, Sats, UserId, account_of
+from services.chain.domain.wire import Transaction
+from tests.chain.chainsim import SimNode
 
 SEED = bytes(range(64))
 ANNA = UserId("0190aaaa-0000-7000-8000-00000000000a")
@@ -330,3 +332,18 @@ async def open_rig(
 def with_store(rig: Rig, store: Store) -> World:
     """The same world over another view of the store."""
     return replace(rig.world, records=Records(store))
+
+
+async def script_of(rig: Rig, user: UserId) -> bytes:
+    """What pays to a user, or to the float."""
+    if user == FLOAT_USER:
+        return rig.world.keys.key(FLOAT).script
+    return rig.world.keys.key(await rig.desk.accounts.path(user, KeyUse.DEPOSIT)).script
+
+
+async def fund(rig: Rig, sim: SimNode, user: UserId, sats: int, *, mine: bool = True) -> Transaction:
+    tx = sim.fund(await script_of(rig, user), sats)
+    if mine:
+        sim.mine()
+        await rig.sync()
+    return tx

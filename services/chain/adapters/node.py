@@ -37,6 +37,7 @@ RPC_OUT_OF_RANGE = -8
 # What the node says to a transaction (code, beginning of its text). Anything else is taken as unknown.
 _ACCEPTED = ((-27, ""), (-26, "257"))  # in a block or the mempool already
 _REJECTED = ((-22, ""), (-26, "16:"))
+_CONTESTED = ((-26, "258:"),)  # txn-mempool-conflict: the other one came first here
 _REFUSED = ((-26, "64: dust"), (-26, "64: scriptpubkey"), (-26, "66:"))  # its policy, for now
 
 _duration = telemetry.meter.create_histogram(
@@ -223,6 +224,8 @@ def _outcome(refused: NodeRefused) -> Broadcast:
         return Broadcast.ACCEPTED
     if among(_REJECTED):
         return Broadcast.REJECTED
+    if among(_CONTESTED):
+        return Broadcast.CONTESTED
     return Broadcast.REFUSED if among(_REFUSED) else Broadcast.UNKNOWN
 
 

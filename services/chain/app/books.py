@@ -17,7 +17,7 @@ from services.chain.app.records import Kept, Records
 from services.chain.domain.entities import Coin, Deposit, Title, Tx
 from services.chain.domain.failures import LedgerInDoubt
 from services.chain.domain.headers import HeaderChain
-from services.chain.domain.states import COIN, TX, CoinState, DepositState, TxState, check
+from services.chain.domain.states import COIN, GIVEN_UP, TX, CoinState, DepositState, TxState, check
 from services.chain.domain.values import Outpoint, PlanId, Txid
 
 
@@ -74,7 +74,7 @@ class Books:
 
     def live(self) -> list[Tx]:
         """Open transactions that were not rejected, the oldest first."""
-        open_ = [kept.value for kept in self.txs.values() if kept.value.state is not TxState.REJECTED]
+        open_ = [kept.value for kept in self.txs.values() if kept.value.state not in GIVEN_UP]
         return sorted(open_, key=lambda tx: tx.plan)
 
     def tx_of(self, txid: Txid) -> Kept[Tx] | None:
@@ -137,6 +137,11 @@ class Books:
     def confirmations(self, tx: Tx | None) -> int:
         """Blocks on a transaction of ours."""
         return 0 if tx is None else self.chain.confirmations(tx.block_height)
+
+    def blocks_waited(self, tx: Tx) -> int:
+        """Blocks that came without it since it was sent, or since a reorganisation took its block."""
+        waits = tx.sent_height and not tx.block_height
+        return max(0, self.chain.tip.height - tx.sent_height) if waits else 0
 
     async def tx(self, plan: PlanId) -> Tx | None:
         """A transaction, open or not; None before it is signed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty
 from services.chain.domain.keys import KeyRing
-from services.chain.domain.states import TxState
+from services.chain.domain.states import UNMINED, TxState
 from services.chain.domain.values import Purpose
 
 log = logs.logger(__name__)
@@ -42,6 +43,10 @@ _gauge = telemetry.meter.create_gauge
 _coins_free = _gauge("chain.coins.free", description="Coins that can be spent now.")
 _queued = _gauge("chain.queue", description="What waits for a transaction, by kind.")
 _unmined = _gauge("chain.transactions.unmined", description="Transactions of ours that are not in a block.")
+_contested = _gauge(
+    "chain.transactions.contested",
+    description="Transactions of ours with another spend of one of their coins.",
+)
 _height = _gauge("chain.height", description="Height of the best block known.")
 
 
@@ -146,6 +151,7 @@ class Desk:
             wallet=self.wallet,
             reader=world.reader,
             broadcaster=world.broadcaster,
+            clock=world.clock,
             replace_after_blocks=rules.replace_after_blocks,
         )
         self.follower = Follower(books=books, node=world.reader, news=world.news, clock=world.clock)
@@ -283,7 +289,9 @@ class Desk:
         await self.deposits.check_waiting()
         await self.withdrawals.hold_new()
         _coins_free.set(len(self.wallet.spendable()))
-        _unmined.set(sum(1 for tx in self.books.live() if not tx.block_height))
+        states = Counter(tx.state for tx in self.books.live())
+        _unmined.set(sum(states[state] for state in UNMINED))
+        _contested.set(states[TxState.CONTESTED])
         _queued.set(self.withdrawals.queued, {"kind": "withdrawal"})
         _queued.set(self.titles.queued, {"kind": "title"})
         _queued.set(self.results.queued, {"kind": "result"})

@@ -22,7 +22,7 @@ from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import NO_BLOCK, Tx
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, Switch
-from services.chain.domain.scan import Conflict, Findings, Interest
+from services.chain.domain.scan import Findings, Interest
 from services.chain.domain.states import TxState
 from services.chain.domain.values import Block, BlockHash, Purpose, Txid
 
@@ -256,7 +256,7 @@ class Reader:
         for txid in found.ours:
             await self._mined(txid, block)
         for conflict in found.conflicts:
-            await self._conflict(conflict)
+            await self._wallet.lost(conflict.outpoint, conflict.txid)
         _log_findings(block, found)
 
     async def _mined(self, txid: Txid, block: Block) -> None:
@@ -270,11 +270,6 @@ class Reader:
             if mined.due_sats:
                 await self._books.put_tx(kept, replace(mined, due_sats=0))
 
-    async def _conflict(self, conflict: Conflict) -> None:
-        kept = self._books.coins.get(conflict.outpoint)
-        if kept is not None:
-            self._wallet.freeze(f"{conflict.outpoint} was spent by {conflict.txid}, which is not ours")
-
     async def _undo(self, block_hash: BlockHash) -> None:
         """The block left the winning chain."""
         await self._deposits.undo(block_hash)
@@ -287,7 +282,7 @@ class Reader:
             if kept is None or kept.value.state is not TxState.MINED:
                 log.critical("a final transaction was orphaned", txid=tx.txid, state=tx.state)
                 return
-            after = replace(kept.value, state=TxState.SEEN, block_hash=NO_BLOCK, block_height=0)
+            after = replace(kept.value, state=TxState.REORGANISED, block_hash=NO_BLOCK, block_height=0)
             await self._books.put_tx(kept, after)
             await self._work[tx.purpose].unmined(after)
 

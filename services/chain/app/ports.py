@@ -18,11 +18,13 @@ class Broadcast(StrEnum):
     """What became of sending a transaction. UNKNOWN: it may have arrived; ask before anything else.
 
     REJECTED: it is invalid, anywhere. REFUSED: this node does not take it now; others may have it.
+    CONTESTED: another spend of one of its coins is known; either may be mined, so this is never final.
     """
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     REFUSED = "refused"
+    CONTESTED = "contested"
     UNKNOWN = "unknown"
 
 
@@ -76,7 +78,7 @@ class ChainReader(Protocol):
         ...
 
     async def waiting(self, txids: Sequence[Txid]) -> set[Txid]:
-        """Those of the transactions that are in the mempool."""
+        """Those of the transactions that are in the mempool, uncontested as far as is known."""
         ...
 
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:

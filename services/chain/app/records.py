@@ -33,7 +33,7 @@ SETS = (
     SetSpec("blocks"),
     SetSpec("pointers"),
     SetSpec("coins", indexes={"state": str}),
-    SetSpec("txs", indexes={"open": int, "txid": str, "block_hash": str}),
+    SetSpec("txs", indexes={"open": int, "state": str, "txid": str, "block_hash": str}),
     SetSpec("deposits", indexes={"state": str, "user_id": str, "block_hash": str}),
     SetSpec("withdrawals", indexes={"state": str, "user_id": str}),
     SetSpec("title_bodies"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesh import logs
+from mesh.clock import Clock
 from services.chain.app.books import Books
+from services.chain.app.pauses import Pauses
 from services.chain.app.ports import Broadcast, Broadcaster, ChainReader
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
-from services.chain.domain.states import CoinState, DepositState, TxState
+from services.chain.domain.states import UNMINED, CoinState, DepositState, TxState
 from services.chain.domain.values import Outpoint, PlanId, Txid
 
-log = logs.logger(__name__)
+RESEND_BLOCKS = 2
+"""What a node says it has, and no block takes, is sent again after so many blocks, then twice as many, ..."""
 
-UNMINED = (TxState.SIGNED, TxState.SEEN)
+log = logs.logger(__name__)
 
 
 class Sender:
@@ -27,6 +30,7 @@ class Sender:
         wallet: Wallet,
         reader: ChainReader,
         broadcaster: Broadcaster,
+        clock: Clock,
         replace_after_blocks: int,
     ) -> None:
         self._books = books
@@ -34,6 +38,10 @@ class Sender:
         self._reader = reader
         self._broadcaster = broadcaster
         self._replace_after_blocks = replace_after_blocks
+        self._pauses = Pauses(clock)
+        # Blocks that had gone by without it when it was sent again.
+        self._resent: dict[PlanId, int] = {}
+        self._tip = ""
 
     async def send(self, plan: PlanId) -> None:
         """Sends one for the first time, or again."""
@@ -43,19 +51,25 @@ class Sender:
         if kept is None or kept.value.state not in UNMINED:
             return
         tx = kept.value
+        first = tx.state is TxState.SIGNED
+        if first:
+            await self._move(plan, TxState.SENT)  # from here on somebody may have the bytes
         sent = await self._broadcaster.send(tx.raw, self._wallet.spent_by(tx))
         match sent.outcome:
             case Broadcast.ACCEPTED:
-                await self._seen(plan)
+                await self._move(plan, TxState.SEEN)
             case Broadcast.REJECTED:
                 await self._wallet.reject(tx, sent.reason)
-            case Broadcast.REFUSED if tx.state is TxState.SIGNED:
+            case Broadcast.REFUSED if first:
                 await self._wallet.reject(tx, sent.reason)
+            case Broadcast.CONTESTED:
+                log.error("contested: another spend of its coins is known", txid=tx.txid, reason=sent.reason)
+                await self._move(plan, TxState.CONTESTED)
+                await self._give_up_if_doomed(tx)
             case Broadcast.REFUSED | Broadcast.UNKNOWN:
                 # Once a node had it, others may have it still and mine it: no other may pay the same.
                 log.warning("not certain whether sent", txid=tx.txid, reason=sent.reason)
-                if await self._is_doomed(tx):
-                    await self._wallet.reject(tx, "a coin that it spends is gone")
+                await self._give_up_if_doomed(tx)
 
     async def tend(self) -> None:
         """Looks after everything unmined: asks for it, sends again what does not wait to be mined."""
@@ -63,18 +77,53 @@ class Sender:
         # Parents before children, or the node answers that inputs are missing.
         depths: dict[Txid, int] = {}
         open_.sort(key=lambda tx: (self._books.depth(tx.txid, depths), tx.created_ns))
+        self._forget(open_)
         there = await self._reader.waiting([tx.txid for tx in open_])
         for tx in open_:
             if tx.txid not in there:
+                await self._send_again(tx.plan)
+                continue
+            await self._move(tx.plan, TxState.SEEN)
+            if self._is_overdue(tx):
                 await self.send(tx.plan)
-            elif tx.state is TxState.SIGNED:
-                await self._seen(tx.plan)
 
-    async def _seen(self, plan: PlanId) -> None:
+    def _forget(self, open_: list[Tx]) -> None:
+        """A new block may have changed what did not work; what is mined needs nothing any more."""
+        if self._tip != self._books.chain.tip.hash:
+            self._tip = self._books.chain.tip.hash
+            self._pauses.clear()
+        plans = {tx.plan for tx in open_}
+        self._resent = {plan: blocks for plan, blocks in self._resent.items() if plan in plans}
+
+    async def _send_again(self, plan: PlanId) -> None:
+        if not self._pauses.over(plan):
+            return
+        await self.send(plan)
+        kept = self._books.txs.get(plan)
+        if kept is not None and kept.value.state is not TxState.SEEN:
+            self._pauses.begin(plan)
+
+    def _is_overdue(self, tx: Tx) -> bool:
+        """Whether blocks go by without it: the node that has it may have told nobody."""
+        blocks = self._books.blocks_waited(tx)
+        if blocks < max(RESEND_BLOCKS, 2 * self._resent.get(tx.plan, 0)):
+            return False
+        self._resent[tx.plan] = blocks
+        return True
+
+    async def _move(self, plan: PlanId, state: TxState) -> None:
         async with self._books.changing():
             kept = self._books.txs.get(plan)
-            if kept is not None and kept.value.state is TxState.SIGNED:
-                await self._books.put_tx(kept, replace(kept.value, state=TxState.SEEN))
+            if kept is None or kept.value.state not in UNMINED or kept.value.state is state:
+                return
+            tx = replace(kept.value, state=state)
+            if kept.value.state in (TxState.SIGNED, TxState.REORGANISED):
+                tx = replace(tx, sent_height=self._books.chain.tip.height)
+            await self._books.put_tx(kept, tx)
+
+    async def _give_up_if_doomed(self, tx: Tx) -> None:
+        if await self._is_doomed(tx):
+            await self._wallet.reject(tx, "a coin that it spends is gone")
 
     async def _is_doomed(self, tx: Tx) -> bool:
         """Whether a coin that it spends came with a deposit that has been gone for long enough."""

@@ -23,7 +23,8 @@ from services.chain.domain.entities import Coin, Tx
 from services.chain.domain.failures import NotLeader
 from services.chain.domain.keys import CHANGE, KeyPath, KeyRing, KeyUse
 from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
-from services.chain.domain.states import CoinState, TxState
+from services.chain.domain.states import GIVEN_UP, TX, UNMINED, CoinState, TxState
+from services.chain.domain.states import check as check_state
 from services.chain.domain.values import (
     COINS_ACCOUNT,
     FLOAT_USER,
@@ -55,11 +56,25 @@ class Wallet:
         self._change_script = keys.key(CHANGE).script
         self.work: Mapping[Purpose, Work] = {}
         self.frozen = ""
+        # Rejected transactions by what they were to do, until another does it.
+        self._unreplaced: dict[str, PlanId] = {}
 
     def freeze(self, why: str) -> None:
         """Stops signing until the service is started again."""
         self.frozen = why
         log.critical("wallet frozen", why=why)
+
+    async def lost(self, outpoint: Outpoint, txid: Txid) -> None:
+        """A block spends this coin of ours by a transaction that is not under way here: nothing is signed."""
+        if outpoint not in self._books.coins:
+            return
+        known = await self._books.records.txs.where("txid", txid)
+        whose = f"which is ours and was given up ({known[0].value.state})" if known else "which is not ours"
+        self.freeze(f"{outpoint} was spent by {txid}, {whose}")
+        async with self._books.changing():
+            spender = self._books.txs.get(self._books.coins[outpoint].value.plan)
+            if spender is not None and spender.value.state in UNMINED:
+                await self._books.put_tx(spender, replace(spender.value, state=TxState.CONTESTED))
 
     def spendable(self) -> list[Spendable]:
         """Free coins that may be spent now."""
@@ -117,6 +132,7 @@ class Wallet:
         self._fence.check()
         tx = await self._write(order, found, signed, plan, now_ns)
         await self.adopt_outputs(tx)
+        await self._replace(tx)
         await self.work[order.purpose].signed(tx)
         return tx
 
@@ -168,6 +184,10 @@ class Wallet:
 
     async def recover(self) -> None:
         """Finishes or gives up what a crash left half done, coins first."""
+        for rejected in await self._books.records.txs.where("state", TxState.REJECTED):
+            self._unreplaced |= dict.fromkeys(rejected.value.jobs, rejected.value.plan)
+        for under_way in self._books.live():
+            await self._replace(under_way)
         for kept in list(self._books.txs.values()):
             await self.adopt_outputs(kept.value)
             await self._claim_inputs(kept.value)
@@ -180,7 +200,7 @@ class Wallet:
 
     async def _claim_inputs(self, tx: Tx) -> None:
         """A lost write of the store may show a coin as free that a transaction spends."""
-        if tx.state is TxState.REJECTED:
+        if tx.state in GIVEN_UP:
             return
         kept = [self._books.coins.get(Outpoint.parse(point)) for point in tx.inputs]
         await self._books.put_coins(
@@ -196,8 +216,7 @@ class Wallet:
         found = await self._books.records.txs.ensure(
             Tx(plan=plan, purpose=Purpose.WALLET, state=TxState.ABANDONED, open=0)
         )
-        gone = found.value.state in (TxState.ABANDONED, TxState.REJECTED)
-        return None if gone else found.value
+        return None if found.value.state in GIVEN_UP else found.value
 
     async def pay_cost(self, plan: PlanId) -> bool:
         """Has the float pay what the transaction costs it, before it is sent; False while it cannot."""
@@ -237,7 +256,17 @@ class Wallet:
             await self._reject(child.plan, f"its parent {tx.txid} was rejected")
         await self.work[rejected.purpose].rejected(rejected)
         await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
+        self._unreplaced |= dict.fromkeys(rejected.jobs, plan)
         self._books.settled(f"mined:{plan}", f"cost:{plan}")
+
+    async def _replace(self, tx: Tx) -> None:
+        """Writes on the rejected transactions that were to do the same that this one does it."""
+        before = {self._unreplaced.pop(job, PlanId("")) for job in tx.jobs} - {PlanId(""), tx.plan}
+        for plan, kept in (await self._books.records.txs.get_many(sorted(before))).items():
+            if kept.value.state is TxState.REJECTED and not kept.value.open:
+                state = check_state(TX, kept.value.state, TxState.REPLACED)
+                await self._books.records.txs.put(kept, replace(kept.value, state=state, replaced_by=tx.txid))
+                log.info("replaced", plan=plan, txid=kept.value.txid, by=tx.txid)
 
     async def _refund(self, tx: Tx) -> None:
         if not tx.cost_sats:

@@ -50,7 +50,8 @@ class Tx:
     `jobs` are what it does, `shares` their parts of the fee, `change` the number of its last outputs, which
     come back; `title` is the key path of its first output if that carries a title. `cost_sats` is what the
     float pays, `cost_done` whether the ledger knows; `due_sats` is what the ledger posts
-    once it is mined, 0 afterwards. `open` is 1 while something is left to do about it.
+    once it is mined, 0 afterwards. `sent_height` is our tip when it was sent, and again when a reorganisation
+    took its block. `replaced_by` does what it was for. `open` is 1 while something is left to do about it.
     """
 
     plan: PlanId
@@ -71,6 +72,8 @@ class Tx:
     change: int = 0
     due_sats: int = 0
     title: str = ""
+    sent_height: int = 0
+    replaced_by: Txid = NO_TXID
     open: int = 1
 
 

@@ -13,24 +13,45 @@ Table = Mapping[State, frozenset[State]]
 
 
 class TxState(StrEnum):
-    """A transaction of ours. ABANDONED: planned, and given up before it was signed."""
+    """A transaction of ours, from its signature on.
+
+    SIGNED: durable, and certainly at no node. SENT: it may have arrived. CONTESTED: another spend of one of
+    its coins was seen; one of the two will be mined. REORGANISED: its block left the chain, and it is not
+    known yet whether it waits again. REPLACED: rejected, and a later transaction does what it was for.
+    ABANDONED: planned, and given up before it was signed.
+    """
 
     SIGNED = "signed"
+    SENT = "sent"
     SEEN = "seen"
+    CONTESTED = "contested"
     MINED = "mined"
+    REORGANISED = "reorganised"
     FINAL = "final"
     REJECTED = "rejected"
+    REPLACED = "replaced"
     ABANDONED = "abandoned"
 
 
+_ANYWHERE = frozenset({TxState.SEEN, TxState.CONTESTED, TxState.MINED, TxState.REJECTED})
+
 TX: Table[TxState] = {
-    TxState.SIGNED: frozenset({TxState.SEEN, TxState.MINED, TxState.REJECTED}),
-    TxState.SEEN: frozenset({TxState.MINED, TxState.REJECTED}),
-    TxState.MINED: frozenset({TxState.SEEN, TxState.FINAL}),  # SEEN: its block was orphaned
+    TxState.SIGNED: _ANYWHERE | {TxState.SENT},
+    TxState.SENT: _ANYWHERE,
+    TxState.SEEN: _ANYWHERE - {TxState.SEEN},
+    TxState.CONTESTED: _ANYWHERE - {TxState.CONTESTED},
+    TxState.MINED: frozenset({TxState.REORGANISED, TxState.FINAL}),
+    TxState.REORGANISED: _ANYWHERE,
     TxState.FINAL: frozenset(),
-    TxState.REJECTED: frozenset(),
+    TxState.REJECTED: frozenset({TxState.REPLACED}),
+    TxState.REPLACED: frozenset(),
     TxState.ABANDONED: frozenset(),
 }
+
+UNMINED = frozenset({TxState.SIGNED, TxState.SENT, TxState.SEEN, TxState.CONTESTED, TxState.REORGANISED})
+"""Under way: still to be brought into a block."""
+GIVEN_UP = frozenset({TxState.REJECTED, TxState.REPLACED, TxState.ABANDONED})
+"""Never to be mined: its coins and jobs are free for others."""
 
 
 class DepositState(StrEnum):

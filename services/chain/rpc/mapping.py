@@ -24,6 +24,10 @@ TX_STATES = {
     TxState.MINED: chain_pb2.TRANSACTION_STATE_MINED,
     TxState.FINAL: chain_pb2.TRANSACTION_STATE_FINAL,
     TxState.REJECTED: chain_pb2.TRANSACTION_STATE_REJECTED,
+    TxState.SENT: chain_pb2.TRANSACTION_STATE_SENT,
+    TxState.CONTESTED: chain_pb2.TRANSACTION_STATE_CONTESTED,
+    TxState.REORGANISED: chain_pb2.TRANSACTION_STATE_REORGANISED,
+    TxState.REPLACED: chain_pb2.TRANSACTION_STATE_REPLACED,
 }
 PURPOSES = {
     Purpose.WITHDRAWAL: chain_pb2.PURPOSE_WITHDRAWAL,
@@ -140,6 +144,7 @@ def transaction(tx: Tx, confirmations: int) -> chain_pb2.ChainTransaction:
         block_hash=tx.block_hash,
         block_height=tx.block_height,
         created_at=timestamp(tx.created_ns),
+        replaced_by=tx.replaced_by,
     )
 
 

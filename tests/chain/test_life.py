@@ -1,0 +1,237 @@
+"""The life of a transaction: contested, reorganised, replaced, stuck; and what each means for its payment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from mesh.ids import uuid7
+from services.chain.app.pauses import FIRST_S, MOST_S, Pauses
+from services.chain.app.ports import Sent
+from services.chain.domain.addresses import address_of
+from services.chain.domain.entities import Tx
+from services.chain.domain.scripts import p2pkh
+from services.chain.domain.states import TxState, WithdrawalState
+from services.chain.domain.values import Network, Outpoint, Sats, UserId
+from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
+from tests.chain.chainsim import SimNode
+from tests.chain.world import ANNA, Rig, fund, open_rig, opened_store
+
+OUTSIDE = bytes(range(20))
+ADDRESS = address_of(OUTSIDE, Network.REGTEST)
+
+
+class HandClock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def now_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def sim() -> SimNode:
+    return SimNode()
+
+
+@pytest_asyncio.fixture
+async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        yield await open_rig(store, sim)
+
+
+async def asked(rig: Rig, sats: int = 1_000, user: UserId = ANNA) -> str:
+    """A withdrawal that was tried to be sent."""
+    found = await rig.desk.withdrawals.request(uuid7(), user, ADDRESS, Sats(sats))
+    await rig.desk.pay()
+    return found.id
+
+
+async def tx_of(rig: Rig, withdrawal: str) -> Tx:
+    _, tx = await rig.desk.withdrawals.get(withdrawal)
+    assert tx is not None
+    return tx
+
+
+def rival(tx: Tx) -> Transaction:
+    """Another spend of the transaction's first coin."""
+    spent = Spent(Outpoint.parse(tx.inputs[0]), Sats(1), b"")
+    return parse_transaction(assemble([spent], [b"\x51"], [Output(Sats(1), b"\x51")]))
+
+
+async def contested(rig: Rig, sim: SimNode) -> tuple[str, Transaction]:
+    """A withdrawal whose coin somebody else spends in the node's mempool."""
+    await fund(rig, sim, ANNA, 50_000)
+    sim.sends = ["lose"]
+    withdrawal = await asked(rig)
+    other = rival(await tx_of(rig, withdrawal))
+    sim.pool[other.txid] = other
+    await rig.desk.tend()
+    assert (await tx_of(rig, withdrawal)).state is TxState.CONTESTED
+    return withdrawal, other
+
+
+async def test_a_contested_transaction_is_watched_until_it_wins(rig: Rig, sim: SimNode) -> None:
+    withdrawal, other = await contested(rig, sim)
+    await rig.balanced()
+    for _ in range(3):
+        await rig.restart()
+        await rig.desk.tend()
+        await rig.desk.pay()
+    assert (await tx_of(rig, withdrawal)).state is TxState.CONTESTED
+    assert (rig.desk.withdrawals.queued, sim.sent) == (0, [])  # nothing else pays it meanwhile
+    sim.evict(other.txid)
+    await rig.restart()
+    await rig.desk.tend()
+    assert (await tx_of(rig, withdrawal)).state is TxState.SEEN
+    sim.mine()
+    await rig.sync()
+    assert ((await tx_of(rig, withdrawal)).state, sim.paid(p2pkh(OUTSIDE))) == (TxState.MINED, [1_000])
+    await rig.balanced()
+
+
+async def test_a_contested_transaction_that_loses_stops_the_wallet_and_is_not_paid_again(
+    rig: Rig, sim: SimNode
+) -> None:
+    withdrawal, _ = await contested(rig, sim)
+    sim.mine()
+    await rig.sync()
+    assert "not ours" in rig.desk.wallet.frozen
+    assert (await tx_of(rig, withdrawal)).state is TxState.CONTESTED
+    await rig.desk.pay()
+    assert (rig.desk.withdrawals.queued, sim.sent) == (0, [])
+
+
+async def test_a_refusal_after_a_lost_answer_is_not_final(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    sim.sends = ["lose"]
+    withdrawal = await asked(rig)
+    first = await tx_of(rig, withdrawal)
+    assert first.state is TxState.SENT
+    sim.sends = ["full"]
+    await rig.desk.tend()
+    assert (await tx_of(rig, withdrawal)).txid == first.txid
+    assert (await tx_of(rig, withdrawal)).state is TxState.SENT
+    # Somebody had it after all.
+    sim.pool[first.txid] = parse_transaction(first.raw)
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+    await rig.balanced()
+
+
+async def test_a_refusal_of_the_very_first_sending_is_replaced_and_says_by_what(
+    rig: Rig, sim: SimNode
+) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    sim.sends = ["full"]
+    found = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    refused = await rig.desk.withdrawals.batch()
+    assert refused is not None
+    await rig.desk.sender.send(refused.plan)
+    rejected = await rig.desk.books.tx(refused.plan)
+    assert rejected is not None
+    assert (rejected.state, rejected.replaced_by) == (TxState.REJECTED, "")
+    await rig.restart()  # what is to be replaced is known from the records
+    await rig.desk.pay()
+    after = await tx_of(rig, found.id)
+    before = await rig.desk.books.tx(refused.plan)
+    assert before is not None
+    assert (before.state, before.replaced_by) == (TxState.REPLACED, after.txid)
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+    await rig.balanced()
+
+
+async def test_a_reorganisation_is_a_state_until_the_node_has_it_again(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    withdrawal = await asked(rig)
+    sim.mine()
+    await rig.sync()
+    [txid] = sim.sent
+    sim.rewind(1)
+    tx = sim.pool.pop(txid)
+    sim.mine(2)
+    sim.sends = ["lose"]
+    await rig.sync()
+    found = await tx_of(rig, withdrawal)
+    assert (found.state, found.block_hash) == (TxState.REORGANISED, "")
+    found_withdrawal, _ = await rig.desk.withdrawals.get(withdrawal)
+    assert found_withdrawal.state is WithdrawalState.SENT
+    sim.sends = ["full"]  # a refusal by one node is not final: it was in a block
+    await rig.restart()
+    await rig.desk.tend()
+    assert (await tx_of(rig, withdrawal)).state is TxState.REORGANISED
+    sim.pool[txid] = tx
+    await rig.desk.tend()
+    again = await tx_of(rig, withdrawal)
+    assert (again.state, again.sent_height) == (TxState.SEEN, rig.desk.books.chain.tip.height)
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+    await rig.balanced()
+
+
+async def test_what_a_node_has_and_no_block_takes_is_sent_again_after_2_4_8_blocks(
+    rig: Rig, sim: SimNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    await asked(rig)
+    sent_after = []
+    send = sim.send
+
+    async def counting(raw: bytes, spent: Sequence[Output]) -> Sent:
+        sent_after.append(sim.blocks[sim.tip].block.height - height)
+        return await send(raw, spent)
+
+    monkeypatch.setattr(sim, "send", counting)
+    height = sim.blocks[sim.tip].block.height
+    for _ in range(17):
+        sim.mine(only=[])
+        await rig.sync()
+        await rig.desk.tend()
+    assert sent_after == [2, 4, 8, 16]
+    assert len(sim.sent) == 1
+
+
+def test_pauses_grow_up_to_a_limit() -> None:
+    clock = HandClock()
+    pauses = Pauses(clock)
+    waits = []
+    for _ in range(9):
+        assert pauses.over("a")
+        pauses.begin("a")
+        begun = clock.now_s
+        while not pauses.over("a"):
+            clock.now_s += 1
+        waits.append(clock.now_s - begun)
+    assert waits == [FIRST_S * 2**n for n in range(7)] + [MOST_S, MOST_S]
+    pauses.begin("a")
+    assert pauses.over("b")
+    pauses.clear()
+    assert pauses.over("a")
+
+
+async def test_what_does_not_arrive_is_not_sent_at_every_look(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    sim.sends = ["lose"] * 5
+    await asked(rig)
+    for _ in range(5):
+        await rig.desk.tend()
+    assert len(sim.sends) == 3  # the first sending, one repetition, then a pause
+    sim.sends = []
+    sim.mine()
+    await rig.sync()  # a new block may have changed what was wrong
+    assert len(sim.sent) == 1
