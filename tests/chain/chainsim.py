@@ -14,8 +14,8 @@ from bsv.transaction_preimage import tx_preimage
 
 from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.inscriptions import key_hash_paid
 from services.chain.domain.scan import Findings, Interest, scan
-from services.chain.domain.scripts import key_hash_paid
 from services.chain.domain.values import Block, BlockHash, Outpoint, Sats, Txid
 from services.chain.domain.wire import (
     Output,

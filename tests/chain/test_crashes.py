@@ -19,12 +19,13 @@ from services.chain.app.records import Records
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.keys import FLOAT, KeyUse
-from services.chain.domain.scripts import p2pkh, read_data_record, read_inscription
+from services.chain.domain.record_outputs import read_record_output
+from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Sats
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, BERT, Rig, open_rig, opened_store
+from tests.chain.world import ANNA, BERT, Rig, inscribed_in, open_rig, opened_store
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -83,10 +84,10 @@ class Play:
             assert found.state is WithdrawalState.CONFIRMED
         assert sorted(self.sim.paid(p2pkh(OUTSIDE))) == [1_000, 2_000, 3_000]
         chain = self.sim.on_chain()
-        inscribed = [tx for tx in chain if any(read_inscription(out.script) for out in tx.outputs)]
+        inscribed = [tx for tx in chain if any(inscribed_in(out.script) for out in tx.outputs)]
         records = [out for tx in chain for out in tx.outputs if out.script[:2] == b"\x00\x6a"]
         assert (len(inscribed), len(records)) == (1, 1)
-        assert read_data_record(records[0].script).data == b'{"round":1}'
+        assert read_record_output(records[0].script).payload == b'{"round":1}'
         shown = await self.rig.desk.titles.get(MEME)
         assert (shown.title.owner_id, shown.tx_state in ("mined", "final")) == (BERT, True)
         assert self.rig.ledger.holds == {}

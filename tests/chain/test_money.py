@@ -16,6 +16,7 @@ from mesh.errors import IdReused, RemoteFailure
 from mesh.ids import uuid7
 from services.chain.app.withdrawals import Payout
 from services.chain.domain.addresses import address_of
+from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.failures import (
     AddressInvalid,
@@ -28,8 +29,10 @@ from services.chain.domain.failures import (
     WalletEmpty,
     WithdrawalNotFound,
 )
-from services.chain.domain.keys import RECORD, KeyPath, KeyUse, message_signed_by
-from services.chain.domain.scripts import p2pkh, read_data_record, read_inscription
+from services.chain.domain.inscriptions import read_inscription
+from services.chain.domain.keys import RECORD, KeyPath, KeyUse
+from services.chain.domain.record_outputs import read_record_output
+from services.chain.domain.scripts import p2pkh
 from services.chain.domain.spending import INPUTS_MAX
 from services.chain.domain.states import CoinState, DepositState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Purpose, Sats, UserId
@@ -689,7 +692,6 @@ async def test_a_title_is_inscribed_held_for_its_owner_and_paid_by_the_float(rig
     shown = await rig.desk.titles.get(meme)
     [tx] = [one for one in sim.on_chain() if one.txid in sim.sent]
     found = read_inscription(tx.outputs[0].script)
-    assert found is not None
     assert (found.data, found.mime, tx.outputs[0].sats) == (title(meme).poster, "image/png", 1)
     assert found.map == {
         "app": "satreel",
@@ -819,14 +821,14 @@ async def test_a_result_is_read_back_and_its_signature_holds(rig: Rig, sim: SimN
     sim.mine()
     await rig.sync()
     [tx] = [one for one in sim.on_chain() if one.txid in sim.sent]
-    found = read_data_record(tx.outputs[0].script)
+    found = read_record_output(tx.outputs[0].script)
     shown = await rig.desk.results.get(round_id)
     digest = hashlib.sha256(payload.encode()).hexdigest()
-    assert found.data.decode() == payload
-    assert found.map == {"app": "satreel", "type": "round", "round": round_id, "sha256": digest}
+    assert found.payload.decode() == payload
+    assert found.round_id == round_id
     assert (shown.result.txid, shown.result.sha256, shown.tx_state) == (tx.txid, digest, TxState.MINED)
-    assert found.address == rig.world.keys.address(RECORD)
-    assert message_signed_by(found.signed, found.signature, found.address, Network.REGTEST)
+    assert found.authored.address == rig.world.keys.address(RECORD)
+    verify(found.authored, Network.REGTEST)
     assert [one.tx_state for one in rig.news.results] == ["signed", "mined"]
 
 

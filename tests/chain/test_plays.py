@@ -17,12 +17,12 @@ from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.failures import WalletEmpty, WithdrawalNotFound
 from services.chain.domain.keys import FLOAT, KeyUse
-from services.chain.domain.scripts import p2pkh, read_inscription
+from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import sha256d
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, BERT, CARA, Rig, open_rig, opened_store
+from tests.chain.world import ANNA, BERT, CARA, Rig, inscribed_in, open_rig, opened_store
 
 USERS = (ANNA, BERT, CARA)
 STEPS = 60
@@ -170,7 +170,7 @@ class Play:
             assert confirmed or found.state is WithdrawalState.FAILED
             assert paid == ([found.amount_sats] if confirmed else [])
         outputs = [out for tx in self.sim.on_chain() for out in tx.outputs]
-        inscribed = [read.map["memeId"] for out in outputs if (read := read_inscription(out.script))]
+        inscribed = [read.map["memeId"] for out in outputs if (read := inscribed_in(out.script))]
         assert sorted(inscribed) == sorted(self.memes)
 
 

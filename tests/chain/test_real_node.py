@@ -17,15 +17,26 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
 from sandbox.wallet import Wallet
 from services.chain.adapters.node import RpcNode
+from services.chain.app.origins import OriginUnproved, prove_title
 from services.chain.app.ports import Sent
 from services.chain.app.records import Records
 from services.chain.app.withdrawals import Payout
+from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
-from services.chain.domain.keys import RECORD, KeyUse, message_signed_by
-from services.chain.domain.scripts import read_data_record, read_inscription
+from services.chain.domain.keys import RECORD, KeyUse, SigningKey
+from services.chain.domain.record_outputs import read_record_output
 from services.chain.domain.states import DepositState, WithdrawalState
-from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats
-from services.chain.domain.wire import Output, parse_transaction, sha256d
+from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, Txid
+from services.chain.domain.wire import (
+    Output,
+    Spent,
+    assemble,
+    digests,
+    parse_transaction,
+    sha256d,
+    txid_of,
+    unlocking,
+)
 from tests.chain.faults import Killed, MortalStore
 from tests.chain.world import ANNA, BERT, Rig, open_rig, opened_store
 
@@ -93,7 +104,7 @@ async def outputs_of(regtest: Regtest, txid: str) -> list[Output]:
     return list(parse_transaction(bytes.fromhex(await regtest.rpc.text("getrawtransaction", txid))).outputs)
 
 
-async def test_a_title_is_inscribed_moved_and_read_back(rig: Rig, regtest: Regtest) -> None:
+async def test_a_title_is_inscribed_moved_twice_and_proved(rig: Rig, regtest: Regtest) -> None:
     await deposited(rig, regtest, FLOAT_USER, 100_000)
     meme, poster = MemeId(uuid7()), secrets.token_bytes(200_000)
     await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "A cat", "image/png", poster, "ab" * 32))
@@ -101,23 +112,47 @@ async def test_a_title_is_inscribed_moved_and_read_back(rig: Rig, regtest: Regte
     shown = await rig.desk.titles.get(meme)
     assert shown.title.origin == shown.title.outpoint
     await rig.balanced()
-    await rig.desk.titles.transfer(uuid7(), meme, BERT)
-    assert await rig.desk.write_next()
-    await rig.balanced()
+    for owner in (BERT, ANNA):
+        await rig.desk.titles.transfer(uuid7(), meme, owner)
+        assert await rig.desk.write_next()
+        await rig.balanced()
     await regtest.mine()
     await rig.sync()
     moved = await rig.desk.titles.get(meme)
-    assert moved.title.owner_id == BERT
-    assert moved.title.origin == shown.title.origin != moved.title.outpoint
+    assert (moved.title.owner_id, moved.title.origin) == (ANNA, shown.title.origin)
     assert (moved.tx_state, moved.confirmations) == ("mined", 1)
     await rig.balanced()
     origin, point = Outpoint.parse(moved.title.origin), Outpoint.parse(moved.title.outpoint)
-    found = read_inscription((await outputs_of(regtest, origin.txid))[0].script)
-    assert found is not None
-    assert (found.data, found.map["memeId"]) == (poster, meme)
+    way, inscribed = await prove_title(rig.world.source, meme, origin, point)
+    assert (len(way.path), inscribed.data, inscribed.map["creator"]) == (3, poster, ANNA)
     held = (await outputs_of(regtest, point.txid))[0]
-    key = rig.world.keys.key(await rig.desk.accounts.path(BERT, KeyUse.TITLE))
+    key = rig.world.keys.key(await rig.desk.accounts.path(ANNA, KeyUse.TITLE))
     assert (held.sats, held.script) == (1, key.script)
+
+
+async def test_a_faked_title_is_refused(rig: Rig, regtest: Regtest) -> None:
+    """Whoever copies the inscription, byte for byte, has another origin; and only the first place counts."""
+    await deposited(rig, regtest, FLOAT_USER, 100_000)
+    meme = MemeId(uuid7())
+    await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "A cat", "image/png", b"PNG", "ab" * 32))
+    assert await rig.desk.write_next()
+    real = Outpoint.parse((await rig.desk.titles.get(meme)).title.origin)
+    script = (await outputs_of(regtest, real.txid))[0].script
+    forger = SigningKey(PrivateKey())
+    coin = await regtest.fund(forger.address(Network.REGTEST), 50_000)
+    await regtest.mine()
+    spent = Spent(Outpoint(Txid(coin.txid), coin.vout), Sats(50_000), forger.script)
+    copied = [Output(Sats(1), script), Output(Sats(1), forger.script), Output(Sats(49_000), forger.script)]
+    [digest] = digests([spent], copied)
+    raw = assemble([spent], [unlocking(forger.sign_digest(digest), forger.public_key)], copied)
+    await regtest.rpc.text("sendrawtransaction", raw.hex())
+    await regtest.mine()
+    for vout in (0, 1):
+        with pytest.raises(OriginUnproved, match="comes from"):
+            await prove_title(rig.world.source, meme, real, Outpoint(txid_of(raw), vout))
+    with pytest.raises(OriginUnproved, match="not one satoshi"):
+        await prove_title(rig.world.source, meme, real, Outpoint(txid_of(raw), 2))
+    assert (await prove_title(rig.world.source, meme, real, real))[0].path == (real,)
 
 
 async def test_a_result_is_recorded_read_back_and_verified(rig: Rig, regtest: Regtest) -> None:
@@ -131,10 +166,10 @@ async def test_a_result_is_recorded_read_back_and_verified(rig: Rig, regtest: Re
     shown = await rig.desk.results.get(round_id)
     assert shown.tx_state == "mined"
     await rig.balanced()
-    found = read_data_record((await outputs_of(regtest, shown.result.txid))[0].script)
-    assert found.data.decode() == payload
-    assert found.address == rig.world.keys.address(RECORD)
-    assert message_signed_by(found.signed, found.signature, found.address, Network.REGTEST)
+    found = read_record_output((await outputs_of(regtest, shown.result.txid))[0].script)
+    assert found.payload.decode() == payload
+    assert found.authored.address == rig.world.keys.address(RECORD)
+    verify(found.authored, Network.REGTEST)
 
 
 async def test_a_deposit_that_is_double_spent_is_never_credited(rig: Rig, regtest: Regtest) -> None:

@@ -38,7 +38,9 @@ from services.chain.app.records import SETS, Records
 from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.entities import Deposit, Withdrawal
 from services.chain.domain.headers import Switch
+from services.chain.domain.inscriptions import Inscription, read_inscription
 from services.chain.domain.keys import FLOAT, KeyRing, KeyUse
+from services.chain.domain.scripts import BadScript
 from services.chain.domain.values import COINS_ACCOUNT, FLOAT_USER, Network, Sats, UserId, account_of
 from services.chain.domain.wire import Transaction
 from tests.chain.chainsim import SimNode
@@ -302,6 +304,14 @@ class Rig:
     async def balanced(self) -> None:
         found = await self.custody()
         assert found.difference_sats == 0, found
+
+
+def inscribed_in(script: bytes) -> Inscription | None:
+    """The inscription of a script, if it carries one."""
+    try:
+        return read_inscription(script)
+    except BadScript:
+        return None
 
 
 @asynccontextmanager

@@ -19,12 +19,11 @@ from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import NO_PLAN, NO_TXID, Result, Tx
 from services.chain.domain.failures import DataTooLarge, RecordNotFound
 from services.chain.domain.keys import RECORD, KeyRing
-from services.chain.domain.scripts import data_record, record_fields, signed_message
+from services.chain.domain.record_outputs import record_output
 from services.chain.domain.states import JOB, JobState, check
 from services.chain.domain.values import PlanId, Purpose, Sats
 from services.chain.domain.wire import Output
 
-APP = "satreel"
 PAYLOAD_BYTES_MAX = 90_000
 
 
@@ -88,12 +87,8 @@ class Results:
 
     def _script(self, result: Result) -> bytes:
         signer = self._keys.key(RECORD)
-        about = {"app": APP, "type": "round", "round": result.round_id, "sha256": result.sha256}
-        fields = record_fields(
-            result.payload_json.encode(), "application/json", f"{result.round_id}.json", about
-        )
-        signature = signer.sign_message(signed_message(fields))
-        return data_record(fields, signer.address(self._keys.network), signature)
+        address = signer.address(self._keys.network)
+        return record_output(result.round_id, result.payload_json.encode(), address, signer.sign_message)
 
     async def _assign(self, kept: Kept[Result], plan: PlanId) -> None:
         check(JOB, kept.value.state, JobState.ASSIGNED)

@@ -16,18 +16,18 @@ from services.chain.app.orders import Order
 from services.chain.app.ports import News, TitleView
 from services.chain.app.records import Kept
 from services.chain.app.wallet import Wallet
+from services.chain.domain.bitcom import APP
 from services.chain.domain.entities import NO_PLAN, Move, Title, TitleBody, Tx
 from services.chain.domain.failures import DataTooLarge, InscriptionNotFound
+from services.chain.domain.inscriptions import inscription
 from services.chain.domain.keys import KeyRing, KeyUse
-from services.chain.domain.scripts import SCRIPT_BYTES_MAX, inscription
+from services.chain.domain.scripts import SCRIPT_BYTES_MAX
 from services.chain.domain.spending import Spendable
 from services.chain.domain.states import JOB, JobState, TxState, check
 from services.chain.domain.values import MemeId, Outpoint, PlanId, Purpose, Sats, UserId
 from services.chain.domain.wire import Output, parse_transaction
 
 log = logs.logger(__name__)
-
-APP = "satreel"
 
 
 class Titles:

@@ -24,7 +24,11 @@ from services.chain.domain.values import Network
 SEED_BYTES = 64
 CACHED_KEYS_MAX = 10_000
 # A signed message: a header (uncompressed keys 27..30, compressed ones 31..34), r, s.
-_SIGNATURE_BYTES, _HEADER_MIN, _HEADER_MAX = 65, 27, 34
+SIGNATURE_BYTES, _HEADER_MIN, _HEADER_MAX = 65, 27, 34
+
+
+class BadSignature(ValueError):  # noqa: N818 - an answer, as failures are
+    """The signature is none, or not the one asked for; the message says why."""
 
 
 class KeyUse(StrEnum):
@@ -86,9 +90,9 @@ class SigningKey:
         """DER signature (low s, RFC 6979) over a 32-byte digest."""
         return self._key.sign(digest, hasher=None)
 
-    def sign_message(self, message: bytes) -> str:
-        """Bitcoin Signed Message, base64."""
-        return str(bsm.sign(message, self._key))
+    def sign_message(self, message: bytes) -> bytes:
+        """Bitcoin Signed Message: its 65 bytes, which wallets show as base64."""
+        return base64.b64decode(bsm.sign(message, self._key))
 
     def address(self, network: Network) -> str:
         """Its P2PKH address."""
@@ -130,15 +134,18 @@ class KeyRing:
         return self.key(path).address(self.network)
 
 
-def message_signed_by(message: bytes, signature: str, address: str, network: Network) -> bool:
-    """Whether the owner of the address made this Bitcoin Signed Message."""
+def signer_of(message: bytes, signature: bytes) -> bytes:
+    """The hash of the key that made this Bitcoin Signed Message of 65 bytes. Raises BadSignature.
+
+    A signature over another message has another signer: it is for the caller to compare.
+    """
+    if len(signature) != SIGNATURE_BYTES or not _HEADER_MIN <= signature[0] <= _HEADER_MAX:
+        raise BadSignature("not a Bitcoin Signed Message: it has not 65 bytes, or an unknown header")
+    compressed, recovery = divmod(signature[0] - _HEADER_MIN, 4)
     try:
-        packed = base64.b64decode(signature, validate=True)
-        if len(packed) != _SIGNATURE_BYTES or not _HEADER_MIN <= packed[0] <= _HEADER_MAX:
-            return False
-        compressed, recovery = divmod(packed[0] - _HEADER_MIN, 4)
-        signed = packed[1:] + bytes((recovery,))
-        found: PublicKey = recover_public_key(signed, bsm.magic_hash(message), hasher=None)
-        return address_of(hash160(found.serialize(bool(compressed))), network) == address
-    except ValueError:
-        return False
+        key: PublicKey = recover_public_key(
+            signature[1:] + bytes((recovery,)), bsm.magic_hash(message), hasher=None
+        )
+    except ValueError as problem:
+        raise BadSignature("no key can have made this signature") from problem
+    return hash160(key.serialize(bool(compressed)))
