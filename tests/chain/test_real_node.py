@@ -123,7 +123,7 @@ async def test_a_title_is_inscribed_moved_twice_and_proved(rig: Rig, regtest: Re
     assert (moved.tx_state, moved.confirmations) == ("mined", 1)
     await rig.balanced()
     origin, point = Outpoint.parse(moved.title.origin), Outpoint.parse(moved.title.outpoint)
-    way, inscribed = await prove_title(rig.world.source, meme, origin, point)
+    way, inscribed = await prove_title(rig.world.reader, meme, origin, point)
     assert (len(way.path), inscribed.data, inscribed.map["creator"]) == (3, poster, ANNA)
     held = (await outputs_of(regtest, point.txid))[0]
     key = rig.world.keys.key(await rig.desk.accounts.path(ANNA, KeyUse.TITLE))
@@ -149,10 +149,10 @@ async def test_a_faked_title_is_refused(rig: Rig, regtest: Regtest) -> None:
     await regtest.mine()
     for vout in (0, 1):
         with pytest.raises(OriginUnproved, match="comes from"):
-            await prove_title(rig.world.source, meme, real, Outpoint(txid_of(raw), vout))
+            await prove_title(rig.world.reader, meme, real, Outpoint(txid_of(raw), vout))
     with pytest.raises(OriginUnproved, match="not one satoshi"):
-        await prove_title(rig.world.source, meme, real, Outpoint(txid_of(raw), 2))
-    assert (await prove_title(rig.world.source, meme, real, real))[0].path == (real,)
+        await prove_title(rig.world.reader, meme, real, Outpoint(txid_of(raw), 2))
+    assert (await prove_title(rig.world.reader, meme, real, real))[0].path == (real,)
 
 
 async def test_a_result_is_recorded_read_back_and_verified(rig: Rig, regtest: Regtest) -> None:
