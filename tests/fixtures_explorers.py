@@ -1,4 +1,7 @@
-"""The WhatsOnChain and ARC stand-ins over the shared node, their client, and a receiver of callbacks."""
+"""The WhatsOnChain and ARC stand-ins over the shared node, their client, and a receiver of callbacks.
+
+In a conftest.py: `from tests.fixtures_explorers import house, receiver, wallet`, and those of fixtures_node.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,7 @@ async def _house(settings: ExplorersSettings) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def house(bsv_node: BsvNode, node_rpc: object) -> AsyncIterator[House]:
+async def house(bsv_node: BsvNode) -> AsyncIterator[House]:
     async with _house(explorers_settings(bsv_node)) as running:
         yield running
 
@@ -154,4 +157,4 @@ async def extended(payment: Payment, rpc: NodeRpc) -> str:
     assert transaction is not None
     for source, coin in zip(transaction.inputs, payment.spent, strict=True):
         source.source_transaction = Transaction.from_hex(await rpc.text("getrawtransaction", coin.txid))
-    return transaction.to_ef().hex()
+    return str(transaction.to_ef().hex())
