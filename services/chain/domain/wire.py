@@ -21,7 +21,7 @@ _NO_OUTPOINT = b"\x00" * 32
 
 
 class BadBytes(ValueError):  # noqa: N818 - an answer, as failures are
-    """The bytes are no transaction or block."""
+    """The bytes are no transaction, header, block or proof."""
 
 
 def sha256d(data: bytes) -> bytes:
@@ -118,27 +118,27 @@ class Transaction:
 
 def parse_transaction(raw: bytes) -> Transaction:
     """Reads exactly one transaction. Raises BadBytes."""
-    reader = _Reader(raw)
+    reader = ByteReader(raw)
     found = reader.transaction()
-    if reader.at != len(raw):
-        raise BadBytes("bytes are left over behind the transaction")
+    reader.end("the transaction")
     return found
 
 
 def parse_block(raw: bytes) -> Iterator[Transaction]:
     """The transactions of a raw block, in order. Raises BadBytes."""
-    reader = _Reader(raw, HEADER_BYTES)
+    reader = ByteReader(raw, HEADER_BYTES)
     for _ in range(reader.varint()):
         yield reader.transaction()
-    if reader.at != len(raw):
-        raise BadBytes("bytes are left over behind the block")
+    reader.end("the block")
 
 
 def _outpoint_bytes(outpoint: Outpoint) -> bytes:
     return bytes.fromhex(outpoint.txid)[::-1] + outpoint.vout.to_bytes(4, "little")
 
 
-class _Reader:
+class ByteReader:
+    """Reads bytes from the front. Every method raises BadBytes when they end too early."""
+
     __slots__ = ("at", "raw")
 
     def __init__(self, raw: bytes, at: int = 0) -> None:
@@ -146,6 +146,7 @@ class _Reader:
         self.at = at
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
         end = self.at + size
         if end > len(self.raw):
             raise BadBytes("the bytes end too early")
@@ -154,12 +155,27 @@ class _Reader:
         return found
 
     def varint(self) -> int:
+        """The next variable-length integer, in the shortest form or a longer one."""
         first = self.take(1)[0]
         if first < 0xFD:
             return first
         return int.from_bytes(self.take(1 << (first - 0xFC)), "little")
 
+    def shortest_varint(self) -> int:
+        """The next variable-length integer. Raises BadBytes when it has a shorter form."""
+        begin = self.at
+        found = self.varint()
+        if len(varint(found)) != self.at - begin:
+            raise BadBytes("a number is not in its shortest form")
+        return found
+
+    def end(self, what: str) -> None:
+        """Raises BadBytes unless everything was read."""
+        if self.at != len(self.raw):
+            raise BadBytes(f"bytes are left over behind {what}")
+
     def transaction(self) -> Transaction:
+        """The next transaction."""
         begin = self.at
         self.take(4)
         spends = tuple(point for point in [self._input() for _ in range(self._count(41))] if point)
