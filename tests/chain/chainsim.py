@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bsv.constants import SIGHASH
 from bsv.hash import hash160
@@ -13,19 +13,30 @@ from bsv.transaction import Transaction as SdkTransaction
 from bsv.transaction_preimage import tx_preimage
 
 from services.chain.app.ports import Broadcast, Found, Sent
+from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.header import Block, Header, meets_target
 from services.chain.domain.inscriptions import key_hash_paid
+from services.chain.domain.merkle import root_of
 from services.chain.domain.scan import Findings, Interest, scan
-from services.chain.domain.values import Block, BlockHash, Outpoint, Sats, Txid
+from services.chain.domain.values import BlockHash, Network, Outpoint, Sats, Txid
 from services.chain.domain.wire import (
     Output,
     Spent,
     Transaction,
     assemble,
-    hash_text,
     parse_transaction,
     sha256d,
 )
+
+BITS = 0x207FFFFF
+
+
+def ground(header: Header) -> Header:
+    """The header with a nonce that is its proof of work."""
+    while not meets_target(header.hash, header.bits):
+        header = replace(header, nonce=header.nonce + 1)
+    return header
 
 
 @dataclass
@@ -42,8 +53,11 @@ class SimNode:
         self.sends: list[str] = []
         self.sent: list[Txid] = []
         self.pool: dict[Txid, Transaction] = {}
+        self.condemned: set[BlockHash] = set()
         self._faucets = 0
-        genesis = Block(BlockHash(f"{salt:064x}"), 0, BlockHash(""), 0, 0, f"{0:064x}")
+        genesis = Block.first(ground(Header(1, BlockHash(""), f"{salt:064x}", 0, BITS, 0)), 0, 0)
+        if not salt:
+            genesis = Block.first(CONSENSUS[Network.REGTEST].genesis, 0, 0)
         self.blocks: dict[BlockHash, Mined] = {genesis.hash: Mined(genesis, [])}
         self.tip = genesis.hash
         self._salt = salt
@@ -77,26 +91,29 @@ class SimNode:
             taken = [tx for tx in self.pool.values() if only is None or tx.txid in only]
             parent = self.blocks[self.tip].block
             self._salt += 1
-            hash_ = BlockHash(hash_text(sha256d(f"{parent.hash} {self._salt}".encode())))
-            height = parent.height + 1
-            block = Block(hash_, height, parent.hash, 1_800_000_000 + height, 0, f"{height:064x}")
-            self.blocks[hash_] = Mined(block, taken)
-            self.tip = hash_
+            coinbase = Txid(sha256d(f"coinbase {self._salt}".encode()).hex())
+            root = root_of([coinbase, *(tx.txid for tx in taken)])
+            time_s = 1_700_000_000 + parent.height
+            block = parent.next(ground(Header(1, parent.hash, root, time_s, BITS, 0)), 0)
+            self.blocks[block.hash] = Mined(block, taken)
+            self.tip = block.hash
             for tx in taken:
                 del self.pool[tx.txid]
         return self.tip
 
     def rewind(self, depth: int) -> BlockHash:
-        """The newest blocks are no longer the chain's; their transactions wait again. Returns the old tip."""
+        """The newest blocks are found invalid; their transactions wait again. Returns the old tip."""
         old = self.tip
         for _ in range(depth):
             mined = self.blocks[self.tip]
+            self.condemned.add(self.tip)
             self.pool = {tx.txid: tx for tx in mined.txs} | self.pool
             self.tip = mined.block.previous_hash
         return old
 
     def jump(self, block_hash: BlockHash) -> None:
-        """The chain that ends there wins."""
+        """The chain that ends there wins, whatever was found of it before."""
+        self.condemned -= set(self._chain(block_hash))
         chain = {tx.txid for hash_ in self._chain(block_hash) for tx in self.blocks[hash_].txs}
         lost = [
             tx for hash_ in self._chain(self.tip) for tx in self.blocks[hash_].txs if tx.txid not in chain
@@ -125,8 +142,9 @@ class SimNode:
         if mined is None:
             return None
         chain = self._chain(self.tip)
-        height = self.blocks[self.tip].block.height
-        return Found(mined.block, height - mined.block.height + 1 if block_hash in chain else -1)
+        height, block = self.blocks[self.tip].block.height, mined.block
+        confirmations = height - block.height + 1 if block_hash in chain else -1
+        return Found(block.header, block.height, confirmations, condemned=block_hash in self.condemned)
 
     async def hash_at(self, height: int) -> BlockHash | None:
         self._reach()

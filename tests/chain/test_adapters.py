@@ -14,12 +14,15 @@ from services.chain.adapters.node import RpcNode, open_node
 from services.chain.adapters.seed import SeedMissing, load_seed
 from services.chain.app.ports import Broadcast
 from services.chain.config import ChainSettings
+from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.header import Block
 from services.chain.domain.scan import Interest
-from services.chain.domain.values import Block, BlockHash, Network, Txid
+from services.chain.domain.values import BlockHash, Network, Txid
 
 SEED = bytes(range(64)).hex()
 NOTHING = Interest({}, (), (), ())
+GENESIS = Block.first(CONSENSUS[Network.REGTEST].genesis, 0, 0)
 
 
 def seed(path: Path, secret: str = "", network: Network = Network.REGTEST) -> bytes:
@@ -161,7 +164,7 @@ async def test_malformed_results_are_refused(answers: tuple[Answers, RpcNode], w
         node.best(),
         node.header(BlockHash("ab")),
         node.hash_at(1),
-        node.findings(Block(BlockHash("ab"), 1, BlockHash(""), 0, 0, ""), NOTHING),
+        node.findings(GENESIS, NOTHING),
         node.waiting([Txid("ab")]),
     ):
         with pytest.raises(NodeUnavailable):

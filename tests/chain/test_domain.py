@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +16,8 @@ from hypothesis import strategies as st
 from services.chain.domain import states
 from services.chain.domain.addresses import address_of, key_hash_of
 from services.chain.domain.failures import AddressInvalid, ImpossibleTransition
-from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, NotLinked
 from services.chain.domain.keys import CHANGE, BadSignature, KeyPath, KeyRing, KeyUse, SigningKey, signer_of
-from services.chain.domain.values import Block, BlockHash, Network, derived_id
+from services.chain.domain.values import Network, derived_id
 from services.chain.domain.wire import BadBytes, parse_block, parse_transaction, txid_of
 from tests.chain.world import SEED
 
@@ -136,54 +134,3 @@ def test_derived_ids_are_ids() -> None:
     ids = {derived_id(1, "a", "b"), derived_id(1, "a", "b"), derived_id(1, "ab"), derived_id(1, "b", "a")}
     assert len(ids) == 3
     assert all(len(id_) == 36 and id_[14] == "8" for id_ in ids)
-
-
-def block(height: int, parent: str, name: str = "") -> Block:
-    return Block(BlockHash(f"{name}{height}"), height, BlockHash(parent), 0, 0, f"{height:064x}")
-
-
-def line(count: int, *, start: int = 0, parent: str = "", name: str = "") -> list[Block]:
-    found: list[Block] = []
-    for height in range(start, start + count):
-        found.append(block(height, found[-1].hash if found else parent, name))
-    return found
-
-
-def test_the_header_chain_moves_by_exact_lists() -> None:
-    chain = HeaderChain(line(5))
-    branch = line(4, start=3, parent="2", name="x")
-    switch = chain.plan(branch)
-    assert [b.hash for b in switch.orphaned] == ["4", "3"]
-    assert [b.hash for b in switch.connected] == ["x3", "x4", "x5", "x6"]
-    chain.apply(switch)
-    assert chain.tip.hash == "x6"
-    assert [chain.at(h).hash for h in range(7)] == ["0", "1", "2", "x3", "x4", "x5", "x6"]  # type: ignore[union-attr]
-    assert (chain.confirmations(6), chain.confirmations(3), chain.confirmations(0)) == (1, 4, 0)
-    assert chain.get(BlockHash("4")) is None
-
-
-def test_the_header_chain_refuses_what_is_not_linked() -> None:
-    with pytest.raises(NotLinked):
-        HeaderChain([])
-    with pytest.raises(NotLinked):
-        HeaderChain([block(0, ""), block(2, "0")])
-    chain = HeaderChain(line(3))
-    with pytest.raises(NotLinked):
-        chain.plan([block(9, "8")])
-    with pytest.raises(NotLinked):
-        chain.plan([])
-    switch = chain.plan([block(3, "2")])
-    chain.apply(switch)
-    with pytest.raises(NotLinked):
-        chain.apply(chain.plan([block(3, "2", "y"), block(9, "y3")]))
-
-
-def test_the_header_chain_keeps_a_window() -> None:
-    chain = HeaderChain(line(WINDOW_BLOCKS))
-    more = line(10, start=WINDOW_BLOCKS, parent=str(WINDOW_BLOCKS - 1))
-    chain.apply(chain.plan(more))
-    assert [b.height for b in chain.trim(4)] == list(range(4))
-    assert [b.height for b in chain.trim(300)] == list(range(4, 10))
-    assert chain.trim(300) == []
-    assert chain.lowest.height == 10
-    assert all(b.height == a.height + 1 for a, b in pairwise(chain.at(h) for h in range(10, 20)))  # type: ignore[union-attr]

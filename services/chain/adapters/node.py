@@ -9,8 +9,10 @@ import asyncio
 import base64
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import unquote, urlsplit
 
@@ -18,9 +20,10 @@ import aiohttp
 
 from mesh import logs, telemetry
 from services.chain.app.ports import Broadcast, Found, Sent
-from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.failures import NodeUnavailable, SourceLies
+from services.chain.domain.header import Block, Header
 from services.chain.domain.scan import Findings, Interest, scan_block
-from services.chain.domain.values import Block, BlockHash, Txid
+from services.chain.domain.values import BlockHash, Txid
 from services.chain.domain.wire import Output
 
 log = logs.logger(__name__)
@@ -79,13 +82,30 @@ class RpcNode:
 
     async def header(self, block_hash: BlockHash) -> Found | None:
         """A header, or None when the node does not know the block."""
+        found = await self._header(block_hash)
+        if found is None or found.confirmations >= 0:
+            return found
+        return replace(found, condemned=await self._condemned(block_hash, found.height))
+
+    async def _header(self, block_hash: str) -> Found | None:
         try:
-            found = await self._read("getblockheader", block_hash, True)
+            return _found(await self._read("getblockheader", block_hash, True))
         except NodeRefused as refused:
             if refused.code == RPC_NOT_FOUND:
                 return None
             raise NodeUnavailable(str(refused)) from refused
-        return _found(found)
+
+    async def _condemned(self, block_hash: BlockHash, height: int) -> bool:
+        """Whether this block is on a branch that the node gave up as invalid."""
+        for tip, tip_height, fork_height in _invalid_tips(await self._read("getchaintips")):
+            if fork_height < height <= tip_height:
+                wanted = tip
+                for _ in range(tip_height - height):
+                    above = await self._header(wanted)
+                    wanted = above.header.previous_hash if above else wanted
+                if wanted == block_hash:
+                    return True
+        return False
 
     async def hash_at(self, height: int) -> BlockHash | None:
         """The block at this height of its best chain."""
@@ -103,9 +123,9 @@ class RpcNode:
         except NodeRefused as refused:
             raise NodeUnavailable(str(refused)) from refused
         try:
-            return await asyncio.to_thread(_scan_hex, text, interest)
+            return await asyncio.to_thread(_scan_hex, text, block.header, interest)
         except ValueError as problem:
-            raise NodeUnavailable(f"getblock {block.hash}: {problem}") from problem
+            raise SourceLies(f"getblock {block.hash}: {problem}") from problem
 
     async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
         """Nothing: blocks are read whole."""
@@ -229,8 +249,8 @@ def _outcome(refused: NodeRefused) -> Broadcast:
     return Broadcast.REFUSED if among(_REFUSED) else Broadcast.UNKNOWN
 
 
-def _scan_hex(text: str, interest: Interest) -> Findings:
-    return scan_block(bytes.fromhex(text), interest)
+def _scan_hex(text: str, header: Header, interest: Interest) -> Findings:
+    return scan_block(bytes.fromhex(text), header, interest)
 
 
 def _text(value: object) -> str:
@@ -239,16 +259,37 @@ def _text(value: object) -> str:
     return value
 
 
+def _invalid_tips(value: object) -> list[tuple[str, int, int]]:
+    """Hash and height of each invalid branch's tip, and the height where the branch forks off."""
+    tips: list[tuple[str, int, int]] = []
+    for tip in value if isinstance(value, list) else ():
+        match tip:
+            case {
+                "status": "invalid",
+                "hash": str(hash_),
+                "height": int(height),
+                "branchlen": int(length),
+            }:
+                tips.append((hash_, height, height - length))
+    return tips
+
+
 def _found(value: object) -> Found:
     match value:
         case {
-            "hash": str(hash_),
+            "version": int(version),
+            "merkleroot": str(root),
+            "time": int(time_s),
+            "bits": str(bits),
+            "nonce": int(nonce),
             "height": int(height),
-            "time": int(time),
-            "chainwork": str(work),
             "confirmations": int(confirmations),
             **rest,
         }:
             previous = BlockHash(str(rest.get("previousblockhash", "")))
-            return Found(Block(BlockHash(hash_), height, previous, time, 0, work.zfill(64)), confirmations)
+            try:
+                header = Header(version, previous, root, time_s, int(bits, 16), nonce)
+                return Found(Header.parse(bytes(header)), height, confirmations)
+            except (ValueError, struct.error) as problem:
+                raise NodeUnavailable(f"getblockheader: {problem}") from problem
     raise NodeUnavailable("getblockheader answered in an unknown form")

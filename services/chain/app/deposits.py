@@ -14,10 +14,11 @@ from services.chain.app.ports import ChainReader, Credit, DepositView, Ledger, N
 from services.chain.app.records import Kept
 from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.entities import NO_BLOCK, Coin, Deposit
+from services.chain.domain.header import Block
 from services.chain.domain.keys import KeyRing
 from services.chain.domain.scan import Payment
 from services.chain.domain.states import DEPOSIT, CoinState, DepositState, check
-from services.chain.domain.values import Block, BlockHash, UserId, derived_id, noise_of
+from services.chain.domain.values import BlockHash, UserId, derived_id, noise_of
 
 log = logs.logger(__name__)
 

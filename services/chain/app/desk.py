@@ -17,7 +17,8 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
 from services.chain.app.floats import Float
-from services.chain.app.follower import Follower, Reader, load_chain
+from services.chain.app.follower import Follower, Reader
+from services.chain.app.headers import load_chain
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import Policy, Work
@@ -28,6 +29,7 @@ from services.chain.app.sender import Sender
 from services.chain.app.titles import Titles
 from services.chain.app.wallet import Wallet
 from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
+from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty
 from services.chain.domain.keys import KeyRing
@@ -177,7 +179,9 @@ class Desk:
     @classmethod
     async def open(cls, world: World, rules: Rules, fence: Fence) -> Desk:
         """Recovers: reads what is open, finishes or gives up what a crash left half done."""
-        chain = await load_chain(world.records, world.reader, world.clock, rules.scan_from)
+        chain = await load_chain(
+            world.records, world.reader, world.clock, CONSENSUS[world.keys.network], rules.scan_from
+        )
         books = Books(world.records, chain)
         await books.load()
         desk = cls(world, rules, books, fence)

@@ -15,60 +15,26 @@ from mesh.clock import Clock
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.deposits import Deposits
+from services.chain.app.headers import SCANNED, TIP, broken, lie, read_header
 from services.chain.app.orders import Work
-from services.chain.app.ports import ChainReader, News
-from services.chain.app.records import Kept, Pointer, Records
+from services.chain.app.ports import ChainReader, Found, News
+from services.chain.app.records import Kept, Pointer
 from services.chain.app.wallet import Wallet
+from services.chain.domain.consensus import BadHeader
 from services.chain.domain.entities import NO_BLOCK, Tx
 from services.chain.domain.failures import NodeUnavailable
-from services.chain.domain.headers import WINDOW_BLOCKS, HeaderChain, Switch
+from services.chain.domain.header import Block
+from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
 from services.chain.domain.states import TxState
-from services.chain.domain.values import Block, BlockHash, Purpose, Txid
+from services.chain.domain.values import BlockHash, Purpose, Txid
 
 log = logs.logger(__name__)
 
-TIP, SCANNED = "tip", "scanned"
 WALK_MAX = 10_000
 """Blocks that are caught up with in one go."""
-BACKFILL_BLOCKS = 100
 LATE_BLOCKS = 100
 """How far back a source may be late to tell what stood in a block."""
-
-
-async def load_chain(records: Records, node: ChainReader, clock: Clock, scan_from: int) -> HeaderChain:
-    """The chain as it was left; at the very first start, the node's, from `scan_from` (0: its tip) on."""
-    tip = await records.pointers.get(TIP)
-    if tip is None:
-        tip = await _first_start(records, node, clock, scan_from)
-    scanned = await records.pointers.get(SCANNED)
-    blocks: list[Block] = []
-    wanted, read = BlockHash(tip.value.block_hash), False
-    # The genesis block has none before it.
-    while wanted and not (read and len(blocks) >= WINDOW_BLOCKS):
-        kept = await records.blocks.get(wanted)
-        if kept is None:
-            break
-        blocks.append(kept.value)
-        read = read or scanned is None or kept.value.hash == scanned.value.block_hash
-        wanted = kept.value.previous_hash
-    return HeaderChain(reversed(blocks))
-
-
-async def _first_start(records: Records, node: ChainReader, clock: Clock, scan_from: int) -> Kept[Pointer]:
-    start = await node.hash_at(scan_from) if scan_from else await node.best()
-    if start is None:
-        raise NodeUnavailable(f"the node has no block at height {scan_from} yet")
-    wanted, blocks = start, list[Block]()
-    while wanted and len(blocks) < BACKFILL_BLOCKS:
-        found = await node.header(wanted)
-        if found is None:
-            raise NodeUnavailable(f"the node does not know block {wanted}")
-        blocks.append(replace(found.block, seen_at_ns=clock.now_ns()))
-        wanted = found.block.previous_hash
-    await records.blocks.ensure_all(blocks)
-    await records.pointers.ensure(Pointer(SCANNED, start))
-    return await records.pointers.ensure(Pointer(TIP, start))
 
 
 class Follower:
@@ -96,7 +62,10 @@ class Follower:
         await self._publish(kept, switch)
 
     async def follow(self) -> bool:
-        """Asks the node for its best block and moves there; whether the chain moved."""
+        """Asks the node for its best block and moves there; whether the chain moved.
+
+        Raises SourceLies, NodeUnavailable; nothing has changed then.
+        """
         best = await self._node.best()
         chain = self._books.chain
         if best == chain.tip.hash:
@@ -104,37 +73,45 @@ class Follower:
         if chain.get(best) is not None:
             log.info("the node's tip is behind ours", node=best, ours=chain.tip.hash)
             return False
-        branch = await self._branch(best)
-        switch = chain.plan(branch)
-        if switch.orphaned and not await self._has_won(branch[-1]):
+        switch = await self._switch(best)
+        if switch.orphaned and not await self._has_won(switch.connected[-1]):
             log.warning("a branch without more work is not followed", tip=best)
             return False
         await self._move(switch)
         return True
 
-    async def _branch(self, best: BlockHash) -> list[Block]:
-        """Blocks from ours to the node's best, the lowest first."""
-        branch: list[Block] = []
-        wanted = best
-        seen_ns = self._clock.now_ns()
-        while self._books.chain.get(wanted) is None:
-            found = await self._node.header(wanted)
-            if found is None:
-                raise NodeUnavailable(f"the node does not know block {wanted}")
-            branch.append(replace(found.block, seen_at_ns=seen_ns))
-            if len(branch) > WALK_MAX or found.block.height <= self._books.chain.lowest.height:
-                log.critical("the node's chain does not meet ours", tip=best, ours=self._books.chain.tip.hash)
+    async def _switch(self, best: BlockHash) -> Switch:
+        """What would leave and join our chain if it moved to the node's best block, checked."""
+        branch = await self._branch(best)
+        try:
+            switch = self._books.chain.plan([found.header for found in branch], self._clock.now_ns())
+        except BadHeader as problem:
+            raise broken(problem) from problem
+        if [found.height for found in branch] != [block.height for block in switch.connected]:
+            raise lie(f"the heights up to block {best} are not those of its chain")
+        return switch
+
+    async def _branch(self, best: BlockHash) -> list[Found]:
+        """Headers from ours to the node's best, the lowest first, each with its work."""
+        chain, branch, wanted = self._books.chain, list[Found](), best
+        while chain.get(wanted) is None:
+            branch.append(await read_header(self._node, wanted, chain.consensus))
+            if len(branch) > WALK_MAX or branch[-1].height <= chain.lowest.height:
+                log.critical("the node's chain does not meet ours", tip=best, ours=chain.tip.hash)
                 raise NodeUnavailable("the node's chain does not meet ours: another network, or too deep")
-            wanted = found.block.previous_hash
+            wanted = branch[-1].header.previous_hash
         return branch[::-1]
 
     async def _has_won(self, tip: Block) -> bool:
-        """Whether a branch beats our tip: it has more work, or the node knows our tip and left it."""
+        """Whether a branch beats our tip: it has more work, or the node found our tip to be invalid.
+
+        Of two with the same work the first seen stays.
+        """
         ours = self._books.chain.tip
         if tip.work > ours.work:
             return True
         found = await self._node.header(ours.hash)
-        return found is not None and found.confirmations < 0
+        return found is not None and found.condemned
 
     async def _move(self, switch: Switch) -> None:
         kept = await self._records.pointers.get(TIP)

@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.chain.domain.entities import Deposit, Result, Title, Withdrawal
+from services.chain.domain.header import Block, Header
 from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
-from services.chain.domain.values import Block, BlockHash, Sats, Txid, UserId
+from services.chain.domain.values import BlockHash, Sats, Txid, UserId
 from services.chain.domain.wire import Output
 
 
@@ -38,10 +39,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A block header at the node; `confirmations` is -1 when it is not on the node's best chain."""
+    """A block's header as a source tells it: nothing of it is believed before it is checked.
 
-    block: Block
+    `confirmations` is -1 when the block is not on the source's best chain; `condemned` says that the source
+    found it, or one below it, invalid.
+    """
+
+    header: Header
+    height: int
     confirmations: int
+    condemned: bool = False
 
 
 class ChainReader(Protocol):

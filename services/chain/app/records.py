@@ -22,15 +22,16 @@ from services.chain.domain.entities import (
     Tx,
     Withdrawal,
 )
+from services.chain.domain.header import Block, Header
 from services.chain.domain.keys import KeyPath
-from services.chain.domain.values import Block, Outpoint
+from services.chain.domain.values import Outpoint
 
 T = TypeVar("T")
 Parse = Callable[[Value], object]
 
 SETS = (
     SetSpec("accounts"),
-    SetSpec("blocks"),
+    SetSpec("headers"),
     SetSpec("pointers"),
     SetSpec("coins", indexes={"state": str}),
     SetSpec("txs", indexes={"open": int, "state": str, "txid": str, "block_hash": str}),
@@ -153,7 +154,7 @@ class Records:
 
     def __init__(self, store: Store) -> None:
         self.accounts = Table(store, "accounts", Account, "index")
-        self.blocks = Table(store, "blocks", Block, "hash")
+        self.blocks = Table(store, "headers", Block, "hash")
         self.pointers = Table(store, "pointers", Pointer, "name")
         self.coins = Table(store, "coins", Coin, "outpoint")
         self.txs = Table(store, "txs", Tx, "plan")
@@ -174,6 +175,8 @@ def _bin(value: object) -> Value:
         return value.value
     if isinstance(value, str | int | bytes | bool):
         return value
+    if isinstance(value, Header):
+        return bytes(value)
     return _text(value)
 
 
@@ -186,6 +189,7 @@ def _text(value: object) -> str:
 _PARSERS: Mapping[object, Parse] = {
     Outpoint: lambda value: Outpoint.parse(str(value)),
     KeyPath: lambda value: KeyPath.parse(str(value)),
+    Header: lambda value: Header.parse(value if isinstance(value, bytes) else b""),
     tuple[str, ...]: lambda value: tuple(str(value).split()),
     tuple[int, ...]: lambda value: tuple(map(int, str(value).split())),
 }

@@ -100,20 +100,19 @@ class Bump:
 
     def _climb(self) -> list[dict[int, bytes]]:
         """The nodes of every level, given and computed, up to the root."""
-        nodes = _merged(0, {}, self.levels[0])
-        climbed = [nodes]
-        if self._is_alone:
-            return climbed
+        climbed: list[dict[int, bytes]] = []
+        nodes: dict[int, bytes] = {}
         size: int | None = None
         for number, level in enumerate(self.levels):
-            size = _size(number, level, nodes, size)
-            above = _parents(number, nodes, size)
+            climbed.append(_merged(number, nodes, level))
+            if self._is_alone:
+                return climbed
+            size = _size(number, level, climbed[-1], size)
+            nodes = _parents(number, climbed[-1], size)
             size = None if size is None else (size + 1) // 2
-            nodes = _merged(number + 1, above, self.levels[number + 1] if number + 1 < len(self.levels) else {})
-            climbed.append(nodes)
         if list(nodes) != [0]:
             raise BadProof("the leaves do not lead to one root")
-        return climbed
+        return [*climbed, nodes]
 
     @property
     def _is_alone(self) -> bool:

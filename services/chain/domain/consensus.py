@@ -1,7 +1,7 @@
 """Which headers may follow which: the rules of a network that can be checked without transactions.
 
 As in the node's validation.cpp (ContextualCheckBlockHeader) and pow.cpp (GetNextCashWorkRequired). What
-needs blocks that are no longer known is not checked; the bound on the target and the proof of work always are.
+needs blocks that are no longer known is not checked; proof of work and the bound on its target always are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.chain.domain.header import Header, bits_of, meets_target, target_of
-from services.chain.domain.values import Block, BlockHash, Network
+from services.chain.domain.header import Block, Header, bits_of, meets_target, target_of
+from services.chain.domain.values import BlockHash, Network
 from services.chain.domain.wire import BadBytes
 
 MEDIAN_BLOCKS = 11
@@ -101,7 +101,7 @@ class Consensus:
     def next_bits(self, parent: Block, time_s: int, at: At) -> int | None:
         """The bits that a block of this time must have on this parent; None when too few blocks are known."""
         if not self.retargets:
-            return parent.bits
+            return parent.header.bits
         if parent.height < self.daa_height:
             return None
         if self.easy_after_s is not None and time_s > parent.mined_at_s + self.easy_after_s:
@@ -150,8 +150,8 @@ def _genesis(time_s: int, bits: int, nonce: int) -> Header:
     return Header(1, BlockHash(""), root, time_s, bits, nonce)
 
 
-_MAIN_LIMIT = target_of(0x1D00FFFF)
-_REGTEST_LIMIT = target_of(0x207FFFFF)
+_MAIN_LIMIT = (1 << 224) - 1
+_REGTEST_LIMIT = (1 << 255) - 1
 
 CONSENSUS = {
     Network.MAIN: Consensus(

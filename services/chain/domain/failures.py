@@ -66,6 +66,12 @@ class NodeUnavailable(Failure):
     reason = "NODE_UNAVAILABLE"
 
 
+class SourceLies(NodeUnavailable):
+    """A source of the chain told something that cannot be true; nothing of it is used."""
+
+    reason = "SOURCE_LIES"
+
+
 class TransactionNotFound(NotFound):
     """No transaction has this id."""
 

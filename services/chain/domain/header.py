@@ -50,12 +50,42 @@ class Header:
     @property
     def hash(self) -> BlockHash:
         """The block's hash."""
-        return hash_of(bytes(self))
+        return BlockHash(hash_text(sha256d(bytes(self))))
 
 
-def hash_of(raw: bytes) -> BlockHash:
-    """The block hash of a raw header."""
-    return BlockHash(hash_text(sha256d(raw)))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's header where it stands in a chain.
+
+    `work` is the work of that chain up to it, as 64 hex digits, counted from the lowest block that was ever
+    known here. `seen_at_ns` is when we first saw it.
+    """
+
+    hash: BlockHash
+    height: int
+    header: Header
+    seen_at_ns: int
+    work: str
+
+    @classmethod
+    def first(cls, header: Header, height: int, seen_at_ns: int) -> Block:
+        """A block below which none is known."""
+        return cls(header.hash, height, header, seen_at_ns, f"{work_of(header.bits):064x}")
+
+    def next(self, header: Header, seen_at_ns: int) -> Block:
+        """The block that this header makes on top of this one."""
+        work = int(self.work, 16) + work_of(header.bits)
+        return Block(header.hash, self.height + 1, header, seen_at_ns, f"{work:064x}")
+
+    @property
+    def previous_hash(self) -> BlockHash:
+        """The block below; empty for a genesis block."""
+        return self.header.previous_hash
+
+    @property
+    def mined_at_s(self) -> int:
+        """The miner's time."""
+        return self.header.time_s
 
 
 def target_of(bits: int) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.chain.domain.values import Block, BlockHash
+from services.chain.domain.consensus import Consensus
+from services.chain.domain.header import Block, Header
+from services.chain.domain.values import BlockHash
 
+NS_PER_S = 1_000_000_000
 WINDOW_BLOCKS = 300
 """Headers kept at least: the deepest reorganisation that is followed by itself."""
 
@@ -24,15 +27,31 @@ class Switch:
 
 
 class HeaderChain:
-    """A window of the winning chain, lowest first, linked by hashes."""
+    """A window of the winning chain, lowest first, linked by hashes; what joins it keeps the rules."""
 
-    def __init__(self, blocks: Iterable[Block]) -> None:
+    def __init__(self, blocks: Iterable[Block], consensus: Consensus) -> None:
+        self.consensus = consensus
         self._blocks: list[Block] = []
         self._by_hash: dict[BlockHash, Block] = {}
         for block in blocks:
             self._append(block)
         if not self._blocks:
             raise NotLinked("a chain has at least one block")
+
+    @classmethod
+    def begin(cls, headers: Sequence[Header], height: int, consensus: Consensus, now_ns: int) -> HeaderChain:
+        """A chain that begins with these, lowest first, the lowest at this height. Raises BadHeader."""
+        lowest, *above = headers
+        consensus.check_start(lowest, height)
+        chain = cls([Block.first(lowest, height, now_ns)], consensus)
+        if above:
+            chain.apply(chain.plan(above, now_ns))
+        return chain
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All of them, the lowest first."""
+        return tuple(self._blocks)
 
     @property
     def tip(self) -> Block:
@@ -57,13 +76,26 @@ class HeaderChain:
         """Blocks on top of and including this height; 0 for height 0, which stands for "unmined"."""
         return max(0, self.tip.height - height + 1) if height else 0
 
-    def plan(self, branch: Sequence[Block]) -> Switch:
-        """What would leave and join if this branch (lowest first) won. Raises NotLinked."""
+    def plan(self, branch: Sequence[Header], now_ns: int) -> Switch:
+        """What would leave and join if this branch (lowest first), seen now, won.
+
+        Raises NotLinked when it does not begin on the chain, BadHeader when one of it breaks a rule.
+        """
         fork = self.get(branch[0].previous_hash) if branch else None
         if fork is None:
             raise NotLinked("the branch does not begin on the chain")
-        orphaned = tuple(reversed(self._blocks[fork.height - self.lowest.height + 1 :]))
-        return Switch(orphaned, tuple(branch))
+        base = fork.height
+        connected: list[Block] = []
+
+        def at(height: int) -> Block | None:
+            return self.at(height) if height <= base else connected[height - base - 1]
+
+        parent = fork
+        for header in branch:
+            self.consensus.check_next(header, parent, at, now_ns // NS_PER_S)
+            parent = parent.next(header, now_ns)
+            connected.append(parent)
+        return Switch(tuple(reversed(self._blocks[base - self.lowest.height + 1 :])), tuple(connected))
 
     def apply(self, switch: Switch) -> None:
         """Moves the chain. Raises NotLinked."""

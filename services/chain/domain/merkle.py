@@ -39,7 +39,7 @@ def parent_of(left: bytes, right: bytes) -> bytes:
 
 
 def root_of(txids: Sequence[Txid]) -> str:
-    """The Merkle root of a block's transactions, in order. Raises BadProof: none, or the list is ambiguous."""
+    """The Merkle root of a block's transactions, in order. Raises BadProof: none, or ambiguous ones."""
     level = [bytes.fromhex(txid)[::-1] for txid in txids]
     if not level:
         raise BadProof("a block has at least one transaction")
@@ -99,9 +99,7 @@ def check_included(raw: bytes, branch: Branch, header: Header, transactions: int
     """
     if len(raw) == PAIR_BYTES:
         raise BadProof(f"{PAIR_BYTES} bytes could be two nodes as well as a transaction")
-    if transactions is not None and (
-        branch.depth != depth_of(transactions) or branch.index >= transactions
-    ):
+    if transactions is not None and (branch.depth != depth_of(transactions) or branch.index >= transactions):
         raise BadProof(
             f"place {branch.index} under {branch.depth} levels is none in a block of {transactions}"
         )

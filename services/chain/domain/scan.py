@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from services.chain.domain.header import Header
 from services.chain.domain.keys import KeyPath
+from services.chain.domain.merkle import BadProof, root_of
 from services.chain.domain.values import Outpoint, Sats, Txid
-from services.chain.domain.wire import Transaction, parse_block
+from services.chain.domain.wire import HEADER_BYTES, BadBytes, Transaction, parse_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ def scan(transactions: Iterable[Transaction], interest: Interest) -> Findings:
     return found
 
 
-def scan_block(raw: bytes, interest: Interest) -> Findings:
-    """`scan` over a raw block. Raises BadBytes."""
-    return scan(parse_block(raw), interest)
+def scan_block(raw: bytes, header: Header, interest: Interest) -> Findings:
+    """`scan` over a raw block, which must be the one of this header. Raises BadBytes, BadProof."""
+    if raw[:HEADER_BYTES] != bytes(header):
+        raise BadBytes("the block has another header")
+    transactions = list(parse_block(raw))
+    if root_of([tx.txid for tx in transactions]) != header.merkle_root:
+        raise BadProof("the transactions are not those of the header")
+    return scan(transactions, interest)

@@ -59,18 +59,6 @@ class Outpoint:
         return cls(Txid(txid), int(vout))
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block's header as far as it matters here. `work` is the work of the chain up to it, 64 hex digits."""
-
-    hash: BlockHash
-    height: int
-    previous_hash: BlockHash
-    mined_at_s: int
-    seen_at_ns: int
-    work: str
-
-
 def account_of(user_id: UserId) -> str:
     """The ledger account of a user, or of the operator's float."""
     return user_id if user_id == FLOAT_USER else f"user:{user_id}"

@@ -12,9 +12,10 @@ from services.chain.app.custody import Custody
 from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, WithdrawalView
 from services.chain.domain.entities import Deposit, Tx, Withdrawal
 from services.chain.domain.failures import PageTokenInvalid
+from services.chain.domain.header import Block
 from services.chain.domain.headers import Switch
 from services.chain.domain.states import DepositState, TxState, WithdrawalState
-from services.chain.domain.values import Block, Purpose
+from services.chain.domain.values import Purpose
 
 NS_PER_S = 1_000_000_000
 

@@ -15,12 +15,14 @@ from mesh.errors import InvalidArgument
 from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
 from mesh.ids import is_uuid7
 from services.chain.app.custody import custody
+from services.chain.app.headers import checked_header
 from services.chain.app.service import Chain
 from services.chain.app.withdrawals import Payout
 from services.chain.domain.entities import TitleBody, Tx
 from services.chain.domain.failures import BlockNotFound, NotYours, TransactionNotFound
+from services.chain.domain.header import Block
 from services.chain.domain.keys import FLOAT, KeyUse
-from services.chain.domain.values import Block, BlockHash, MemeId, Sats, Txid, UserId
+from services.chain.domain.values import BlockHash, MemeId, Sats, Txid, UserId
 from services.chain.rpc import mapping
 
 PAGE_DEFAULT = 50
@@ -63,9 +65,10 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
             return known
         found = await self._chain.world.reader.header(block_hash)
         # What the node may know above our window is told by an event first.
-        if found is None or found.confirmations < 1 or found.block.height >= chain.lowest.height:
+        if found is None or found.confirmations < 1 or found.height >= chain.lowest.height:
             raise BlockNotFound(hash=block_hash)
-        return found.block
+        checked_header(found, block_hash, chain.consensus)
+        return Block.first(found.header, found.height, 0)
 
     async def WatchBlocks(
         self, request: pb.WatchBlocksRequest, context: Context
