@@ -12,9 +12,17 @@ from graphql_gateway.arguments import about
 from graphql_gateway.context import Info
 from graphql_gateway.proto import shown
 
-WalletAddress: TypeAlias = Annotated[str, about("The address whose owner signs.")]
+WalletAddress: TypeAlias = Annotated[
+    str, about("The address whose owner signs, or the identity key of a BRC-100 wallet in hexadecimal.")
+]
 ChallengeId: TypeAlias = Annotated[strawberry.ID, about("The challenge that was signed.")]
-Signature: TypeAlias = Annotated[str, about("Bitcoin Signed Message over the challenge's text, base64.")]
+Signature: TypeAlias = Annotated[
+    str,
+    about(
+        "Over the challenge's text, base64: Bitcoin Signed Message, BIP-322 simple, or by an identity key "
+        'createSignature with protocolID [2, "satreel wallet proof"], keyID "1", counterparty "anyone".'
+    ),
+]
 
 
 @strawberry.type
@@ -38,7 +46,7 @@ class AccountsMutation:
         )
         return shown(Challenge, (await info.context.services.identity.CreateChallenge(request)).challenge)
 
-    @strawberry.mutation(description="Logs in with a signed challenge (Bitcoin Signed Message, base64).")
+    @strawberry.mutation(description="Logs in with a signed challenge.")
     async def log_in(
         self, info: Info, challenge_id: ChallengeId, address: WalletAddress, signature: Signature
     ) -> Tokens:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import pytest
 from satreel.identity.v1 import identity_pb2
 
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
+from services.identity.adapters.wallets.addresses import Kind
 from services.identity.domain.users import Address, AddressClaim, UserId
 from tests.identity.conftest import PAYOUT, Identity, Wallet, log_in_request, pb, refused
+from tests.identity.signers import Signer
 
 
 async def user_of(identity: Identity, wallet: Wallet) -> str:
@@ -44,8 +47,42 @@ async def test_address_invalid(identity: Identity, address: str) -> None:
     keys = await identity.redis.keys(f"identity:*{address}*")
     async with refused("ADDRESS_INVALID") as metadata:
         await identity.challenge(address)
-    assert metadata["address"] == address
+    assert metadata["network"] == "regtest"
     assert await identity.redis.keys(f"identity:*{address}*") == keys
+
+
+@pytest.mark.parametrize("scheme", Signer.SCHEMES)
+async def test_every_kind_of_wallet_logs_in(identity: Identity, scheme: str) -> None:
+    for kind in Signer.SCHEMES[scheme]:
+        signer = Signer(secrets.token_bytes(32))
+        challenge = await identity.challenge(signer.address(kind))
+        request = log_in_request(challenge, Wallet())
+        request.address, request.signature = (
+            signer.address(kind),
+            signer.sign(scheme, kind, challenge.message),
+        )
+        session = (await identity.stub.LogIn(request)).session
+        assert session.user.address == signer.address(kind)
+
+
+async def test_a_segwit_address_is_one_user_in_either_case(identity: Identity) -> None:
+    signer = Signer(secrets.token_bytes(32))
+    users = set()
+    for address in (signer.address(Kind.P2TR), signer.address(Kind.P2TR).upper()):
+        challenge = await identity.challenge(address)
+        assert signer.address(Kind.P2TR) in challenge.message
+        request = log_in_request(challenge, Wallet())
+        request.address, request.signature = address, signer.sign("bip322", Kind.P2TR, challenge.message)
+        users.add((await identity.stub.LogIn(request)).session.user.id)
+    assert len(users) == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.P2PKH])
+async def test_bsv_is_never_paid_to_what_no_bsv_wallet_spends(identity: Identity, kind: Kind) -> None:
+    session = await identity.log_in(Wallet())
+    with identity.server.user(session.user.id):
+        async with refused("ADDRESS_INVALID"):
+            await identity.challenge(Signer(secrets.token_bytes(32)).address(kind), PAYOUT)
 
 
 async def test_challenge_works_once(identity: Identity) -> None:

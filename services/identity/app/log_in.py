@@ -8,7 +8,7 @@ from mesh.clock import Clock
 from mesh.errors import Unauthenticated
 from services.identity.app.ports import Attempt, Attempts, Challenges, News, Sessions, Users, Wallets
 from services.identity.domain.challenges import Challenge, ChallengeId, Purpose, new_challenge
-from services.identity.domain.failures import ChallengeNotFound, SignatureInvalid
+from services.identity.domain.failures import ChallengeNotFound
 from services.identity.domain.sessions import Randomness, Session, SessionId, Tokens, open_session
 from services.identity.domain.users import Address, AddressClaim, User, UserId, first_user
 
@@ -46,7 +46,7 @@ class Proofs:
             user_id = None
         elif user_id is None:
             raise Unauthenticated("log in before proving a payout address")
-        proven = self._wallets.checked_address(address)
+        proven = self._wallets.checked_address(address, purpose)
         await self._attempts.count(Attempt.CHALLENGE, address=proven, client_address=client_address)
         challenge = new_challenge(
             challenge_id=ChallengeId(self._new_id()),
@@ -72,17 +72,16 @@ class Proofs:
     ) -> Challenge:
         """The challenge if the address's owner signed it. Uses nothing up: that comes with the effect.
 
-        Raises ChallengeNotFound, ChallengeUsed, ChallengeMismatch, SignatureInvalid, TooManyAttempts.
+        Raises AddressInvalid, ChallengeNotFound, ChallengeUsed, ChallengeMismatch, SignatureInvalid,
+        TooManyAttempts.
         """
-        await self._attempts.count(Attempt.LOG_IN, address=address, client_address=client_address)
+        proven = self._wallets.checked_address(address, purpose)
+        await self._attempts.count(Attempt.LOG_IN, address=proven, client_address=client_address)
         challenge = await self._challenges.find(challenge_id)
         if challenge is None:
             raise ChallengeNotFound
-        challenge.check(address=address, purpose=purpose, user_id=user_id, now_ns=self._clock.now_ns())
-        if not await self._wallets.verify(
-            address=challenge.address, message=challenge.message, signature=signature
-        ):
-            raise SignatureInvalid
+        challenge.check(address=proven, purpose=purpose, user_id=user_id, now_ns=self._clock.now_ns())
+        await self._wallets.verify(address=challenge.address, message=challenge.message, signature=signature)
         return challenge
 
 

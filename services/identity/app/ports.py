@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from services.identity.domain.challenges import Challenge, ChallengeId
+from services.identity.domain.challenges import Challenge, ChallengeId, Purpose
 from services.identity.domain.sessions import Session, SessionId
 from services.identity.domain.users import Address, AddressClaim, User, UserId
 
@@ -84,7 +84,7 @@ class Sessions(Protocol):
         ...
 
     async def revoke(self, session: Session) -> bool:
-        """Ends it; False when it had ended already."""
+        """Ends it, and tells all services in the same step; False when it had ended already."""
         ...
 
     async def of_user(self, user_id: UserId) -> list[Session]:
@@ -110,12 +110,12 @@ class Attempts(Protocol):
 class Wallets(Protocol):
     """What is known of addresses and signatures of the network in use."""
 
-    def checked_address(self, text: str) -> Address:
-        """The address if it can prove itself here. Raises AddressInvalid."""
+    def checked_address(self, text: str, purpose: Purpose) -> Address:
+        """The address, in its one spelling, if it can prove itself for this here. Raises AddressInvalid."""
         ...
 
-    async def verify(self, *, address: Address, message: str, signature: str) -> bool:
-        """Whether the signature is the address owner's over exactly this message."""
+    async def verify(self, *, address: Address, message: str, signature: str) -> None:
+        """Raises SignatureInvalid unless the signature is the address owner's over exactly this message."""
         ...
 
 

@@ -25,7 +25,7 @@ class Purpose(StrEnum):
 
 _ASKS = {
     Purpose.LOG_IN: "asks you to log in with the address",
-    Purpose.PAYOUT_ADDRESS: "asks you to receive your payouts at the address",
+    Purpose.PAYOUT_ADDRESS: "asks you to receive your payouts in BSV at the address",
 }
 
 
