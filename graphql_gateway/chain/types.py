@@ -38,6 +38,8 @@ class TransactionPurpose(enum.IntEnum):
     TITLE_TRANSFER = 3
     RESULT = 4
     WALLET = 5
+    BUMP = 6
+    SWEEP = 7
 
 
 @proto_enum(chain_pb2.DepositState, "DepositState")

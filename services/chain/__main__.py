@@ -19,7 +19,7 @@ from services.chain.adapters.news import open_node_news
 from services.chain.adapters.node import open_node
 from services.chain.adapters.seed import load_seed
 from services.chain.adapters.users import IdentityUsers
-from services.chain.app.desk import World
+from services.chain.app.parts import World
 from services.chain.app.records import SETS, Records
 from services.chain.app.service import Chain
 from services.chain.config import ChainSettings

@@ -8,8 +8,9 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from mesh.config import Address, MeshSettings
-from services.chain.app.desk import Rules
+from services.chain.app.bumping import BumpRule
 from services.chain.app.orders import Policy
+from services.chain.app.parts import Rules
 from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network
@@ -46,6 +47,15 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     replace_after_blocks: int = Field(
         6, ge=0, le=200, description="Blocks a spent deposit must be gone before its spender is given up."
     )
+    bump_after_blocks: int = Field(
+        6, ge=0, le=1000, description="Blocks without it after which a child pays more for ours; 0: never."
+    )
+    bump_sats_per_kb: int = Field(
+        500, ge=SATS_PER_KB_MIN, le=100_000, description="Fee rate that the stuck one and its child reach."
+    )
+    bump_fee_max_sats: int = Field(
+        2_000, ge=0, le=1_000_000, description="What such a child pays for the miner at most."
+    )
     sats_per_kb: int = Field(
         SATS_PER_KB_MIN, ge=SATS_PER_KB_MIN, le=100_000, description="Miner's fee per 1,000 bytes."
     )
@@ -79,6 +89,7 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
                 coins_wanted=self.coins_wanted,
                 depth_max=self.depth_max,
             ),
+            bump=BumpRule(self.bump_after_blocks, self.bump_sats_per_kb, self.bump_fee_max_sats),
             confirmations_needed=self.confirmations,
             final_depth=self.final_depth,
             replace_after_blocks=self.replace_after_blocks,

@@ -17,15 +17,17 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
 from sandbox.wallet import Wallet
 from services.chain.adapters.node import RpcNode
+from services.chain.app.bumping import BumpRule
 from services.chain.app.origins import OriginUnproved, prove_title
 from services.chain.app.ports import Sent
 from services.chain.app.records import Records
 from services.chain.app.withdrawals import Payout
+from services.chain.domain import spending
 from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.keys import RECORD, KeyUse, SigningKey
 from services.chain.domain.record_outputs import read_record_output
-from services.chain.domain.states import DepositState, WithdrawalState
+from services.chain.domain.states import DepositState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, Txid
 from services.chain.domain.wire import (
     Output,
@@ -170,6 +172,35 @@ async def test_a_result_is_recorded_read_back_and_verified(rig: Rig, regtest: Re
     assert found.payload.decode() == payload
     assert found.authored.address == rig.world.keys.address(RECORD)
     verify(found.authored, Network.REGTEST)
+
+
+async def test_a_payment_that_the_node_takes_and_never_mines_is_paid_for_by_a_child(
+    rig: Rig, regtest: Regtest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deposited(rig, regtest, FLOAT_USER, 100_000)
+    await deposited(rig, regtest, ANNA, 150_000)
+    to = await regtest.rpc.text("getnewaddress")
+    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+    with monkeypatch.context() as patch:
+        # Below what miners take, and the node says yes.
+        patch.setattr(spending, "SATS_PER_KB_MIN", 1)
+        patch.setattr(rig.desk.wallet, "_policy", replace(rig.rules.policy, sats_per_kb=1))
+        await rig.desk.pay()
+    _, tx = await rig.desk.withdrawals.get(asked.id)
+    assert tx is not None
+    assert (tx.state, tx.fee_sats) == (TxState.SEEN, 1)
+    rig.desk.bumping._rule = BumpRule(after_blocks=3, sats_per_kb=250, fee_max_sats=1_000)
+    for _ in range(3):
+        await regtest.mine()
+        await rig.sync()
+    assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.SENT
+    await rig.desk.keep_house()
+    await rig.balanced()
+    await regtest.mine()
+    await rig.sync()
+    assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.CONFIRMED
+    assert [one.state for one in rig.desk.books.live()] == [TxState.MINED] * 2
+    await rig.balanced()
 
 
 async def test_a_deposit_that_is_double_spent_is_never_credited(rig: Rig, regtest: Regtest) -> None:

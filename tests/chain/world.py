@@ -14,8 +14,9 @@ from mesh.ids import made_ns
 from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.chain.app.custody import Custody, custody
-from services.chain.app.desk import Desk, Rules, World
+from services.chain.app.desk import Desk
 from services.chain.app.orders import Policy
+from services.chain.app.parts import Rules, World
 from services.chain.app.ports import (
     Broadcaster,
     ChainNews,

@@ -17,7 +17,7 @@ from services.chain.app.records import Kept, Records
 from services.chain.domain.entities import Coin, Deposit, Title, Tx
 from services.chain.domain.failures import LedgerInDoubt
 from services.chain.domain.headers import HeaderChain
-from services.chain.domain.states import COIN, GIVEN_UP, TX, CoinState, DepositState, TxState, check
+from services.chain.domain.states import COIN, GIVEN_UP, TX, UNMINED, CoinState, DepositState, TxState, check
 from services.chain.domain.values import Outpoint, PlanId, Txid
 
 
@@ -133,6 +133,19 @@ class Books:
                 below = {Outpoint.parse(point).txid for point in kept.value.inputs}
                 known[txid] = 1 + max(self.depth(parent, known) for parent in below)
         return known[txid]
+
+    def unmined_below(self, tx: Tx) -> list[Tx]:
+        """It and the transactions of ours that it stands on, as far as they are not in a block."""
+        found: dict[PlanId, Tx] = {}
+        todo = [tx]
+        while todo:
+            one = todo.pop()
+            if one.plan in found or one.state not in UNMINED:
+                continue
+            found[one.plan] = one
+            below = (self.tx_of(Outpoint.parse(point).txid) for point in one.inputs)
+            todo += [kept.value for kept in below if kept is not None]
+        return list(found.values())
 
     def confirmations(self, tx: Tx | None) -> int:
         """Blocks on a transaction of ours."""

@@ -6,35 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 from mesh import logs, telemetry
-from mesh.clock import Clock
 from mesh.errors import RemoteFailure
 from mesh.records import Busy, InDoubt, Stale, StoreUnavailable
-from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
-from services.chain.app.deposits import Deposits
-from services.chain.app.floats import Float
-from services.chain.app.follower import Follower, Reader
 from services.chain.app.headers import load_chain
-from services.chain.app.joining import Joining
-from services.chain.app.mempool import Mempool
-from services.chain.app.orders import Policy, Work
-from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Ledger, News, Users
-from services.chain.app.records import Records
-from services.chain.app.results import Results
-from services.chain.app.sender import Sender
-from services.chain.app.titles import Titles
-from services.chain.app.wallet import Wallet
-from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
+from services.chain.app.parts import Parts, Rules, World
+from services.chain.app.ports import Fence
 from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty
-from services.chain.domain.keys import KeyRing
 from services.chain.domain.states import UNMINED, TxState
-from services.chain.domain.values import Purpose
 
 log = logs.logger(__name__)
 
@@ -49,130 +33,15 @@ _contested = _gauge(
     "chain.transactions.contested",
     description="Transactions of ours with another spend of one of their coins.",
 )
+_stuck = _gauge("chain.transactions.stuck", description="Transactions of ours that blocks go by without.")
 _height = _gauge("chain.height", description="Height of the best block known.")
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the service stands on, the same for every term."""
-
-    records: Records
-    keys: KeyRing
-    reader: ChainReader
-    broadcaster: Broadcaster
-    chain_news: ChainNews
-    ledger: Ledger
-    users: Users
-    news: News
-    clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How it behaves; times in seconds."""
-
-    withdrawal: WithdrawalRule
-    policy: Policy = field(default_factory=Policy)
-    confirmations_needed: int = 1
-    final_depth: int = 10
-    replace_after_blocks: int = 6
-    scan_from: int = 0
-    batch_s: float = 3.0
-    work_s: float = 0.25
-    tend_s: float = 10.0
-    mempool_s: float = 5.0
-    late_s: float = 30.0
-
-
-class Desk:
-    """All parts of a term, wired."""
+class Desk(Parts):
+    """All parts of a term, at work."""
 
     def __init__(self, world: World, rules: Rules, books: Books, fence: Fence) -> None:
-        self.world = world
-        self.rules = rules
-        self.books = books
-        self.accounts = Accounts(world.records, world.keys)
-        self.wallet = Wallet(
-            books=books,
-            keys=world.keys,
-            ledger=world.ledger,
-            fence=fence,
-            clock=world.clock,
-            policy=rules.policy,
-        )
-        float_ = Float(wallet=self.wallet, ledger=world.ledger, clock=world.clock)
-        self.withdrawals = Withdrawals(
-            books=books,
-            wallet=self.wallet,
-            ledger=world.ledger,
-            users=world.users,
-            news=world.news,
-            clock=world.clock,
-            rule=rules.withdrawal,
-        )
-        self.deposits = Deposits(
-            books=books,
-            accounts=self.accounts,
-            keys=world.keys,
-            ledger=world.ledger,
-            node=world.reader,
-            news=world.news,
-            clock=world.clock,
-            withdrawals=self.withdrawals,
-            sats_min=rules.withdrawal.sats_min,
-            confirmations_needed=rules.confirmations_needed,
-        )
-        self.titles = Titles(
-            books=books,
-            wallet=self.wallet,
-            float_=float_,
-            accounts=self.accounts,
-            keys=world.keys,
-            news=world.news,
-            clock=world.clock,
-        )
-        self.results = Results(
-            books=books,
-            wallet=self.wallet,
-            float_=float_,
-            keys=world.keys,
-            news=world.news,
-            clock=world.clock,
-        )
-        self.joining = Joining(wallet=self.wallet, float_=float_)
-        work: dict[Purpose, Work] = {
-            Purpose.WITHDRAWAL: self.withdrawals,
-            Purpose.INSCRIPTION: self.titles,
-            Purpose.TITLE_TRANSFER: self.titles,
-            Purpose.RESULT: self.results,
-            Purpose.WALLET: self.joining,
-        }
-        self.wallet.work = work
-        self.sender = Sender(
-            books=books,
-            wallet=self.wallet,
-            reader=world.reader,
-            broadcaster=world.broadcaster,
-            clock=world.clock,
-            replace_after_blocks=rules.replace_after_blocks,
-        )
-        self.follower = Follower(books=books, node=world.reader, news=world.news, clock=world.clock)
-        self.reader = Reader(
-            books=books,
-            accounts=self.accounts,
-            deposits=self.deposits,
-            wallet=self.wallet,
-            work=work,
-            node=world.reader,
-            final_depth=rules.final_depth,
-        )
-        self.mempool = Mempool(
-            books=books,
-            accounts=self.accounts,
-            deposits=self.deposits,
-            node=world.reader,
-            news=world.chain_news,
-        )
+        super().__init__(world, rules, books, fence)
         self.wanted = asyncio.Event()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -222,6 +91,7 @@ class Desk:
             group.create_task(self._every(self.rules.batch_s, self.pay), name="pay")
             group.create_task(self._work(), name="work")
             group.create_task(self._every(self.rules.tend_s, self.tend), name="tend")
+            group.create_task(self._every(self.rules.tend_s, self.keep_house), name="keep house")
 
     async def _await_broken(self) -> None:
         await self._broken
@@ -299,6 +169,13 @@ class Desk:
         _queued.set(self.withdrawals.queued, {"kind": "withdrawal"})
         _queued.set(self.titles.queued, {"kind": "title"})
         _queued.set(self.results.queued, {"kind": "result"})
+
+    async def keep_house(self) -> None:
+        """What the wallet does of its own accord: one transaction of each kind that is due."""
+        for make in (self.bumping.next,):
+            if (tx := await make()) is not None:
+                await self.sender.send(tx.plan)
+        _stuck.set(len(self.bumping.stuck()))
 
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         while True:

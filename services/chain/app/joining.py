@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from mesh import logs
 from services.chain.app.floats import Float
-from services.chain.app.orders import Order
+from services.chain.app.orders import Order, nothing
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
 from services.chain.domain.spending import INPUTS_MAX
-from services.chain.domain.values import PlanId, Purpose
+from services.chain.domain.values import Purpose
 
 log = logs.logger(__name__)
 
 
 class Joining:
-    """Makes one coin of the INPUTS_MAX largest. The float pays the fee. The wallet's own `Work`."""
+    """Makes one coin of the INPUTS_MAX largest. The float pays the fee."""
 
     def __init__(self, *, wallet: Wallet, float_: Float) -> None:
         self._wallet = wallet
@@ -27,21 +27,5 @@ class Joining:
             return None
         log.info("joining coins", coins=len(coins))
         return await self._float.make(
-            Order(Purpose.WALLET, jobs=(), outputs=(), assign=_nothing, fixed=tuple(coins[:INPUTS_MAX]))
+            Order(Purpose.WALLET, jobs=(), outputs=(), assign=nothing, fixed=tuple(coins[:INPUTS_MAX]))
         )
-
-    async def signed(self, tx: Tx) -> None:
-        """Its coins are all there is to it."""
-
-    async def mined(self, tx: Tx) -> None:
-        """Its coins are all there is to it."""
-
-    async def unmined(self, tx: Tx) -> None:
-        """Its coins are all there is to it."""
-
-    async def rejected(self, tx: Tx) -> None:
-        """The coins are free again; joined anew when needed."""
-
-
-async def _nothing(_: PlanId) -> None:
-    return

@@ -48,7 +48,10 @@ def _none(_: Sats) -> Shares:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a transaction shall do. `share` cuts the fee among the jobs; the float pays the rest."""
+    """What a transaction shall do. `share` cuts the fee among the jobs; the float pays the rest.
+
+    `extra_sats` is paid to the miner on top of the fee. Without outputs its coins become change.
+    """
 
     purpose: Purpose
     jobs: tuple[str, ...]
@@ -57,6 +60,7 @@ class Order:
     share: Callable[[Sats], Shares] = _none
     fixed: tuple[Spendable, ...] = ()
     title: KeyPath | None = None
+    extra_sats: int = 0
 
 
 class Work(Protocol):
@@ -77,3 +81,23 @@ class Work(Protocol):
     async def rejected(self, tx: Tx) -> None:
         """It can never be mined: its jobs need another one."""
         ...
+
+
+class CoinsOnly:
+    """The `Work` of transactions whose coins are all there is to them."""
+
+    async def signed(self, tx: Tx) -> None:
+        """Nothing else is to be done."""
+
+    async def mined(self, tx: Tx) -> None:
+        """Nothing else is to be done."""
+
+    async def unmined(self, tx: Tx) -> None:
+        """Nothing else is to be done."""
+
+    async def rejected(self, tx: Tx) -> None:
+        """The coins are free again; made anew when needed."""
+
+
+async def nothing(_: PlanId) -> None:
+    """The `assign` of an order without jobs of its own."""

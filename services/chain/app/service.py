@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from mesh import logs
 from mesh.errors import Failure
-from services.chain.app.desk import RETRY_S, TRANSIENT, Desk, Rules, World
+from services.chain.app.desk import RETRY_S, TRANSIENT, Desk
+from services.chain.app.parts import Rules, World
 from services.chain.app.ports import Fence
 from services.chain.domain.failures import NotLeader
 

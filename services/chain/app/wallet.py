@@ -99,16 +99,25 @@ class Wallet:
         """Which coins it would take. Raises WalletEmpty."""
         if self.frozen:
             raise WalletFrozen
-        pool = self.spendable()
-        parts = self._policy.change_parts if len(pool) < self._policy.coins_wanted else 1
+        fixed = {coin.outpoint for coin in order.fixed}
+        pool = [coin for coin in self.spendable() if coin.outpoint not in fixed]
+        many = order.outputs and len(pool) < self._policy.coins_wanted
+        parts = self._policy.change_parts if many else 1
         rule = ChangeRule(self._change_script, parts, self._policy.change_sats_min, self._policy.dust_sats)
-        return draft(order.outputs, pool, rule, self._policy.sats_per_kb, order.fixed)
+        return draft(
+            order.outputs,
+            pool,
+            rule,
+            self._policy.sats_per_kb,
+            fixed=order.fixed,
+            extra_sats=order.extra_sats,
+        )
 
     async def make(self, order: Order) -> Tx:
         """A signed, durable transaction. Raises WalletEmpty with nothing changed, and HalfDone."""
         async with self._books.changing():
             found = self.draft(order)
-            check(found, self._policy.sats_per_kb, self._policy.dust_sats)
+            check(found, self._policy.sats_per_kb, self._policy.dust_sats, extra_sats=order.extra_sats)
             self._fence.check()
             try:
                 tx = await self._make(order, found)

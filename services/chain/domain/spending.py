@@ -6,7 +6,7 @@ Fees are `rate` satoshis per 1,000 bytes, rounded up, on the largest size the si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chain.domain.failures import BadTransaction, WalletEmpty
 from services.chain.domain.keys import KeyPath, SigningKey
@@ -20,6 +20,8 @@ INPUTS_MAX = 600
 UNLOCKING_BYTES_MAX = 1 + 72 + 1 + 33
 INPUT_BYTES_MAX = 36 + 1 + UNLOCKING_BYTES_MAX + 4
 CHANGE_BYTES = 8 + 1 + P2PKH_BYTES
+OVERHEAD_BYTES = 4 + 1 + 1 + 4
+"""Version, lock time, and the counts of few inputs and outputs."""
 SATS_PER_KB_MIN = 100
 
 
@@ -82,20 +84,25 @@ def draft(
     pool: Sequence[Spendable],
     change: ChangeRule,
     sats_per_kb: int,
+    *,
     fixed: Sequence[Spendable] = (),
+    extra_sats: int = 0,
 ) -> Draft:
     """Chooses coins for the outputs, `fixed` ones first and in any case, and adds change.
 
-    Largest coins first: few inputs, small fees. Raises WalletEmpty.
+    Largest coins first: few inputs, small fees. `extra_sats` go to the miner on top. Without outputs there is
+    change in any case. Raises WalletEmpty.
     """
-    wanted = sum(int(output.sats) for output in outputs)
+    paid = sum(int(output.sats) for output in outputs) + extra_sats
+    wanted, back = (paid, 0) if outputs else (paid + change.dust_sats, 1)
     chosen = list(fixed)
     have = sum(int(coin.sats) for coin in chosen)
     ordered = sorted(pool, key=lambda coin: (coin.sats, coin.outpoint))
     while True:
-        needed = wanted + fee_for(size_max(max(1, len(chosen)), outputs), sats_per_kb)
+        needed = wanted + fee_for(size_max(max(1, len(chosen)), outputs, back), sats_per_kb)
         if chosen and have >= needed:
-            return _with_change(tuple(chosen), tuple(outputs), have - wanted, change, sats_per_kb)
+            found = _with_change(tuple(chosen), tuple(outputs), have - paid, change, sats_per_kb)
+            return replace(found, fee_sats=Sats(found.fee_sats + extra_sats))
         if not ordered or len(chosen) >= INPUTS_MAX:
             raise WalletEmpty(available=have, needed=needed)
         chosen.append(ordered.pop())
@@ -120,11 +127,12 @@ def _with_change(
     return Draft(inputs, outputs, 0, Sats(left_sats))
 
 
-def check(found: Draft, sats_per_kb: int, dust_sats: int) -> None:
+def check(found: Draft, sats_per_kb: int, dust_sats: int, *, extra_sats: int = 0) -> None:
     """The rules every transaction obeys before it is signed. Raises BadTransaction.
 
     Value: inputs = outputs + fee. Fee: at least the rate on the largest size; at most that plus a change too
-    small to be returned. Dust: at least 1 sat on an output that can be spent. No coin twice.
+    small to be returned; `extra_sats` on top of both. Dust: at least 1 sat on an output that can be spent.
+    No coin twice.
     """
     if not found.inputs or not found.outputs:
         raise BadTransaction("nothing is spent, or nobody is paid")
@@ -133,6 +141,7 @@ def check(found: Draft, sats_per_kb: int, dust_sats: int) -> None:
     if found.fee_sats != sum(c.sats for c in found.inputs) - sum(o.sats for o in found.outputs):
         raise BadTransaction("inputs are not outputs and fee")
     least = fee_for(size_max(len(found.inputs), found.outputs), max(sats_per_kb, SATS_PER_KB_MIN))
+    least = Sats(least + extra_sats)
     most = least + dust_sats + fee_for(CHANGE_BYTES, sats_per_kb)
     if not least <= found.fee_sats <= most:
         raise BadTransaction(f"a fee of {found.fee_sats} sat is not within {least}..{most}")

@@ -40,6 +40,8 @@ class Purpose(StrEnum):
     TITLE_TRANSFER = "title_transfer"
     RESULT = "result"
     WALLET = "wallet"
+    BUMP = "bump"
+    SWEEP = "sweep"
 
 
 @dataclass(frozen=True, slots=True, order=True)

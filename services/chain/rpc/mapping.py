@@ -36,6 +36,8 @@ PURPOSES = {
     Purpose.TITLE_TRANSFER: chain_pb2.PURPOSE_TITLE_TRANSFER,
     Purpose.RESULT: chain_pb2.PURPOSE_RESULT,
     Purpose.WALLET: chain_pb2.PURPOSE_WALLET,
+    Purpose.BUMP: chain_pb2.PURPOSE_BUMP,
+    Purpose.SWEEP: chain_pb2.PURPOSE_SWEEP,
 }
 DEPOSIT_STATES = {
     DepositState.SEEN: chain_pb2.DEPOSIT_STATE_SEEN,

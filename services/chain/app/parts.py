@@ -1,0 +1,219 @@
+"""The parts of one term of leading, and how they hang together: each is made when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mesh.clock import Clock
+from services.chain.app.accounts import Accounts
+from services.chain.app.books import Books
+from services.chain.app.bumping import Bumping, BumpRule
+from services.chain.app.deposits import Deposits
+from services.chain.app.floats import Float
+from services.chain.app.follower import Follower, Reader
+from services.chain.app.joining import Joining
+from services.chain.app.mempool import Mempool
+from services.chain.app.orders import CoinsOnly, Policy, Work
+from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Ledger, News, Users
+from services.chain.app.records import Records
+from services.chain.app.results import Results
+from services.chain.app.sender import Sender
+from services.chain.app.titles import Titles
+from services.chain.app.wallet import Wallet
+from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
+from services.chain.domain.keys import KeyRing
+from services.chain.domain.values import Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the service stands on, the same for every term."""
+
+    records: Records
+    keys: KeyRing
+    reader: ChainReader
+    broadcaster: Broadcaster
+    chain_news: ChainNews
+    ledger: Ledger
+    users: Users
+    news: News
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How it behaves; times in seconds."""
+
+    withdrawal: WithdrawalRule
+    policy: Policy = field(default_factory=Policy)
+    bump: BumpRule = field(default_factory=BumpRule)
+    confirmations_needed: int = 1
+    final_depth: int = 10
+    replace_after_blocks: int = 6
+    scan_from: int = 0
+    batch_s: float = 3.0
+    work_s: float = 0.25
+    tend_s: float = 10.0
+    mempool_s: float = 5.0
+    late_s: float = 30.0
+
+
+class Parts:
+    """Everything that works in a term, wired."""
+
+    def __init__(self, world: World, rules: Rules, books: Books, fence: Fence) -> None:
+        self.world = world
+        self.rules = rules
+        self.books = books
+        self.wallet = Wallet(
+            books=books,
+            keys=world.keys,
+            ledger=world.ledger,
+            fence=fence,
+            clock=world.clock,
+            policy=rules.policy,
+        )
+        self.wallet.work = self.work
+
+    @cached_property
+    def work(self) -> Mapping[Purpose, Work]:
+        """Who is told of a transaction's life, by what it is for."""
+        return {
+            Purpose.WITHDRAWAL: self.withdrawals,
+            Purpose.INSCRIPTION: self.titles,
+            Purpose.TITLE_TRANSFER: self.titles,
+            Purpose.RESULT: self.results,
+            Purpose.WALLET: CoinsOnly(),
+            Purpose.BUMP: CoinsOnly(),
+        }
+
+    # money in and out
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Key indexes of users."""
+        return Accounts(self.world.records, self.world.keys)
+
+    @cached_property
+    def deposits(self) -> Deposits:
+        """What others send."""
+        return Deposits(
+            books=self.books,
+            accounts=self.accounts,
+            keys=self.world.keys,
+            ledger=self.world.ledger,
+            node=self.world.reader,
+            news=self.world.news,
+            clock=self.world.clock,
+            withdrawals=self.withdrawals,
+            sats_min=self.rules.withdrawal.sats_min,
+            confirmations_needed=self.rules.confirmations_needed,
+        )
+
+    @cached_property
+    def withdrawals(self) -> Withdrawals:
+        """What users take out."""
+        return Withdrawals(
+            books=self.books,
+            wallet=self.wallet,
+            ledger=self.world.ledger,
+            users=self.world.users,
+            news=self.world.news,
+            clock=self.world.clock,
+            rule=self.rules.withdrawal,
+        )
+
+    # what the float pays for
+
+    @cached_property
+    def float_(self) -> Float:
+        """The operator's money."""
+        return Float(wallet=self.wallet, ledger=self.world.ledger, clock=self.world.clock)
+
+    @cached_property
+    def titles(self) -> Titles:
+        """Inscriptions and their moves."""
+        return Titles(
+            books=self.books,
+            wallet=self.wallet,
+            float_=self.float_,
+            accounts=self.accounts,
+            keys=self.world.keys,
+            news=self.world.news,
+            clock=self.world.clock,
+        )
+
+    @cached_property
+    def results(self) -> Results:
+        """Records of rounds."""
+        return Results(
+            books=self.books,
+            wallet=self.wallet,
+            float_=self.float_,
+            keys=self.world.keys,
+            news=self.world.news,
+            clock=self.world.clock,
+        )
+
+    @cached_property
+    def joining(self) -> Joining:
+        """Many small coins to few."""
+        return Joining(wallet=self.wallet, float_=self.float_)
+
+    @cached_property
+    def bumping(self) -> Bumping:
+        """Children for what is stuck."""
+        return Bumping(
+            books=self.books,
+            wallet=self.wallet,
+            float_=self.float_,
+            rule=self.rules.bump,
+            sats_per_kb=self.rules.policy.sats_per_kb,
+        )
+
+    # the chain
+
+    @cached_property
+    def sender(self) -> Sender:
+        """To the miners, until a block has it."""
+        return Sender(
+            books=self.books,
+            wallet=self.wallet,
+            reader=self.world.reader,
+            broadcaster=self.world.broadcaster,
+            clock=self.world.clock,
+            replace_after_blocks=self.rules.replace_after_blocks,
+        )
+
+    @cached_property
+    def follower(self) -> Follower:
+        """Our chain at the best tip."""
+        return Follower(
+            books=self.books, node=self.world.reader, news=self.world.news, clock=self.world.clock
+        )
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What stands in blocks."""
+        return Reader(
+            books=self.books,
+            accounts=self.accounts,
+            deposits=self.deposits,
+            wallet=self.wallet,
+            work=self.work,
+            node=self.world.reader,
+            final_depth=self.rules.final_depth,
+        )
+
+    @cached_property
+    def mempool(self) -> Mempool:
+        """What waits to be mined."""
+        return Mempool(
+            books=self.books,
+            accounts=self.accounts,
+            deposits=self.deposits,
+            node=self.world.reader,
+            news=self.world.chain_news,
+        )
