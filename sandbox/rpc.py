@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
@@ -88,6 +89,7 @@ class NodeRpc:
         deadline = aiohttp.ClientTimeout(total=self._timeout_s if timeout_s is None else timeout_s)
         try:
             async with self._http().post(self._address, data=body, timeout=deadline) as response:
+                _acknowledge(response)
                 status, text = response.status, await response.text()
         except TimeoutError as error:
             raise NodeTimedOut(f"{method}: no answer within {deadline.total} s") from error
@@ -128,6 +130,14 @@ class NodeRpc:
                 headers={"Content-Type": "application/json", "Authorization": self._authorization},
             )
         return self._session
+
+
+def _acknowledge(response: aiohttp.ClientResponse) -> None:
+    """At once: the node sends the body when its head is acknowledged, which Linux puts off by 40 ms."""
+    transport = response.connection.transport if response.connection is not None else None
+    line = transport.get_extra_info("socket") if transport is not None else None
+    if line is not None and hasattr(socket, "TCP_QUICKACK"):
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _unexpected(method: str, result: object, expected: str) -> NodeUnreachable:

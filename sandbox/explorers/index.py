@@ -129,6 +129,7 @@ class ChainIndex:
 
     async def _follow_chain(self, best: str) -> None:
         joining: list[IndexedBlock] = []
+        news = self._news if self._blocks else ()  # what was there before is none
         wanted = best
         while wanted and wanted not in self._by_hash:
             block, wanted = await self._read_block(wanted)
@@ -138,7 +139,7 @@ class ChainIndex:
             self._disconnect(self._blocks[-1])
         for block in reversed(joining):
             self._connect(block)
-            for queue in self._news:
+            for queue in news:
                 if not queue.full():
                     queue.put_nowait(block)
 
