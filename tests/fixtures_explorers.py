@@ -6,7 +6,7 @@ In a conftest.py: `from tests.fixtures_explorers import house, receiver, wallet`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,9 +58,16 @@ class House:
             assert response.status == status, await response.text()
             return await _body(response)
 
-    async def submit(self, raw: object, status: int = 200, path: str = "/v1/tx", **headers: str) -> Json:
-        """Headers as X_WaitFor=…; `raw`: hex for {"rawTx"}, bytes, or any other JSON as it is."""
-        sent = {"Authorization": f"Bearer {ARC_KEY}"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    async def submit(
+        self,
+        raw: object,
+        *,
+        status: int = 200,
+        path: str = "/v1/tx",
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """`raw`: hex for {"rawTx"}, bytes, or any other JSON as it is."""
+        sent = {"Authorization": f"Bearer {ARC_KEY}", **(headers or {})}
         body: dict[str, Any] = {"json": {"rawTx": raw} if isinstance(raw, str) else raw}
         if isinstance(raw, bytes):
             body = {"data": raw}
@@ -107,25 +114,27 @@ class Receiver:
 
     def headers(self, *, full: bool = False) -> dict[str, str]:
         """Those that ask ARC for callbacks here."""
-        asked = {"X_CallbackUrl": self.url, "X_CallbackToken": TOKEN}
-        return asked | ({"X_FullStatusUpdates": "true"} if full else {})
+        asked = {"X-CallbackUrl": self.url, "X-CallbackToken": TOKEN}
+        return asked | ({"X-FullStatusUpdates": "true"} if full else {})
 
 
-def explorers_settings(node: BsvNode, **fields: object) -> ExplorersSettings:
+def explorers_settings(node_url: str, **fields: object) -> ExplorersSettings:
     """Impatient ones, on any port."""
     given = {"port": 0, "poll_s": 0.02, "callback_pause_s": 0.02, "arc_key": ARC_KEY, "woc_key": WOC_KEY}
-    return ExplorersSettings.model_validate({"node_url": node.url, **given, **fields})
+    return ExplorersSettings.model_validate({"node_url": node_url, **given, **fields})
 
 
 @asynccontextmanager
-async def _house(settings: ExplorersSettings) -> AsyncIterator[House]:
+async def running_house(node_url: str, **fields: object) -> AsyncIterator[House]:
+    """The stand-ins over a node, and a client."""
+    settings = explorers_settings(node_url, **fields)
     async with running_explorers(settings) as explorers, aiohttp.ClientSession() as http:
         yield House(explorers, http)
 
 
 @pytest.fixture
 async def house(bsv_node: BsvNode) -> AsyncIterator[House]:
-    async with _house(explorers_settings(bsv_node)) as running:
+    async with running_house(bsv_node.url) as running:
         yield running
 
 
@@ -151,10 +160,12 @@ async def wallet(regtest: Regtest) -> Wallet:
     return found
 
 
-async def extended(payment: Payment, rpc: NodeRpc) -> str:
-    """The payment in extended format, by the SDK."""
+async def extended(payment: Payment, rpc: NodeRpc, parents: Mapping[str, str] | None = None) -> str:
+    """The payment in extended format, by the SDK. `parents`: raw ones by id that the node does not know."""
+    known = parents or {}
     transaction = Transaction.from_hex(payment.raw_hex)
     assert transaction is not None
     for source, coin in zip(transaction.inputs, payment.spent, strict=True):
-        source.source_transaction = Transaction.from_hex(await rpc.text("getrawtransaction", coin.txid))
+        raw = known.get(coin.txid) or await rpc.text("getrawtransaction", coin.txid)
+        source.source_transaction = Transaction.from_hex(raw)
     return str(transaction.to_ef().hex())
