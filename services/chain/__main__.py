@@ -17,7 +17,6 @@ from services.chain.adapters.feeds import BLOCKS_FEED, CHAIN_FEED, FeedNews
 from services.chain.adapters.ledger import LedgerClient
 from services.chain.adapters.news import open_node_news
 from services.chain.adapters.node import open_node
-from services.chain.adapters.seed import load_seed
 from services.chain.adapters.users import IdentityUsers
 from services.chain.app.parts import World
 from services.chain.app.records import SETS, Records
@@ -34,9 +33,7 @@ async def main(settings: ChainSettings) -> None:
     """Composes the service and serves until stopped."""
     if not NATIVE_AVAILABLE:
         raise RuntimeError("bsv-sdk runs without its native extension: signing would be 200 times slower")
-    seed = load_seed(
-        secret_hex=settings.seed.get_secret_value(), path=settings.seed_path, network=settings.network
-    )
+    seed = settings.seed_source.load()
     async with Runtime(settings) as runtime:
         store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
         blocks = await runtime.enter(open_feed(settings.redis_url, BLOCKS_FEED))

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from mesh.config import Address, MeshSettings
+from services.chain.adapters.seed import SeedSource
 from services.chain.app.bumping import BumpRule
 from services.chain.app.orders import Policy
 from services.chain.app.parts import Rules
@@ -29,11 +30,21 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     )
     node_zmq: str = Field("", description="The node's ZMQ with hashblock and rawtx; empty: polling only.")
     node_timeout_s: float = Field(10.0, gt=0, le=120, description="How long the node has for an answer.")
+    key_file: Path | None = Field(
+        None, description="Encrypted key file of satreel-keys, mode 0600; on mainnet nothing else will do."
+    )
+    key_passphrase: SecretStr = Field(
+        SecretStr(""), description="Passphrase of the key file; empty: from the passphrase file."
+    )
+    key_passphrase_file: Path | None = Field(
+        None, description="File whose first line is the key file's passphrase, not for everybody to read."
+    )
     seed: SecretStr = Field(
-        SecretStr(""), description="Seed of all keys, 64 bytes as hex; empty: from the seed file."
+        SecretStr(""),
+        description="Off mainnet: seed of all keys, 64 bytes, hex; empty: from the seed file.",
     )
     seed_file: Path | None = Field(
-        None, description="File of the seed, mode 0600; none: chain.seed under the data folder."
+        None, description="Off mainnet: file of the seed, mode 0600; none: chain.seed under the data folder."
     )
     scan_from: int = Field(
         0, ge=0, description="At the very first start, read blocks from this height on; 0: from the tip."
@@ -74,9 +85,16 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     depth_max: int = Field(20, ge=1, le=900, description="Unmined transactions of ours stacked on another.")
 
     @property
-    def seed_path(self) -> Path:
-        """Where the seed is."""
-        return self.seed_file or self.data_dir / "chain.seed"
+    def seed_source(self) -> SeedSource:
+        """Where the keys come from."""
+        return SeedSource(
+            network=self.network,
+            plain_file=self.seed_file or self.data_dir / "chain.seed",
+            plain_hex=self.seed.get_secret_value(),
+            key_file=self.key_file,
+            passphrase=self.key_passphrase.get_secret_value(),
+            passphrase_file=self.key_passphrase_file,
+        )
 
     @property
     def rules(self) -> Rules:

@@ -1,77 +1,24 @@
-"""Seed files, and what a node's answers are taken to mean."""
+"""What a node's answers are taken to mean."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from services.chain.adapters.node import RpcNode, open_node
-from services.chain.adapters.seed import SeedMissing, load_seed
 from services.chain.app.ports import Broadcast
-from services.chain.config import ChainSettings
 from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.header import Block
 from services.chain.domain.scan import Interest
 from services.chain.domain.values import BlockHash, Network, Txid
 
-SEED = bytes(range(64)).hex()
 NOTHING = Interest({}, (), (), ())
 GENESIS = Block.first(CONSENSUS[Network.REGTEST].genesis, 0, 0)
-
-
-def seed(path: Path, secret: str = "", network: Network = Network.REGTEST) -> bytes:
-    return load_seed(secret_hex=secret, path=path, network=network)
-
-
-def test_a_seed_is_made_once_off_mainnet_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "chain.seed"
-    made = seed(path)
-    assert (len(made), path.stat().st_mode & 0o777) == (64, 0o600)
-    assert seed(path) == made
-
-
-def test_on_mainnet_no_seed_is_made_silently(tmp_path: Path) -> None:
-    path = tmp_path / "chain.seed"
-    with pytest.raises(SeedMissing, match="on mainnet none is made"):
-        seed(path, network=Network.MAIN)
-    assert not path.exists()
-    path.write_text(SEED)
-    path.chmod(0o600)
-    assert seed(path, network=Network.MAIN).hex() == SEED
-
-
-def test_a_seed_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "chain.seed"
-    path.write_text(SEED)
-    path.chmod(0o644)
-    with pytest.raises(SeedMissing, match="chmod 600") as problem:
-        seed(path)
-    assert SEED not in str(problem.value)
-
-
-@pytest.mark.parametrize("wrong", ["", "xyz", SEED[:-2], SEED + "00"])
-def test_what_is_no_seed_is_refused_and_not_shown(tmp_path: Path, wrong: str) -> None:
-    path = tmp_path / "chain.seed"
-    path.write_text(wrong)
-    path.chmod(0o600)
-    with pytest.raises(SeedMissing) as problem:
-        seed(path)
-    assert not wrong or wrong not in str(problem.value)
-
-
-def test_the_seed_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SATREEL_CHAIN_SEED", SEED)
-    settings = ChainSettings()
-    assert SEED not in repr(settings)
-    found = seed(tmp_path / "none", settings.seed.get_secret_value(), Network.MAIN)
-    assert found.hex() == SEED
-    assert not (tmp_path / "none").exists()
 
 
 class Answers:

@@ -100,7 +100,7 @@ class SigningKey:
 
 
 class KeyRing:
-    """All keys of the service, derived from one seed of 64 bytes."""
+    """All keys of the service, derived from one seed of 64 bytes. `fingerprint`: BIP-32's, of the master."""
 
     def __init__(self, seed: bytes, network: Network) -> None:
         if len(seed) != SEED_BYTES:
@@ -108,6 +108,7 @@ class KeyRing:
         self.network = network
         coin = "236'" if network is Network.MAIN else "1'"
         master = Xprv.from_seed(seed)
+        self.fingerprint = hash160(master.private_key().public_key().serialize())[:4].hex()
         self._branches: dict[KeyUse, Xprv] = {}
         for use, branch in _BRANCHES.items():
             derived = ckd(master, f"m/44'/{coin}/{branch}")
