@@ -50,10 +50,10 @@ class AccountsSubscription:
                 if one.WhichOneof("news") == "snapshot":
                     await context.renew()
                     yield shown(Account, await find_balance(context.services, account_id))
-                for account in one.event.accounts:
-                    if account.id == account_id and account.asset == "sat":
-                        await context.renew()
-                        yield shown(Account, account)
+                account = account_in(one.event.moved, account_id)
+                if account is not None:
+                    await context.renew()
+                    yield shown(Account, account)
 
     @strawberry.subscription(
         description="Opens a paid viewing and holds its budget: one satoshi per full second while this "
@@ -75,6 +75,22 @@ class AccountsSubscription:
         async with aclosing(paid_viewing(info.context, request)) as seconds:
             async for session in seconds:
                 yield _event(info.context, session)
+
+
+def account_in(moved: ledger_service_pb2.Movements, account_id: str) -> ledger_pb2.Account | None:
+    """The satoshis of this account after what was moved; None: it was not touched."""
+    for place, name in enumerate(moved.accounts):
+        if name == account_id and place not in moved.other_assets:
+            balance, held = moved.balances[place], moved.held[place]
+            return ledger_pb2.Account(
+                id=name,
+                asset="sat",
+                balance=balance,
+                held=held,
+                available=balance - held,
+                debt_sats=moved.debts_sats.get(place, 0),
+            )
+    return None
 
 
 def _event(context: Context, session: ledger_pb2.Session) -> WatchEvent:

@@ -47,8 +47,13 @@ def block(height: int) -> chain_pb2.Block:
 
 def balance_news(world: World, *user_ids: str) -> ledger_service_pb2.WatchLedgerResponse:
     accounts = [world.ledger.account(f"user:{user_id}") for user_id in user_ids]
+    moved = ledger_service_pb2.Movements(
+        accounts=[account.id for account in accounts],
+        balances=[account.balance for account in accounts],
+        held=[account.held for account in accounts],
+    )
     return ledger_service_pb2.WatchLedgerResponse(
-        cursor="l1", event=ledger_service_pb2.LedgerEvent(id="1", accounts=accounts)
+        cursor="l1", event=ledger_service_pb2.LedgerEvent(id="1", moved=moved)
     )
 
 

@@ -49,6 +49,20 @@ def posting(
     )
 
 
+def moved(*postings: ledger_pb2.Posting) -> ledger_service_pb2.Movements:
+    sides = [(name, one.asset) for one in postings for name in (one.debit_account, one.credit_account)]
+    accounts = list(dict.fromkeys(sides))
+    return ledger_service_pb2.Movements(
+        accounts=[name for name, _ in accounts],
+        other_assets={place: asset for place, (_, asset) in enumerate(accounts) if asset != "sat"},
+        transfer_ids=[one.transfer_id for one in postings],
+        debits=[accounts.index((one.debit_account, one.asset)) for one in postings],
+        credits=[accounts.index((one.credit_account, one.asset)) for one in postings],
+        amounts=[one.amount for one in postings],
+        memos=[one.memo for one in postings],
+    )
+
+
 def identity_events() -> list[Batch]:
     created = identity_service_pb2.UserCreated(user=identity_pb2.User(id="u1"))
     logged_in = identity_service_pb2.LoggedIn(user_id="u1", session_id="s1")
@@ -199,7 +213,7 @@ def ledger_events() -> list[Batch]:
     event = ledger_service_pb2.LedgerEvent(
         id="42",
         at=LATER,
-        postings=[
+        moved=moved(
             posting("view:s1", 100, credit=takings),
             posting("share:r1:m1:fee", 2, debit=takings, credit="platform:fee"),
             posting("share:r1:m1:creator", 4, debit=takings),
@@ -210,7 +224,7 @@ def ledger_events() -> list[Batch]:
             posting("sale:x", 100, credit="platform:fee"),
             posting("sale:x", 1, asset="title:m1"),
             posting("", 7),
-        ],
+        ),
         sessions=[opened, free, ended],
     )
     return ledger_facts(event)
@@ -245,13 +259,13 @@ def test_a_voided_round_takes_its_revenue_back() -> None:
     back = ledger_service_pb2.LedgerEvent(
         id="43",
         at=LATER,
-        postings=[
+        moved=moved(
             posting("void:r1:m1:fee", 2, debit="platform:fee", credit=takings),
             posting("void:r1:m1:creator", 4, credit=takings),
             posting("void:r1:m1:owner:o", 39, credit=takings),
             posting("void:r1:m1:pool", 55, debit="pool:r1", credit=takings),
             posting("refund:s1", 100, debit=takings),
-        ],
+        ),
     )
     sums = totals([*ledger_events(), *ledger_facts(back)])
     assert [sums[f"revenue.{name}"] for name in ("takings", "creators", "owners", "pool")] == [0, 0, 0, 0]

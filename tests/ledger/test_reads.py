@@ -181,7 +181,7 @@ async def test_a_standby_serves_watchers(house: House) -> None:
     await house.fund(50)
     async for update in updates:
         if update.HasField("event"):
-            assert [posting.amount for posting in update.event.postings] == [50]
+            assert list(update.event.moved.amounts) == [50]
             return
 
 

@@ -529,8 +529,12 @@ async def test_watchers_get_a_snapshot_and_then_what_happens(valkey_url: str) ->
         )
         news = [await next_event(updates)]
         assert int(news[0].event.id) > first.snapshot.journal_sequence
-        assert [(p.amount, p.memo) for p in news[0].event.postings] == [(7, "sale:x")]
-        assert {a.id: a.balance for a in news[0].event.accounts} == {f"user:{ANA}": 1_993, f"user:{BEN}": 7}
+        moved = news[0].event.moved
+        assert (list(moved.amounts), list(moved.memos)) == ([7], ["sale:x"])
+        assert moved.accounts[moved.debits[0]] == f"user:{ANA}"
+        assert moved.accounts[moved.credits[0]] == f"user:{BEN}"
+        balances = dict(zip(moved.accounts, moved.balances, strict=True))
+        assert balances == {f"user:{ANA}": 1_993, f"user:{BEN}": 7}
         session_id = await watch_for(house, ANA, 10)
         seen_tally = seen_session = False
         while not (seen_tally and seen_session):
@@ -564,7 +568,7 @@ async def test_what_is_too_much_to_tell_is_a_fresh_snapshot(
                 assert update.HasField("heartbeat")
             assert update.snapshot.journal_sequence >= first + 2
         await house.transfer(house.market, **sides, amount=9)
-        assert [posting.amount for posting in (await next_event(updates)).event.postings] == [9]
+        assert list((await next_event(updates)).event.moved.amounts) == [9]
 
 
 async def next_event(updates: AsyncIterator[pb.WatchLedgerResponse]) -> pb.WatchLedgerResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 
@@ -19,14 +20,34 @@ _SHARES = {
 PLATFORM_FEE = "platform:fee"
 
 
+class Posting(NamedTuple):
+    """A posting of satoshis; accounts by name."""
+
+    transfer_id: str
+    debit_account: str
+    credit_account: str
+    amount: int
+    memo: str
+
+
 def ledger_facts(event: ledger_service_pb2.LedgerEvent) -> list[Batch]:
     """A committed batch of the journal; its number is the event's id."""
-    facts = [fact for posting in event.postings if posting.asset == "sat" for fact in _posting(posting)]
+    facts = [fact for posting in _postings(event.moved) for fact in _facts(posting)]
     facts += [fact for session in event.sessions for fact in _session(session)]
     return batches(f"ledger/{event.id}", event.at.ToNanoseconds(), facts)
 
 
-def _posting(posting: ledger_pb2.Posting) -> Iterator[Fact]:
+def _postings(moved: ledger_service_pb2.Movements) -> Iterator[Posting]:
+    """Those of satoshis."""
+    names = moved.accounts
+    for transfer_id, debit, credit, amount, memo in zip(
+        moved.transfer_ids, moved.debits, moved.credits, moved.amounts, moved.memos, strict=True
+    ):
+        if debit not in moved.other_assets:
+            yield Posting(transfer_id, names[debit], names[credit], amount, memo)
+
+
+def _facts(posting: Posting) -> Iterator[Fact]:
     kind, *parts = posting.memo.split(":")
     if kind not in _INTERNAL:
         yield Fact("transactions.count", 1, posting.transfer_id)

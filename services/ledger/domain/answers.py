@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from struct import Struct
 from typing import NamedTuple
 
-from services.ledger.domain.books import SAT
 from services.ledger.domain.commands import TransferKind, TransferLike
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.window import SPAN_DIGITS, Window
 
-BODY_HASH_BYTES = 8
+BODY_BYTES = 16
 _POST = int(TransferKind.POST)
 
 
@@ -23,7 +23,7 @@ class Result(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """First answer to an id that was refused, and a hash of what was asked."""
+    """First answer to an id that was refused, and the body of what was asked."""
 
     body: bytes
     result: Result
@@ -36,32 +36,34 @@ OUT_OF_TIME = Result(
 )
 
 
+# What a plain transfer is, but for its id: numbers of its accounts, below 2^31, and its amount.
+plain_body = Struct(">IIq").pack
+
+
 def body_hash(transfer: TransferLike) -> bytes:
-    """Hash of a transfer but for its id, as far as its kind looks at it: it tells a repeat from a reuse.
+    """Body of any other: a hash of it, as far as its kind looks at it. It tells a repeat from a reuse.
 
     Free text comes last, and behind it nothing: what is hashed can be read in one way only.
     """
     kind, asset = transfer.kind, transfer.asset
-    sides = f"{transfer.debit_account}|{transfer.credit_account}|{transfer.amount}|{transfer.memo}"
-    if kind == _POST and asset == SAT and not transfer.linked:
-        return hash_of(sides)
     hold = f"{transfer.hold_id}|{transfer.hold_expires_s}" if kind != _POST else ""
-    return hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}")
+    sides = f"{transfer.debit_account}|{transfer.credit_account}|{transfer.amount}|{transfer.memo}"
+    return _hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}".encode())
 
 
 def chain_hashes(chain: Sequence[TransferLike]) -> list[bytes]:
-    """A hash for each of a chain: of itself and of all it is linked with, so elsewhere it is another one."""
+    """A body for each of a chain: of itself and of all it is linked with, so elsewhere it is another one."""
     own = [body_hash(transfer) for transfer in chain]
-    whole = blake2b(digest_size=BODY_HASH_BYTES)
-    for transfer, body in zip(chain, own, strict=True):
-        whole.update(transfer.id.encode() + body)
-    chained = whole.digest()
-    return [blake2b(chained + body, digest_size=BODY_HASH_BYTES).digest() for body in own]
+    chained = _hash_of(
+        b"".join(transfer.id.encode() + body for transfer, body in zip(chain, own, strict=True))
+    )
+    return [_hash_of(chained + body) for body in own]
 
 
-def hash_of(body: str) -> bytes:
-    """64 bits that tell one body from another."""
-    return blake2b(body.encode(), digest_size=BODY_HASH_BYTES).digest()
+def _hash_of(body: bytes) -> bytes:
+    """127 bits behind a first one, which no plain body has."""
+    digest = blake2b(body, digest_size=BODY_BYTES).digest()
+    return bytes((digest[0] | 0x80,)) + digest[1:]
 
 
 class Answers:
@@ -69,18 +71,21 @@ class Answers:
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        # For an applied transfer only its hash is kept: of these there are millions.
+        # For an applied transfer only its body is kept: of these there are millions.
         self.by_span: dict[str, dict[str, bytes | Refused]] = {}
 
-    def again(self, id_: str, body: bytes) -> Result | None:
-        """The answer to an id that was answered before, or OUT_OF_TIME; None for a new one."""
+    def again(self, id_: str, body: bytes, plain: bytes = b"") -> Result | None:
+        """The answer to an id that was answered before, or OUT_OF_TIME; None for a new one.
+
+        `plain`: its body in the other form, in which it may have been kept as well.
+        """
         span = self.by_span.get(id_[:SPAN_DIGITS])
         known = None if span is None else span.get(id_)
         if known is None:
             window = self.window
             return None if window.low <= id_ < window.high else OUT_OF_TIME
         if known.__class__ is bytes:
-            return APPLIED if known == body else REUSED
+            return APPLIED if known in (body, plain) else REUSED
         return known.result if known.body == body else REUSED  # type: ignore[union-attr] # by its class
 
     def put(self, id_: str, body: bytes, result: Result) -> None:

@@ -2,7 +2,7 @@
 
 Columns are arrays of 64-bit integers, least byte first; lists of names and ids are text, one a line; hashes
 lie end to end; what there is little of is JSON rows. Of what there are millions nothing is read by a step of
-Python each. The same state gives the same bytes, also after it was loaded from an image. Version 2.
+Python each. The same state gives the same bytes, also after it was loaded from an image. Version 3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from services.ledger.domain.answers import BODY_HASH_BYTES, Refused, Result
+from services.ledger.domain.answers import BODY_BYTES, Refused, Result
 from services.ledger.domain.books import SAT, Posting
 from services.ledger.domain.commands import Deposit, Entry, OpenRound, OpenSession, ReverseDeposit
 from services.ledger.domain.deposits import Credited, Reversal
@@ -32,7 +32,7 @@ from services.ledger.domain.titles import Title
 
 Sections = Mapping[str, bytes]
 
-VERSION = 2
+VERSION = 3
 OUTPOINT_BYTES = 36
 # Pieces of equal size are cut so many at a time.
 CUT = 1_000
@@ -167,7 +167,7 @@ def _answers(machine: Machine) -> Sections:
 
 def _load_answers(machine: Machine, sections: Sections) -> None:
     for span in (name.split("/")[1] for name in sections if name.endswith("/ids")):
-        bodies = _cut(sections[f"answers/{span}/bodies"], BODY_HASH_BYTES)
+        bodies = _cut(sections[f"answers/{span}/bodies"], BODY_BYTES)
         answers: dict[str, bytes | Refused]
         answers = dict(zip(_lines(sections[f"answers/{span}/ids"]), bodies, strict=True))
         for id_, body, reason, detail in orjson.loads(sections[f"answers/{span}/refused"]):

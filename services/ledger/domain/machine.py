@@ -22,7 +22,7 @@ from services.ledger.domain.views import (
     RoundView,
     Tally,
     tally_of,
-    touched_users,
+    touched,
     view_round,
 )
 from services.ledger.domain.window import NS_PER_DAY, Window
@@ -148,7 +148,7 @@ class Machine:
             books=books,
             postings=postings,
             first_posting=self._told + 1,
-            accounts=touched_users(books, postings),
+            accounts=touched(books, postings),
             tallies=tallies,
             round_id=of.id if of is not None and tallies else "",
             titles=tuple(self.titles.changed.values()),

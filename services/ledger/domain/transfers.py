@@ -6,7 +6,7 @@ the window, so that a late duplicate can never do what its caller was told did n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from services.ledger.domain.answers import (
@@ -17,7 +17,7 @@ from services.ledger.domain.answers import (
     Result,
     body_hash,
     chain_hashes,
-    hash_of,
+    plain_body,
 )
 from services.ledger.domain.books import (
     CALLER_BITS,
@@ -79,55 +79,54 @@ class Transfers:
         self._window = answers.window
         self._sat_accounts = books.numbers[SAT]
 
-    def create(self, caller: str, transfers: Sequence[TransferLike]) -> list[Result]:
+    def create(self, caller: str, transfers: Iterable[TransferLike]) -> list[Result]:
         """Applies in order. One result each; a refused transfer moves nothing."""
         bits = CALLER_BITS.get(caller, 0)
         results: list[Result] = []
-        chain: list[TransferLike] = []
-        for transfer in transfers:
+        waiting = iter(transfers)
+        while (transfer := self._plain(waiting, bits, results)) is not None:
             if transfer.linked:
-                chain.append(transfer)
-            elif chain:
-                chain.append(transfer)
-                results += self._chain(chain, bits)
-                chain = []
+                results += self._chain(*_chain_from(transfer, waiting), bits)
             else:
-                results.append(self._plain(transfer, bits) or self._single(transfer, bits))
-        if chain:
-            results += self._chain(chain, bits, is_open=True)
+                results.append(self._single(transfer, bits))
         return results
 
-    def _plain(self, transfer: TransferLike, bits: int) -> Result | None:
-        """The hot path: a new id, satoshis at once between known accounts, and nothing that forbids it.
+    def _plain(
+        self, transfers: Iterator[TransferLike], bits: int, results: list[Result]
+    ) -> TransferLike | None:
+        """The hot path: new ids, satoshis at once between known accounts, and nothing that forbids it.
 
-        It asks all that the general path asks, in one place and without a call. None: something is out of the
-        ordinary; nothing was done, and the general path finds out what.
+        It asks all that the general path asks, in one place and without a call. Returns the first transfer
+        that is out of the ordinary; nothing was done of it, and the general path finds out what it is.
         """
-        id_, asset, amount = transfer.id, transfer.asset, transfer.amount
-        debit_name, credit_name, memo = transfer.debit_account, transfer.credit_account, transfer.memo
-        books, window = self._books, self._window
-        span = self._answers.by_span.get(id_[:SPAN_DIGITS])
-        debit, credit = self._sat_accounts.get(debit_name), self._sat_accounts.get(credit_name)
-        if (
-            debit is None or credit is None or debit == credit or amount < 1 or asset != SAT
-            or span is None or id_ in span or not window.low <= id_ < window.high
-            or transfer.kind != _POST or books.debt
-        ):  # fmt: skip
-            return None
-        balance, traits, newest = books.balance, books.traits, books.newest
-        sides = traits[debit] & traits[credit]
-        if not (sides & bits and sides & GUARDED) or balance[credit] > INT64_MAX - amount:
-            return None
-        left = balance[debit] - amount
-        if left < books.held[debit]:
-            return None
-        balance[debit] = left
-        balance[credit] += amount
-        posting = (id_, debit, credit, amount, memo, books.now_ns, newest[debit], newest[credit])
-        books.postings.append(new_posting(Posting, posting))
-        books.postings_made = newest[debit] = newest[credit] = books.postings_made + 1
-        span[id_] = hash_of(f"{debit_name}|{credit_name}|{amount}|{memo}")
-        return APPLIED
+        books, by_span = self._books, self._answers.by_span
+        low, high, debt, numbers = self._window.low, self._window.high, books.debt, self._sat_accounts
+        balance, held, traits, newest = books.balance, books.held, books.traits, books.newest
+        now_ns, record, answer = books.now_ns, books.postings.append, results.append
+        for transfer in transfers:
+            id_, amount, memo = transfer.id, transfer.amount, transfer.memo
+            debit, credit = numbers.get(transfer.debit_account), numbers.get(transfer.credit_account)
+            span = by_span.get(id_[:SPAN_DIGITS])
+            if (
+                debit is None or credit is None or debit == credit or amount < 1
+                or transfer.asset != SAT or transfer.kind != _POST or transfer.linked or debt
+                or span is None or id_ in span or not low <= id_ < high
+            ):  # fmt: skip
+                return transfer
+            sides, left = traits[debit] & traits[credit], balance[debit] - amount
+            if (
+                not (sides & bits and sides & GUARDED) or left < held[debit]
+                or balance[credit] > INT64_MAX - amount
+            ):  # fmt: skip
+                return transfer
+            balance[debit] = left
+            balance[credit] += amount
+            posting = (id_, debit, credit, amount, memo, now_ns, newest[debit], newest[credit])
+            record(new_posting(Posting, posting))
+            books.postings_made = newest[debit] = newest[credit] = books.postings_made + 1
+            span[id_] = body_hash(transfer) if memo else plain_body(debit, credit, amount)
+            answer(APPLIED)
+        return None
 
     def _single(self, transfer: TransferLike, bits: int) -> Result:
         """Whatever a transfer that stands alone may be."""
@@ -143,7 +142,7 @@ class Transfers:
         answers.put(transfer_id, body, APPLIED)
         return APPLIED
 
-    def _chain(self, chain: list[TransferLike], bits: int, *, is_open: bool = False) -> list[Result]:
+    def _chain(self, chain: list[TransferLike], is_open: bool, bits: int) -> list[Result]:
         """Linked transfers: all or none. What is remembered of each is its place in this very chain."""
         bodies = chain_hashes(chain)
         known = [self._known(transfer, body) for transfer, body in zip(chain, bodies, strict=True)]
@@ -194,11 +193,21 @@ class Transfers:
 
         What ends an open hold may be as old as the hold: that happens once, whatever is forgotten.
         """
-        known = self._answers.again(transfer.id, body)
+        known = self._answers.again(transfer.id, body, self._plain_body(transfer))
         if known is not OUT_OF_TIME or transfer.kind not in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):
             return known
         hold = self.holds.by_id.get(transfer.hold_id)
         return None if hold is not None and hold.state is HoldState.OPEN else known
+
+    def _plain_body(self, transfer: TransferLike) -> bytes:
+        """What the hot path would have kept of it; nothing, where that would not have taken it."""
+        debit = self._sat_accounts.get(transfer.debit_account)
+        credit = self._sat_accounts.get(transfer.credit_account)
+        if debit is None or credit is None or transfer.amount < 1 or transfer.memo:
+            return b""
+        if transfer.linked or transfer.kind != _POST or transfer.asset != SAT:
+            return b""
+        return plain_body(debit, credit, transfer.amount)
 
     def _apply(self, transfer_id: str, body: bytes, transfer: TransferLike, bits: int) -> _Step:
         """Moves what the transfer moves. Raises Refusal."""
@@ -344,3 +353,13 @@ def _all(results: list[Result | None]) -> list[Result] | None:
     """The results if there are all of them."""
     found = [result for result in results if result is not None]
     return found if len(found) == len(results) else None
+
+
+def _chain_from(first: TransferLike, others: Iterator[TransferLike]) -> tuple[list[TransferLike], bool]:
+    """The chain that begins with this transfer, and whether nothing ended it."""
+    chain = [first]
+    for transfer in others:
+        chain.append(transfer)
+        if not transfer.linked:
+            return chain, False
+    return chain, True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -100,8 +100,8 @@ class Changes:
     """What one journal record changed, for those who watch."""
 
     at_ns: int
-    # Postings as they stand in the books, the number of the first, numbers of users' accounts that changed:
-    # views would cost more than applying them. What the books say is to be read before the next command.
+    # Postings as they stand in the books, the number of the first, numbers of accounts that changed: views
+    # would cost more than applying them. What the books say is to be read before the next command.
     books: Books
     postings: Sequence[Posting]
     first_posting: int
@@ -212,11 +212,10 @@ def totals_of(books: Books) -> Totals:
     )
 
 
-def touched_users(books: Books, postings: Sequence[Posting]) -> list[int]:
-    """Numbers of users' accounts that these postings or something since the last commit changed, in order."""
-    touched = set(books.touched)
+def touched(books: Books, postings: Iterable[Posting]) -> list[int]:
+    """Numbers of the accounts that these postings or something since the last commit changed."""
+    numbers = set(books.touched)
     for posting in postings:
-        touched.add(posting.debit)
-        touched.add(posting.credit)
-    traits, assets = books.traits, books.assets
-    return [number for number in sorted(touched) if traits[number] & USER and assets[number] == SAT]
+        numbers.add(posting.debit)
+        numbers.add(posting.credit)
+    return list(numbers)

@@ -166,37 +166,32 @@ def event(head: Head, changes: Changes) -> bytes:
         titles=[title(one) for one in changes.titles],
         sessions=[session(one) for one in changes.sessions],
         starts_anew=not changes.whole,
+        moved=_movements(changes) if changes.accounts else None,
     )
-    _add_postings(shown, changes)
-    _add_accounts(shown, changes)
     return shown.SerializeToString()
 
 
-def _add_postings(shown: calls.LedgerEvent, changes: Changes) -> None:
-    # Field by field in place: half the cost of making messages and handing them over.
-    names, assets, add = changes.books.names, changes.books.assets, shown.postings.add
-    for number, one in enumerate(changes.postings, changes.first_posting):
-        posting = add()
-        posting.sequence = number
-        posting.transfer_id = one.transfer_id
-        posting.debit_account = names[one.debit]
-        posting.credit_account = names[one.credit]
-        posting.asset = assets[one.debit]
-        posting.amount = one.amount
-        posting.memo = one.memo
-
-
-def _add_accounts(shown: calls.LedgerEvent, changes: Changes) -> None:
-    books, add = changes.books, shown.accounts.add
-    for number in changes.accounts:
-        account = add()
-        balance, held = books.balance[number], books.held[number]
-        account.id = books.names[number]
-        account.asset = SAT
-        account.balance = balance
-        account.held = held
-        account.available = balance - held
-        account.debt_sats = books.debt.get(number, 0)
+def _movements(changes: Changes) -> calls.Movements:
+    """Column by column: a step of Python for each posting would cost half of what moving it costs."""
+    books, numbers = changes.books, changes.accounts
+    assets, debt = books.assets, books.debt
+    place = dict(zip(numbers, range(len(numbers)), strict=True))
+    moved = calls.Movements(
+        accounts=map(books.names.__getitem__, numbers),
+        balances=map(books.balance.__getitem__, numbers),
+        held=map(books.held.__getitem__, numbers),
+        other_assets={at: assets[number] for number, at in place.items() if assets[number] != SAT},
+        debts_sats={at: debt[number] for number, at in place.items() if number in debt},
+        first_posting=changes.first_posting,
+    )
+    if changes.postings:
+        ids, debits, credits_, amounts, memos, *_ = zip(*changes.postings, strict=True)
+        moved.transfer_ids.extend(ids)
+        moved.debits.extend(map(place.__getitem__, debits))
+        moved.credits.extend(map(place.__getitem__, credits_))
+        moved.amounts.extend(amounts)
+        moved.memos.extend(memos)
+    return moved
 
 
 def _parameters(view: Parameters) -> pb.Parameters:

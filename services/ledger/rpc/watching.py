@@ -53,4 +53,4 @@ async def _follow(feed: Feed, cursor: str, snapshot: Callable[[], Awaitable[pb.L
 
 
 def _tells(event: pb.LedgerEvent) -> bool:
-    return bool(event.postings or event.accounts or event.tallies or event.titles or event.sessions)
+    return bool(event.HasField("moved") or event.tallies or event.titles or event.sessions)
