@@ -322,6 +322,8 @@ def _load_book(row: dict[str, Any], rates: Parameters) -> MemeBook:
     _set(book, row["fields"])
     book.tenures = [(since_ns, owner_id) for since_ns, owner_id in book.tenures]
     book.owners = {owner_id: _load_share(share) for owner_id, share in row["owners"]}
+    book.since_ns, owner_id = book.tenures[-1]
+    book.owner = book.owners[owner_id]
     return book
 
 
@@ -332,7 +334,7 @@ def _load_share(row: list[Any]) -> Share:
 
 
 _SESSION_FIELDS = (
-    "before", "burned", "closed_ns", "heard_ns", "key", "paid_seconds", "seconds", "stop",
+    "before", "closed_ns", "heard_ns", "key", "plain_below_s", "score_left_s", "seconds", "stop",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from services.ledger.domain.rounds import MemeBook, Round, Rounds, RoundState
 from services.ledger.domain.sessions import (
     KEYS,
     NS_PER_S,
+    UNSCORED,
     Receipt,
     Report,
     Session,
@@ -151,7 +152,8 @@ class Meter:
 
     def report(self, meter_keys: Sequence[int], seconds: Sequence[int]) -> Report:
         """Counts new seconds, pays for them, and shares what they brought."""
-        by_key, now_ns = self.by_key, self._books.now_ns
+        by_key, now_ns, accruing = self.by_key, self._books.now_ns, self._accruing
+        held, balance = self._books.held, self._books.balance
         burned, receipts = list[int](), list[Receipt]()
         for line, (key, total) in enumerate(zip(meter_keys, seconds, strict=True)):
             session = by_key.get(key)
@@ -159,35 +161,57 @@ class Meter:
                 burned.append(0)
                 receipts.append(Receipt(line, key, "", 0, 0, StopReason.RUNNING, Reason.SESSION_NOT_FOUND))
                 continue
-            # The hot path: a session that pays already and goes on.
-            if (
-                session.paid_seconds
-                and session.stop is StopReason.RUNNING
-                and total < session.limit_s
-                and session.opened_ns + total * NS_PER_S <= now_ns
-            ):
-                session.heard_ns = now_ns
-                if total > session.seconds:
-                    session.seconds = total
-                    self._burn(session, total)
-            else:
-                reason = self._count(session, total)
-                if reason or session.stop:
-                    receipts.append(_receipt(line, session, reason))
+            # The hot path, `_burn` without a call: it runs, pays already and goes on, under one owner.
+            before = session.seconds
+            if before < total < session.plain_below_s:
+                new, account, book = total - before, session.account, session.book
+                opened_ns, score_left_s = session.opened_ns, session.score_left_s
+                scores = account != book.owner.account
+                if (
+                    opened_ns + total * NS_PER_S <= now_ns
+                    and book.since_ns <= opened_ns + before * NS_PER_S
+                    and (new <= score_left_s or not scores)
+                ):
+                    session.seconds, session.heard_ns = total, now_ns
+                    sats = new * session.price
+                    held[account] -= sats
+                    balance[account] -= sats
+                    book.fresh_s += new
+                    if scores:
+                        session.score_left_s = score_left_s - new
+                        book.fresh_scored_s += new
+                    if not book.accrues:
+                        book.accrues = True
+                        accruing.append(book)
+                    burned.append(total * session.price)
+                    continue
+            reason = self._count(session, total)
+            if reason or session.stop:
+                receipts.append(_receipt(line, session, reason))
             burned.append(session.burned)
+        self._accrue()
+        return Report(burned, receipts)
+
+    def _accrue(self) -> None:
+        """Shares what memes took in the report."""
         for book in self._accruing:
-            book.accrues = False
+            self._books.balance[book.takings_account] += book.take(
+                book.owner, book.fresh_s, book.fresh_scored_s
+            )
+            book.accrues, book.fresh_s, book.fresh_scored_s = False, 0, 0
             self._rounds.accrue(book)
             self.dirty[book.entry.meme_id] = book
         self._accruing.clear()
-        return Report(burned, receipts)
 
     def end(self, session: Session, stop: StopReason) -> None:
         """Ends a running session: releases what is left of its hold and puts what it burned on record."""
         if session.stop is not StopReason.RUNNING:
             return
-        session.stop, session.closed_ns = stop, self._books.now_ns
+        session.stop, session.closed_ns, session.plain_below_s = stop, self._books.now_ns, 0
         command, books = session.command, self._books
+        if session.score_left_s != UNSCORED:
+            most = session.round.rates.scored_seconds_max
+            session.book.viewers[command.viewer_id] = most - session.score_left_s
         del self.running[command.viewer_id, command.meme_id]
         session.book.running -= 1
         self.dirty[command.meme_id] = session.book
@@ -273,10 +297,9 @@ class Meter:
             return Reason.SECOND_OUT_OF_RANGE
         session.heard_ns = self._books.now_ns
         counted = min(seconds, session.limit_s)
-        if counted > session.seconds:
-            session.seconds = counted
-            if counted >= session.round.rates.free_below_s:
-                self._burn(session, counted)
+        if counted >= max(session.seconds + 1, session.round.rates.free_below_s):
+            self._burn(session, counted)
+        session.seconds = max(session.seconds, counted)
         if seconds >= session.limit_s:
             self.end(session, session.limit_stop)
         return Reason.OK
@@ -288,46 +311,34 @@ class Meter:
         """
         book, balance, account = session.book, self._books.balance, session.account
         first = session.paid_seconds
-        new = seconds - first
-        sats = new * session.price
-        session.paid_seconds = seconds
-        session.burned += sats
+        session.seconds, session.plain_below_s = seconds, session.limit_s
+        sats = (seconds - first) * session.price
         self._books.held[account] -= sats
         balance[account] -= sats
         balance[book.takings_account] += sats
-        book.takings += sats
-        book.paid_seconds += new
         if not book.accrues:
             book.accrues = True
             self._accruing.append(book)
         if first == 0 and (book.first_view_ns == 0 or session.opened_ns < book.first_view_ns):
             book.first_view_ns = session.opened_ns
-        since_ns, owner_id = book.tenures[-1]
-        if since_ns <= session.opened_ns + first * NS_PER_S:
-            _attribute(session, owner_id, new)
-        else:
-            for owner_id, count in _by_tenure(book.tenures, session.opened_ns, first, seconds):
-                _attribute(session, owner_id, count)
+        for owner_id, count in _by_tenure(book.tenures, session.opened_ns, first, seconds):
+            book.take(book.owners[owner_id], count, _score(session, owner_id, count))
 
 
-def _attribute(session: Session, owner_id: str, seconds: int) -> None:
-    """Counts seconds for whoever owned the meme in them, and for its score."""
-    book, viewer_id = session.book, session.viewer_id
-    book.owners[owner_id].takings += seconds * session.price
-    if not session.scores or viewer_id == owner_id:
-        return
-    viewers = book.viewers
-    before = viewers.get(viewer_id)
-    if before is None:
-        before = viewers[viewer_id] = 0
-        book.viewer_count += 1
-    after, most = before + seconds, session.scored_max_s
-    if after <= most:
-        viewers[viewer_id] = after
-        book.scored_seconds += seconds
-    elif before < most:
-        viewers[viewer_id] = most
-        book.scored_seconds += most - before
+def _score(session: Session, owner_id: str, seconds: int) -> int:
+    """How many of the seconds count for the meme's score; its creator's and owner's own do not."""
+    book, viewer_id, most = session.book, session.command.viewer_id, session.round.rates.scored_seconds_max
+    if viewer_id in (owner_id, book.entry.creator_id) or most == 0:
+        return 0
+    if session.score_left_s == UNSCORED:
+        scored = book.viewers.get(viewer_id)
+        if scored is None:
+            scored = book.viewers[viewer_id] = 0
+            book.viewer_count += 1
+        session.score_left_s = most - scored
+    scored = min(seconds, session.score_left_s)
+    session.score_left_s -= scored
+    return scored
 
 
 def _receipt(line: int, session: Session, reason: Reason) -> Receipt:

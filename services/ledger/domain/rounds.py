@@ -65,8 +65,9 @@ class MemeBook:
     """What one meme took and earned in a round."""
 
     __slots__ = (
-        "accrues", "creator", "entry", "fee", "first_view_ns", "owners", "paid_seconds", "rates", "running",
-        "scored_seconds", "takings", "takings_account", "tenures", "viewer_count", "viewers",
+        "accrues", "creator", "entry", "fee", "first_view_ns", "fresh_s", "fresh_scored_s", "owner", "owners",
+        "paid_seconds", "rates", "running", "scored_seconds", "since_ns", "takings", "takings_account",
+        "tenures", "viewer_count", "viewers",
     )  # fmt: skip
 
     def __init__(
@@ -76,20 +77,40 @@ class MemeBook:
         self.rates = rates
         self.takings_account = takings_account
         self.takings = 0
-        # Whether it took something in the report under way.
+        # Whether it took something in the report under way, and what is not counted yet: of now's owner.
         self.accrues = False
+        self.fresh_s = self.fresh_scored_s = 0
         self.paid_seconds = 0
         self.fee = fee
         self.creator = creator
         self.owners: dict[str, Share] = {}
         # (since, owner): who owned it from when on during this round, oldest first.
         self.tenures: list[tuple[int, str]] = []
+        # The last tenure again: the meter looks at it for every second.
+        self.owner, self.since_ns = creator, 0
         self.scored_seconds = 0
-        # Scored seconds of each viewer, and how many there are; the first goes when the round is forgotten.
+        # Seconds of each viewer's ended sessions that scored (this goes when the round is forgotten), and how
+        # many viewers there are, running ones included.
         self.viewers: dict[str, int] = {}
         self.viewer_count = 0
         self.first_view_ns = 0
         self.running = 0
+
+    def begin_tenure(self, since_ns: int, owner_id: str, account: int) -> None:
+        """Somebody owns the meme from now on."""
+        self.tenures.append((since_ns, owner_id))
+        if owner_id not in self.owners:
+            self.owners[owner_id] = Share(f"owner:{owner_id}", account)
+        self.owner, self.since_ns = self.owners[owner_id], since_ns
+
+    def take(self, owner: Share, seconds: int, scored: int) -> int:
+        """Counts paid seconds for whoever owned the meme in them; returns their satoshis."""
+        sats = seconds * self.rates.second_price_sats
+        self.paid_seconds += seconds
+        self.scored_seconds += scored
+        self.takings += sats
+        owner.takings += sats
+        return sats
 
     def has_score(self) -> bool:
         """Whether its score is above zero."""
@@ -219,9 +240,8 @@ class Rounds:
         if book is None:
             return
         owner_id = self._titles.by_meme[meme_id].owner_id
-        self._put_on_record(self.current, book, book.owners[book.tenures[-1][1]])
-        book.tenures.append((self._books.now_ns, owner_id))
-        self._owner_share(book, owner_id)
+        self._put_on_record(self.current, book, book.owner)
+        book.begin_tenure(self._books.now_ns, owner_id, self._books.number(user_account(owner_id)))
 
     def accrue(self, book: MemeBook) -> None:
         """Pays what the accumulated takings entitle to beyond what was paid. The rest stays for the pool."""
@@ -314,13 +334,8 @@ class Rounds:
             Share("creator", books.number(user_account(entry.creator_id))),
         )
         owner_id = self._titles.by_meme[entry.meme_id].owner_id
-        book.tenures.append((0, owner_id))
-        self._owner_share(book, owner_id)
+        book.begin_tenure(0, owner_id, books.number(user_account(owner_id)))
         return book
-
-    def _owner_share(self, book: MemeBook, owner_id: str) -> None:
-        if owner_id not in book.owners:
-            book.owners[owner_id] = Share(f"owner:{owner_id}", self._books.number(user_account(owner_id)))
 
     def _pay(self, book: MemeBook, share: Share, due: int) -> None:
         amount = due - share.paid

@@ -18,6 +18,7 @@ from services.ledger.domain.rounds import Round
 NS_PER_S = 1_000_000_000
 KEY_BYTES = 8
 KEYS = 1 << 8 * KEY_BYTES
+UNSCORED = -1
 
 
 class StopReason(IntEnum):
@@ -36,9 +37,8 @@ class Session:
     """A paid viewing while the ledger works on it. `before`: number of the viewer's session before it."""
 
     __slots__ = (
-        "account", "before", "book", "burned", "closed_ns", "command", "heard_ns", "key", "limit_s",
-        "limit_stop", "number", "opened_ns", "paid_seconds", "price", "round", "scored_max_s", "scores",
-        "seconds", "stop", "viewer_id",
+        "account", "before", "book", "closed_ns", "command", "heard_ns", "key", "limit_s", "limit_stop",
+        "number", "opened_ns", "plain_below_s", "price", "round", "score_left_s", "seconds", "stop",
     )  # fmt: skip
 
     def __init__(
@@ -52,19 +52,30 @@ class Session:
         self.key = self.before = 0
         self.opened_ns = self.heard_ns = at_ns
         self.closed_ns = 0
-        self.seconds = self.paid_seconds = self.burned = 0
+        self.seconds = 0
         self.stop = StopReason.RUNNING
+        # The limit while it runs and pays, else 0: what lies below is one second like the other.
+        self.plain_below_s = 0
+        # How many of the viewer's seconds still count for the meme's score; UNSCORED before the first one.
+        self.score_left_s = UNSCORED
         rates = in_round.rates
         self.price = rates.second_price_sats
-        self.scored_max_s = rates.scored_seconds_max
-        self.viewer_id = command.viewer_id
-        self.scores = self.scored_max_s > 0 and command.viewer_id != self.book.entry.creator_id
         # The first of the limits that the session will reach, to the second.
         self.limit_s, self.limit_stop = min(
             (command.budget_sats // self.price, StopReason.BUDGET_SPENT),
             (rates.session_max_s, StopReason.TIME_LIMIT),
             ((in_round.command.locks_ns - at_ns) // NS_PER_S, StopReason.ROUND_LOCKED),
         )
+
+    @property
+    def paid_seconds(self) -> int:
+        """All its seconds, once they are no longer free."""
+        return self.seconds if self.seconds >= self.round.rates.free_below_s else 0
+
+    @property
+    def burned(self) -> int:
+        """Satoshis it has cost."""
+        return self.paid_seconds * self.price
 
 
 @dataclass(frozen=True, slots=True)
