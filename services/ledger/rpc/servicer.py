@@ -53,7 +53,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> pb.CreateTransfersResponse:
         asked = transfers_order(caller.current().service, request)
         results = await self._submit(list[Result], asked)
-        return show.results([transfer.id for transfer in request.transfers], results)
+        return show.results(request.transfers, results)
 
     async def IssueTitle(self, request: pb.IssueTitleRequest, context: Context) -> pb.IssueTitleResponse:
         title = await self._submit(Title, order(issue_title=request))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.ledger.v1 import ledger_pb2 as pb
 from satreel.ledger.v1 import ledger_service_pb2 as calls
@@ -109,13 +111,13 @@ def round_(view: RoundView) -> pb.LedgerRound:
     )
 
 
-def results(transfers: list[str], views: list[Result]) -> calls.CreateTransfersResponse:
-    """How transfers of these ids ended."""
+def results(asked: Iterable[pb.Transfer], views: Iterable[Result]) -> calls.CreateTransfersResponse:
+    """How each of these transfers ended."""
     response = calls.CreateTransfersResponse()
     add = response.results.add
-    for transfer_id, view in zip(transfers, views, strict=True):
+    for transfer, view in zip(asked, views, strict=True):
         result = add()
-        result.id = transfer_id
+        result.id = transfer.id
         if view is not APPLIED:
             result.reason, result.detail = pb.ErrorReason.ValueType(view.reason), view.detail
     return response
