@@ -24,7 +24,8 @@ class Hostile(Client):
         super().__init__(world, "hostile")
         self._tricks: list[Callable[[], tuple[list[pb.Transfer], list[Reason]]]] = [
             self._nothing, self._to_itself, self._unissued, self._forbidden, self._too_much, self._open_chain,
-            self._broken_chain, self._unknown_hold, self._overflow, self._own_id_again,
+            self._broken_chain, self._twice_in_a_chain, self._done_before_in_a_chain, self._unknown_hold,
+            self._overflow, self._own_id_again,
         ]  # fmt: skip
 
     async def run(self) -> None:
@@ -35,7 +36,14 @@ class Hostile(Client):
                 await self._transfers()
             else:
                 await self.random.choice(
-                    (self._reversal, self._session, self._report, self._round, self._deposit)
+                    (
+                        self._reversal,
+                        self._session,
+                        self._report,
+                        self._round,
+                        self._deposit,
+                        self._closed_later,
+                    )
                 )()
 
     async def _transfers(self) -> None:
@@ -95,10 +103,15 @@ class Hostile(Client):
         return asked, [Reason.INSUFFICIENT_FUNDS, LINKED, LINKED]
 
     def _twice_in_a_chain(self) -> tuple[list[pb.Transfer], list[Reason]]:
-        rich, first, second = CHAIN_COINS, self._post(linked=True), self._post()
-        second.id, first.debit_account = first.id, rich
-        # The market may not touch the coins: already the first is refused.
-        return [first, second], [Reason.ACCOUNT_FORBIDDEN, LINKED]
+        first, second = self._post(linked=True), self._post()
+        second.id = first.id
+        return [first, second], [LINKED, Reason.ID_REUSED]
+
+    def _done_before_in_a_chain(self) -> tuple[list[pb.Transfer], list[Reason]]:
+        again, wanted = self._own_id_again()
+        if wanted != [Reason.ID_REUSED]:
+            return again, wanted
+        return [self._post(linked=True), *again], [LINKED, *wanted]
 
     def _unknown_hold(self) -> tuple[list[pb.Transfer], list[Reason]]:
         kind = self.random.choice((pb.TRANSFER_KIND_POST_HOLD, pb.TRANSFER_KIND_VOID_HOLD))
@@ -122,6 +135,19 @@ class Hostile(Client):
         again = self._post(INT64_MAX)
         again.id = id_
         return [again], [Reason.ID_REUSED]
+
+    async def _closed_later(self) -> None:
+        """A chain without an end, and then the same ids with one: what was refused stays refused."""
+        asked, wanted = self._open_chain()
+        for transfer in asked:
+            transfer.amount = 1
+        if sorted(reasons(await self.transfer("market", *asked))) != sorted(wanted):
+            self.world.fail("an open chain was not refused")
+        asked[-1].linked = False
+        got = reasons(await self.transfer("market", *asked))
+        self.world.trace.count("hostile: closed_later")
+        if set(got) != {Reason.ID_REUSED}:
+            self.world.fail(f"a chain that was closed later got {got}")
 
     async def _reversal(self) -> None:
         order = orders.reverse(self.world.new_id(), self.world.new_id(), "nothing of the kind")
