@@ -111,13 +111,16 @@ class House:
             module = "graphql_gateway" if name == "gateway" else f"services.{name}"
             own = told.get(name, {}) | self._own_environment(name, admin_addresses)
             await self._start_part(name, [sys.executable, "-m", module], inherited(name) | shared | own)
-        await asyncio.gather(*(self.until_serving(name) for name in SERVICES), self._until_http())
+        await asyncio.gather(
+            *(self.until_serving(name) for name in SERVICES),
+            self._until_listening("gateway", self.settings.http_port),
+        )
 
     async def stop(self) -> None:
         """Stops the gateway first, then the services, then the outside world; kills what does not listen."""
         for part in self.parts.values():
             part.wanted = False
-        for name in ("gateway", *reversed(SERVICES), "aitubo"):
+        for name in ("gateway", *reversed(SERVICES), "aitubo", "explorers"):
             child = self.parts[name].child if name in self.parts else None
             if child is not None:
                 await child.stop(STOP_TERM_WAIT_S)
@@ -152,6 +155,8 @@ class House:
             "SATREEL_CHAIN_NODE_URL": self.node_url,
             "SATREEL_CHAIN_NODE_ZMQ": self.zmq_endpoint,
         }
+        if self.settings.explorers:
+            told["chain"] |= await self._own_explorers()
         told["content"] |= {"SATREEL_CONTENT_AITUBO_URL": aitubo_url, "SATREEL_CONTENT_AITUBO_KEY": key}
         return told
 
@@ -189,6 +194,31 @@ class House:
             },
         )
         return f"http://{LOOPBACK}:{port}"
+
+    async def _own_explorers(self) -> dict[str, str]:
+        """Starts WhatsOnChain and ARC over the node; gives what the chain service is told of them."""
+        port, callbacks = self.settings.port("explorers"), self.settings.port("chain-callbacks")
+        for needed, part in ((port, "WhatsOnChain's stand-in"), (callbacks, "The chain service (callbacks)")):
+            require_free_port(needed, part=part, setting="SATREEL_SANDBOX_FIRST_PORT")
+        woc_key, arc_key = secrets.token_hex(16), secrets.token_hex(16)
+        own = {"NODE_URL": self.node_url, "PORT": str(port), "WOC_KEY": woc_key, "ARC_KEY": arc_key}
+        await self._start_part(
+            "explorers",
+            [sys.executable, "-m", "sandbox.explorers"],
+            {**inherited(), **{f"SATREEL_SANDBOX_EXPLORERS_{name}": value for name, value in own.items()}},
+        )
+        await self._until_listening("explorers", port)
+        place = f"{LOOPBACK}:{port}"
+        return {
+            "SATREEL_CHAIN_WOC_URL": f"http://{place}/v1/bsv/regtest",
+            "SATREEL_CHAIN_WOC_SOCKET": f"ws://{place}/websocket/blockHeaders",
+            "SATREEL_CHAIN_WOC_KEY": woc_key,
+            "SATREEL_CHAIN_WOC_PER_S": "100",
+            "SATREEL_CHAIN_ARC_URL": f"http://{place}/arc",
+            "SATREEL_CHAIN_ARC_KEY": arc_key,
+            "SATREEL_CHAIN_CALLBACK_LISTEN": f"{LOOPBACK}:{callbacks}",
+            "SATREEL_CHAIN_CALLBACK_URL": f"http://{LOOPBACK}:{callbacks}/arc/callbacks",
+        }
 
     def _certificates(self) -> dict[str, str]:
         """Makes them; gives what every part of the mesh is told."""
@@ -278,16 +308,16 @@ class House:
 
             await self._until(serving, name)
 
-    async def _until_http(self) -> None:
+    async def _until_listening(self, name: str, port: int) -> None:
         async def listening() -> bool:
             try:
-                _, writer = await asyncio.open_connection(LOOPBACK, self.settings.http_port)
+                _, writer = await asyncio.open_connection(LOOPBACK, port)
             except OSError:
                 return False
             writer.close()
             return True
 
-        await self._until(listening, "gateway")
+        await self._until(listening, name)
 
     async def _until(self, ready: Callable[[], Awaitable[bool]], name: str) -> None:
         begun = told = time.monotonic()

@@ -25,6 +25,8 @@ _PARTS = (
     "node-rpc",
     "node-zmq",
     "aitubo",
+    "explorers",
+    "chain-callbacks",
 )
 
 
@@ -71,6 +73,11 @@ class SandboxSettings(BaseSettings):
         description="ZMQ of that node with hashblock and rawtx, tcp://host:port; empty: it is asked "
         "again and again (SATREEL_NODE_ZMQ)",
     )
+    explorers: bool = Field(
+        False,
+        description="the chain service reads from WhatsOnChain and sends through ARC, as in production: "
+        "stand-ins of both are started over the node",
+    )
     aitubo_url: str = Field(
         "",
         validation_alias=AliasChoices("aitubo_url", "SATREEL_AITUBO_URL"),
@@ -93,7 +100,7 @@ _OUTSIDE = {"redis_url", "node_url", "node_zmq", "aitubo_url", "aitubo_key"}
 
 def beside(settings: SandboxSettings, data_dir: Path) -> SandboxSettings:
     """The same settings for a mesh with a folder and ports of its own."""
-    fields = settings.model_dump(include=_OUTSIDE | {"round_s", "grace_s", "film_s"})
+    fields = settings.model_dump(include=_OUTSIDE | {"round_s", "grace_s", "film_s", "explorers"})
     return elsewhere(data_dir, **fields)
 
 

@@ -118,23 +118,23 @@ class Receiver:
         return asked | ({"X-FullStatusUpdates": "true"} if full else {})
 
 
-def explorers_settings(node_url: str, **fields: object) -> ExplorersSettings:
+def explorers_settings(node: BsvNode, **fields: object) -> ExplorersSettings:
     """Impatient ones, on any port."""
     given = {"port": 0, "poll_s": 0.02, "callback_pause_s": 0.02, "arc_key": ARC_KEY, "woc_key": WOC_KEY}
-    return ExplorersSettings.model_validate({"node_url": node_url, **given, **fields})
+    return ExplorersSettings.model_validate({"node_url": node.url, **given, **fields})
 
 
 @asynccontextmanager
-async def running_house(node_url: str, **fields: object) -> AsyncIterator[House]:
+async def running_house(node: BsvNode, **fields: object) -> AsyncIterator[House]:
     """The stand-ins over a node, and a client."""
-    settings = explorers_settings(node_url, **fields)
+    settings = explorers_settings(node, **fields)
     async with running_explorers(settings) as explorers, aiohttp.ClientSession() as http:
         yield House(explorers, http)
 
 
 @pytest.fixture
 async def house(bsv_node: BsvNode) -> AsyncIterator[House]:
-    async with running_house(bsv_node.url) as running:
+    async with running_house(bsv_node) as running:
         yield running
 
 

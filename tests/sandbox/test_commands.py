@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -155,3 +156,22 @@ async def test_outside_systems_are_used_as_they_are_named(
     others = str({name: said for name, said in told.items() if name not in {"chain", "content"}})
     assert "hunter2" not in others
     assert bsv_node.url not in others
+
+
+async def test_whatsonchain_and_arc_are_started_on_request(bsv_node: BsvNode, tmp_path: Path) -> None:
+    named = {"redis_url": "redis://nobody", "aitubo_url": "https://nobody", "aitubo_key": "k"}
+    house = House(elsewhere(tmp_path, node_url=bsv_node.url, explorers=True, **named), lambda _: None)
+    try:
+        told = (await house._outside_world())["chain"]
+        assert list(house.parts) == ["explorers"]
+        key = {"woc-api-key": told["SATREEL_CHAIN_WOC_KEY"]}
+        bearer = {"Authorization": f"Bearer {told['SATREEL_CHAIN_ARC_KEY']}"}
+        async with aiohttp.ClientSession() as http:
+            async with http.get(told["SATREEL_CHAIN_WOC_URL"] + "/chain/info", headers=key) as answer:
+                assert (await answer.json())["blocks"] == await house.chain.height()
+            async with http.get(told["SATREEL_CHAIN_ARC_URL"] + "/v1/policy", headers=bearer) as answer:
+                assert answer.status == 200
+            async with http.get(told["SATREEL_CHAIN_ARC_URL"] + "/v1/policy") as answer:
+                assert answer.status == 401
+    finally:
+        await house.stop()

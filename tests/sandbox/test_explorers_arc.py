@@ -8,6 +8,7 @@ import uuid
 import pytest
 from bsv.merkle_path import MerklePath
 
+from sandbox.node import BsvNode
 from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
 from sandbox.wallet import Payment, Wallet
@@ -213,8 +214,8 @@ async def test_policy_and_health(house: House) -> None:
         assert (await answer.json())["healthy"] is True
 
 
-async def test_without_a_node_it_says_so() -> None:
-    async with running_house("http://a:b@127.0.0.1:9") as house:
+async def test_without_a_node_it_says_so(bsv_node: BsvNode) -> None:
+    async with running_house(bsv_node, node_url="http://a:b@127.0.0.1:9") as house:
         assert (await house.arc("/v1/health"))["healthy"] is False
         await house.get("/chain/info", status=500)
         await house.submit("01000000" + "00" * 6, status=409)

@@ -268,7 +268,7 @@ async def test_the_socket_tells_headers(house: House, regtest: Regtest) -> None:
 
 async def test_it_closes_with_a_socket_open(bsv_node: BsvNode) -> None:
     async with aiohttp.ClientSession() as http:
-        async with running_explorers(explorers_settings(bsv_node.url)) as explorers:
+        async with running_explorers(explorers_settings(bsv_node)) as explorers:
             socket = await http.ws_connect(explorers.woc_socket_url)
             await socket.send_json({})
             await socket.receive_json(timeout=10)
