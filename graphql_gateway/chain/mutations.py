@@ -43,3 +43,14 @@ class ChainMutation:
             chain_service_pb2.GetFloatAddressRequest()
         )
         return response.address
+
+    @strawberry.mutation(
+        description="Where coins from the cold address come back to the hot wallet; nobody is credited for "
+        "them. Administrators only."
+    )
+    async def refill_address(self, info: Info) -> str:
+        """Always the same address."""
+        response = await info.context.services.chain.GetFloatAddress(
+            chain_service_pb2.GetFloatAddressRequest()
+        )
+        return response.refill_address

@@ -148,6 +148,15 @@ class ResultRecord:
     payload_json: str
 
 
+@proto_enum(chain_service_pb2.HotLevel, "HotLevel")
+class HotLevel(enum.IntEnum):
+    """Where the hot wallet stands."""
+
+    WITHIN = 1
+    BELOW_FLOOR = 2
+    ABOVE_CEILING = 3
+
+
 @proto_type(chain_service_pb2.GetCustodyResponse)
 class Custody:
     """Coins held against what the ledger owes."""
@@ -159,6 +168,8 @@ class Custody:
     owed_sats: Sats
     difference_sats: Sats
     coins: Long
+    cold_sats: Sats
+    hot_level: HotLevel
 
 
 @proto_type(ledger_service_pb2.GetTotalsResponse)

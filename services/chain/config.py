@@ -12,6 +12,7 @@ from services.chain.adapters.seed import SeedSource
 from services.chain.app.bumping import BumpRule
 from services.chain.app.orders import Policy
 from services.chain.app.parts import Rules
+from services.chain.app.sweeping import HotRule
 from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network
@@ -82,6 +83,16 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
         4, ge=1, le=100, description="Parts that change is cut into while coins are few."
     )
     coins_wanted: int = Field(16, ge=1, le=1000, description="Free coins below which change is cut.")
+    coins_max: int = Field(
+        500, ge=2, le=1_000_000, description="Free coins above which the smallest are joined in quiet times."
+    )
+    hot_floor_sats: int = Field(0, ge=0, description="Satoshis below which the hot wallet alarms; 0: never.")
+    hot_ceiling_sats: int = Field(
+        0, ge=0, description="Satoshis above which it alarms, and sweeps to the cold address; 0: never."
+    )
+    cold_address: str = Field(
+        "", description="Where to what is above the ceiling goes, down to the middle; empty: nowhere."
+    )
     depth_max: int = Field(20, ge=1, le=900, description="Unmined transactions of ours stacked on another.")
 
     @property
@@ -105,8 +116,10 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
                 sats_per_kb=self.sats_per_kb,
                 change_parts=self.change_parts,
                 coins_wanted=self.coins_wanted,
+                coins_max=self.coins_max,
                 depth_max=self.depth_max,
             ),
+            hot=HotRule(self.network, self.hot_floor_sats, self.hot_ceiling_sats, self.cold_address),
             bump=BumpRule(self.bump_after_blocks, self.bump_sats_per_kb, self.bump_fee_max_sats),
             confirmations_needed=self.confirmations,
             final_depth=self.final_depth,

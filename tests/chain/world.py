@@ -42,7 +42,15 @@ from services.chain.domain.headers import Switch
 from services.chain.domain.inscriptions import Inscription, read_inscription
 from services.chain.domain.keys import FLOAT, KeyRing, KeyUse
 from services.chain.domain.scripts import BadScript
-from services.chain.domain.values import COINS_ACCOUNT, FLOAT_USER, Network, Sats, UserId, account_of
+from services.chain.domain.values import (
+    COINS_ACCOUNT,
+    COLD_ACCOUNT,
+    FLOAT_USER,
+    Network,
+    Sats,
+    UserId,
+    account_of,
+)
 from services.chain.domain.wire import Transaction
 from tests.chain.chainsim import SimNode
 
@@ -110,7 +118,8 @@ class FakeLedger:
                     return Refusal(Reason.OTHER, "HOLD")
                 self._settle(released.account)
             case Transfer():
-                if movement.debit != COINS_ACCOUNT and self.available(movement.debit) < movement.sats:
+                contra = movement.debit in (COINS_ACCOUNT, COLD_ACCOUNT)
+                if not contra and self.available(movement.debit) < movement.sats:
                     return Refusal(Reason.INSUFFICIENT, f"available {self.available(movement.debit)}")
                 self._transfer(movement.debit, movement.credit, movement.sats)
                 self._settle(movement.credit)
@@ -150,6 +159,10 @@ class FakeLedger:
     async def owed_sats(self) -> Sats:
         self._reach()
         return Sats(-self.balances.get(COINS_ACCOUNT, 0))
+
+    async def cold_sats(self) -> Sats:
+        self._reach()
+        return Sats(-self.balances.get(COLD_ACCOUNT, 0))
 
     async def available_sats(self, account: str) -> Sats:
         self._reach()
@@ -284,6 +297,11 @@ class Rig:
     async def restart(self) -> None:
         """As after a crash: memory is gone, the store is not."""
         self.desk = await Desk.open(self.world, self.rules, self.fence)
+
+    async def live_on(self, store: Store) -> None:
+        """The service is started again, over this store."""
+        self.world = replace(self.world, records=Records(store))
+        await self.restart()
 
     async def address(self, user: UserId) -> str:
         path = await self.desk.accounts.path(user, KeyUse.DEPOSIT)

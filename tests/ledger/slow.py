@@ -23,7 +23,7 @@ Account = tuple[str, str]
 Reasons = set[Reason]
 # Transfers that are linked; most stand alone.
 Chain = list[Transfer]
-COINS, CONTRA_DEBTS = ("chain:coins", SAT), ("debts", SAT)
+COINS, COLD, CONTRA_DEBTS = ("chain:coins", SAT), ("chain:cold", SAT), ("debts", SAT)
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Credited:
 
 def is_guarded(account: Account) -> bool:
     """Whether it may not go below zero."""
-    return account not in (COINS, CONTRA_DEBTS) and account[0] != "mint"
+    return account not in (COINS, COLD, CONTRA_DEBTS) and account[0] != "mint"
 
 
 def may_move(caller: str, account: Account) -> bool:
@@ -74,7 +74,8 @@ def may_move(caller: str, account: Account) -> bool:
     if name.startswith("user:"):
         return caller == "market" or (caller == "chain" and asset == SAT)
     return (caller, name, asset) in (
-        ("market", "platform:fee", SAT), ("chain", "platform:float", SAT), ("chain", "chain:coins", SAT)
+        ("market", "platform:fee", SAT), ("chain", "platform:float", SAT), ("chain", "chain:coins", SAT),
+        ("chain", "chain:cold", SAT),
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def test_one_bad_deposit_refuses_all() -> None:
     world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, amount_sats=999))), Reason.ID_REUSED)
     world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, block_hash="2" * 64))), Reason.ID_REUSED)
     world.refused(c.CreditDeposits((fresh, replace(DEPOSIT, id=uid("f")))), Reason.ID_REUSED)
-    for account in ("chain:coins", "platform:fee", "pool:x", "bad name"):
+    for account in ("chain:coins", "chain:cold", "platform:fee", "pool:x", "bad name"):
         wrong = replace(fresh, id=uid("g"), account=account)
         world.refused(c.CreditDeposits((fresh, wrong)), Reason.ID_REUSED)
         world.refused(c.CreditDeposits((wrong,)), Reason.ACCOUNT_FORBIDDEN)

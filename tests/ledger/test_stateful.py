@@ -33,7 +33,14 @@ users = st.sampled_from(USERS)
 memes = st.sampled_from(MEMES)
 amounts = st.integers(1, 120)
 accounts = st.sampled_from(
-    [*(f"user:{user}" for user in USERS), "platform:fee", "platform:float", "chain:coins", "pool:carried"]
+    [
+        *(f"user:{user}" for user in USERS),
+        "platform:fee",
+        "platform:float",
+        "chain:coins",
+        "chain:cold",
+        "pool:carried",
+    ]
 )
 callers = st.sampled_from(["market", "chain"])
 

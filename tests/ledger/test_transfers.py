@@ -6,6 +6,7 @@ from services.ledger.domain import commands as c
 from services.ledger.domain.books import INT64_MAX
 from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.reasons import Reason
+from services.ledger.domain.views import totals_of
 from tests.ledger.world import World, uid
 
 OK = Reason.OK
@@ -90,6 +91,12 @@ def test_services_touch_only_their_accounts(world: World) -> None:
     world.transfer_refused(Reason.ACCOUNT_FORBIDDEN, pay("t4"), caller="gateway")
     assert world.transfer(Transfer(uid("t5"), "user:a", "chain:coins", 1), caller="chain") == [OK]
     assert world.transfer(Transfer(uid("t6"), "user:a", "platform:fee", 1), caller="market") == [OK]
+    world.transfer_refused(
+        Reason.ACCOUNT_FORBIDDEN, Transfer(uid("t7"), "chain:cold", "user:a", 1), caller="market"
+    )
+    # Coins on their way to the cold address: what is owed in all stays the same.
+    assert world.transfer(Transfer(uid("t8"), "chain:cold", "chain:coins", 300), caller="chain") == [OK]
+    assert (world.balance("chain:cold"), totals_of(world.machine.books).coins_owed) == (-300, 1_499)
 
 
 def test_balances_stay_within_int64(world: World) -> None:

@@ -8,7 +8,7 @@ from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2
 
 from mesh.errors import Code, RemoteFailure
 from services.chain.app.ports import Credit, Hold, Movement, Post, Reason, Refusal, Release, Transfer
-from services.chain.domain.values import COINS_ACCOUNT, Sats
+from services.chain.domain.values import COINS_ACCOUNT, COLD_ACCOUNT, Sats
 
 ASSET = "sat"
 _UNCOVERED = {
@@ -54,6 +54,10 @@ class LedgerClient:
     async def owed_sats(self) -> Sats:
         """What the hot wallet must hold."""
         return Sats(-(await self._account(COINS_ACCOUNT)).balance)
+
+    async def cold_sats(self) -> Sats:
+        """What must lie at the cold address."""
+        return Sats(-(await self._account(COLD_ACCOUNT)).balance)
 
     async def available_sats(self, account: str) -> Sats:
         """What an account may spend; 0 when it was never used."""

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from mesh.records import Exists
 from services.chain.app.records import Records
 from services.chain.domain.entities import Account
-from services.chain.domain.keys import CHANGE, FLOAT, KeyPath, KeyRing, KeyUse
+from services.chain.domain.keys import CHANGE, FLOAT, REFILL, KeyPath, KeyRing, KeyUse
 from services.chain.domain.scan import Interest
-from services.chain.domain.values import FLOAT_USER, Outpoint, Txid, UserId
+from services.chain.domain.values import COLD_USER, FLOAT_USER, Outpoint, Txid, UserId
 
 ALLOTMENTS_MAX = 16
+_OPERATORS = {KeyUse.FLOAT: FLOAT_USER, KeyUse.REFILL: COLD_USER}
 
 
 class Accounts:
@@ -24,7 +25,7 @@ class Accounts:
         self._indexes: dict[UserId, int] = {}
         self._users: dict[int, UserId] = {}
         self._allotting = asyncio.Lock()
-        self.watched: dict[bytes, KeyPath] = {keys.key(FLOAT).script: FLOAT}
+        self.watched: dict[bytes, KeyPath] = {keys.key(path).script: path for path in (FLOAT, REFILL)}
 
     async def load(self) -> None:
         """Reads what was allotted."""
@@ -38,7 +39,7 @@ class Accounts:
 
     def owner(self, path: KeyPath) -> UserId:
         """Who is credited for what a watched key gets."""
-        return FLOAT_USER if path.use is KeyUse.FLOAT else self._users[path.index]
+        return _OPERATORS.get(path.use) or self._users[path.index]
 
     async def path(self, user_id: UserId, use: KeyUse) -> KeyPath:
         """The user's key for this use; allots an index at the first call."""

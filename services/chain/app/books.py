@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from services.chain.app.headers import SCANNED
 from services.chain.app.ports import TitleView
 from services.chain.app.records import Kept, Records
 from services.chain.domain.entities import Coin, Deposit, Title, Tx
@@ -19,6 +20,9 @@ from services.chain.domain.failures import LedgerInDoubt
 from services.chain.domain.headers import HeaderChain
 from services.chain.domain.states import COIN, GIVEN_UP, TX, UNMINED, CoinState, DepositState, TxState, check
 from services.chain.domain.values import Outpoint, PlanId, Txid
+
+BLOCK = "block"
+"""In doubt while a block is half applied or half undone."""
 
 
 class Books:
@@ -43,6 +47,15 @@ class Books:
                 self.coins[coin.value.outpoint] = coin
         for deposit in await self.records.deposits.where("state", DepositState.SEEN):
             self.deposits[deposit.value.id] = deposit
+        self._unsettled = await self._in_doubt()
+
+    async def _in_doubt(self) -> set[str]:
+        """What the ledger may have been asked before a crash, until it is asked again."""
+        found = {f"cost:{plan}" for plan, kept in self.txs.items() if not kept.value.cost_done}
+        found |= {f"reject:{plan}" for plan, kept in self.txs.items() if kept.value.state in GIVEN_UP}
+        found |= {"credit" for kept in self.deposits.values() if kept.value.credit_id}
+        scanned = await self.records.pointers.get(SCANNED)
+        return found | ({BLOCK} if scanned is not None and scanned.value.begun else set())
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
@@ -146,6 +159,12 @@ class Books:
             below = (self.tx_of(Outpoint.parse(point).txid) for point in one.inputs)
             todo += [kept.value for kept in below if kept is not None]
         return list(found.values())
+
+    @property
+    def hot_sats(self) -> int:
+        """Money that is free to be spent from the hot wallet."""
+        coins = (kept.value for kept in self.coins.values())
+        return sum(coin.sats for coin in coins if coin.state is CoinState.FREE and not coin.is_title)
 
     def confirmations(self, tx: Tx | None) -> int:
         """Blocks on a transaction of ours."""

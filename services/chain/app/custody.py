@@ -11,13 +11,17 @@ from services.chain.domain.states import CoinState
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """Satoshis; `difference_sats` is 0 when every coin is accounted for."""
+    """Satoshis; `difference_sats` is 0 when every coin is accounted for.
+
+    `cold_sats` is what the ledger says lies at the cold address, beside all of this.
+    """
 
     coins_sats: int
     uncredited_sats: int
     in_flight_sats: int
     unposted_cost_sats: int
     owed_sats: int
+    cold_sats: int
     coins: int
 
     @property
@@ -44,5 +48,6 @@ async def custody(books: Books, ledger: Ledger) -> Custody:
             in_flight_sats=sum(tx.due_sats for tx in txs),
             unposted_cost_sats=sum(tx.cost_sats for tx in txs if not tx.cost_done),
             owed_sats=owed,
+            cold_sats=await ledger.cold_sats(),
             coins=len(held),
         )

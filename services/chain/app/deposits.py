@@ -10,7 +10,7 @@ from mesh.clock import Clock
 from mesh.ids import made_ns, uuid7
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
-from services.chain.app.ports import ChainReader, Credit, DepositView, Ledger, News
+from services.chain.app.ports import ChainReader, Credit, DepositView, Ledger, News, Transfer
 from services.chain.app.records import Kept
 from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.entities import NO_BLOCK, Coin, Deposit
@@ -18,7 +18,15 @@ from services.chain.domain.header import Block
 from services.chain.domain.keys import KeyRing
 from services.chain.domain.scan import Payment
 from services.chain.domain.states import DEPOSIT, CoinState, DepositState, check
-from services.chain.domain.values import BlockHash, UserId, derived_id, noise_of
+from services.chain.domain.values import (
+    COINS_ACCOUNT,
+    COLD_ACCOUNT,
+    COLD_USER,
+    BlockHash,
+    UserId,
+    derived_id,
+    noise_of,
+)
 
 log = logs.logger(__name__)
 
@@ -121,7 +129,7 @@ class Deposits:
             if not batch:
                 return
             batch = [await self._asking(kept) for kept in batch]
-            await self._ledger.credit([_credit_of(kept.value) for kept in batch])
+            await self._credit_all([kept.value for kept in batch])
             for kept in batch:
                 after = replace(kept.value, state=DepositState.CREDITED)
                 await self._books.set_coin(after.outpoint, CoinState.FREE, credited=True)
@@ -131,6 +139,22 @@ class Deposits:
                 "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid
             )
             self._tell(replace(kept.value, state=DepositState.CREDITED))
+
+    async def _credit_all(self, deposits: Sequence[Deposit]) -> None:
+        """Has the ledger credit them: what comes back from the cold address lies there no longer."""
+        refills = [_refill(one, one.credit_id) for one in deposits if one.user_id == COLD_USER]
+        others = [_credit_of(one) for one in deposits if one.user_id != COLD_USER]
+        if others:
+            await self._ledger.credit(others)
+        if refills:
+            await self._ledger.move(refills)
+
+    async def _take_back(self, deposit: Deposit, reversal_id: str) -> None:
+        if deposit.user_id == COLD_USER:
+            await self._ledger.move([_refill(deposit, reversal_id, back=True)])
+            return
+        await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
+        await self._withdrawals.reconsider(deposit.user_id)
 
     async def _asking(self, kept: Kept[Deposit]) -> Kept[Deposit]:
         """Writes down that the ledger is asked: should its answer be lost, it may have been credited."""
@@ -153,13 +177,12 @@ class Deposits:
         after = replace(deposit, block_hash=NO_BLOCK, block_height=0, credit_id="")
         if deposit.state is DepositState.SEEN and deposit.credit_id:
             # Asked, and not answered: once it is certain that it was credited, it can be taken back.
-            await self._ledger.credit([_credit_of(deposit)])
+            await self._credit_all([deposit])
             deposit = replace(deposit, state=DepositState.CREDITED)
             self._tell(deposit)
         if deposit.state is DepositState.CREDITED:
             reversal_id = derived_id(made_ns(deposit.credit_id), "reversal", deposit.credit_id)
-            await self._ledger.reverse(reversal_id, deposit.credit_id, "its block was orphaned")
-            await self._withdrawals.reconsider(deposit.user_id)
+            await self._take_back(deposit, reversal_id)
             after = replace(
                 after,
                 state=DepositState.REVERSED,
@@ -218,6 +241,11 @@ class Deposits:
     def _tell(self, deposit: Deposit) -> None:
         confirmations = self._books.chain.confirmations(deposit.block_height)
         self._news.changed(DepositView(deposit, confirmations))
+
+
+def _refill(deposit: Deposit, id_: str, *, back: bool = False) -> Transfer:
+    debit, credit = (COLD_ACCOUNT, COINS_ACCOUNT) if back else (COINS_ACCOUNT, COLD_ACCOUNT)
+    return Transfer(id_, debit, credit, deposit.sats, f"refill:{deposit.outpoint}")
 
 
 def _credit_of(deposit: Deposit) -> Credit:

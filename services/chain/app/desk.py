@@ -172,10 +172,15 @@ class Desk(Parts):
 
     async def keep_house(self) -> None:
         """What the wallet does of its own accord: one transaction of each kind that is due."""
-        for make in (self.bumping.next,):
-            if (tx := await make()) is not None:
-                await self.sender.send(tx.plan)
+        self.sweeping.look()
         _stuck.set(len(self.bumping.stuck()))
+        quiet = () if self.withdrawals.queued else (self.sweeping.next, self.joining.tidy)
+        for make in (self.bumping.next, *quiet):
+            await self._patiently(partial(self._send_next, make))
+
+    async def _send_next(self, make: Callable[[], Awaitable[Tx | None]]) -> None:
+        if (tx := await make()) is not None:
+            await self.sender.send(tx.plan)
 
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         while True:

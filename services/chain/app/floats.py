@@ -32,7 +32,8 @@ class Float:
 
     async def make(self, order: Order) -> Tx | None:
         """The transaction, or None while the float does not cover it. Raises WalletEmpty."""
-        needed = _cost(self._wallet.draft(order))
+        found = self._wallet.draft(order)
+        needed = _cost(found) - order.share(found.fee_sats).due_sats
         available = await self._ledger.available_sats(FLOAT_USER)
         if available < needed:
             _waits.add(1, {"purpose": order.purpose})

@@ -13,7 +13,7 @@ from dataclasses import replace
 from mesh import logs
 from mesh.clock import Clock
 from services.chain.app.accounts import Accounts
-from services.chain.app.books import Books
+from services.chain.app.books import BLOCK, Books
 from services.chain.app.deposits import Deposits
 from services.chain.app.headers import SCANNED, TIP, broken, lie, read_header
 from services.chain.app.orders import Work
@@ -166,6 +166,7 @@ class Reader:
         """Applies blocks until the last one applied is the tip. Raises NodeUnavailable, RemoteFailure."""
         while await self._step():
             pass
+        self._books.settled(BLOCK)
         for block in self._books.chain.trim(self._books.chain.tip.height):
             await self._records.blocks.delete(block.hash)
         await self._catch_up_late()

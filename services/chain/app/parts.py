@@ -20,6 +20,7 @@ from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence,
 from services.chain.app.records import Records
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
+from services.chain.app.sweeping import HotRule, Sweeping
 from services.chain.app.titles import Titles
 from services.chain.app.wallet import Wallet
 from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
@@ -49,6 +50,7 @@ class Rules:
     withdrawal: WithdrawalRule
     policy: Policy = field(default_factory=Policy)
     bump: BumpRule = field(default_factory=BumpRule)
+    hot: HotRule | None = None
     confirmations_needed: int = 1
     final_depth: int = 10
     replace_after_blocks: int = 6
@@ -87,6 +89,7 @@ class Parts:
             Purpose.RESULT: self.results,
             Purpose.WALLET: CoinsOnly(),
             Purpose.BUMP: CoinsOnly(),
+            Purpose.SWEEP: self.sweeping,
         }
 
     # money in and out
@@ -160,7 +163,7 @@ class Parts:
     @cached_property
     def joining(self) -> Joining:
         """Many small coins to few."""
-        return Joining(wallet=self.wallet, float_=self.float_)
+        return Joining(books=self.books, wallet=self.wallet, float_=self.float_, policy=self.rules.policy)
 
     @cached_property
     def bumping(self) -> Bumping:
@@ -171,6 +174,17 @@ class Parts:
             float_=self.float_,
             rule=self.rules.bump,
             sats_per_kb=self.rules.policy.sats_per_kb,
+        )
+
+    @cached_property
+    def sweeping(self) -> Sweeping:
+        """The hot wallet between floor and ceiling."""
+        return Sweeping(
+            books=self.books,
+            wallet=self.wallet,
+            float_=self.float_,
+            ledger=self.world.ledger,
+            rule=self.rules.hot or HotRule(self.world.keys.network),
         )
 
     # the chain

@@ -203,6 +203,10 @@ class Ledger(Protocol):
         """What the hot wallet must hold."""
         ...
 
+    async def cold_sats(self) -> Sats:
+        """What must lie at the cold address."""
+        ...
+
     async def available_sats(self, account: str) -> Sats:
         """What an account may spend; 0 when it was never used."""
         ...

@@ -3,6 +3,7 @@
 m/44'/<coin>'/0'/0/<n>  deposits of the user with key index n
 m/44'/<coin>'/1'/0/<n>  titles held for that user
 m/44'/<coin>'/2'/0/0    the wallet's own change        m/44'/<coin>'/2'/1/0  the operator's float address
+m/44'/<coin>'/2'/2/0    what comes back from the cold address
 m/44'/<coin>'/3'/0/0    signs records
 <coin> is 236 on the main network, 1 on others.
 """
@@ -38,6 +39,7 @@ class KeyUse(StrEnum):
     TITLE = "title"
     CHANGE = "change"
     FLOAT = "float"
+    REFILL = "refill"
     RECORD = "record"
 
 
@@ -46,6 +48,7 @@ _BRANCHES = {
     KeyUse.TITLE: "1'/0",
     KeyUse.CHANGE: "2'/0",
     KeyUse.FLOAT: "2'/1",
+    KeyUse.REFILL: "2'/2",
     KeyUse.RECORD: "3'/0",
 }
 
@@ -69,6 +72,7 @@ class KeyPath:
 
 CHANGE = KeyPath(KeyUse.CHANGE, 0)
 FLOAT = KeyPath(KeyUse.FLOAT, 0)
+REFILL = KeyPath(KeyUse.REFILL, 0)
 RECORD = KeyPath(KeyUse.RECORD, 0)
 
 

@@ -22,6 +22,10 @@ FLOAT_USER = UserId("platform:float")
 """Stands for the operator where deposits name a user; also the ledger account that pays miners' fees."""
 COINS_ACCOUNT = "chain:coins"
 """Contra account of the ledger: its negative balance is what the hot wallet must hold."""
+COLD_ACCOUNT = "chain:cold"
+"""Contra account of the ledger: its negative balance is what lies at the cold address."""
+COLD_USER = UserId(COLD_ACCOUNT)
+"""Stands for the cold address where deposits name a user: what comes back from there is nobody's credit."""
 
 
 class Network(StrEnum):
@@ -62,8 +66,8 @@ class Outpoint:
 
 
 def account_of(user_id: UserId) -> str:
-    """The ledger account of a user, or of the operator's float."""
-    return user_id if user_id == FLOAT_USER else f"user:{user_id}"
+    """The ledger account of a user, of the operator's float, or of the cold address."""
+    return user_id if user_id in (FLOAT_USER, COLD_USER) else f"user:{user_id}"
 
 
 def derived_id(at_ns: int, *parts: str) -> str:

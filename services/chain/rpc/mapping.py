@@ -10,6 +10,7 @@ from satreel.chain.v1 import chain_pb2, chain_service_pb2
 
 from services.chain.app.custody import Custody
 from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, WithdrawalView
+from services.chain.app.sweeping import Level
 from services.chain.domain.entities import Deposit, Tx, Withdrawal
 from services.chain.domain.failures import PageTokenInvalid
 from services.chain.domain.header import Block
@@ -38,6 +39,11 @@ PURPOSES = {
     Purpose.WALLET: chain_pb2.PURPOSE_WALLET,
     Purpose.BUMP: chain_pb2.PURPOSE_BUMP,
     Purpose.SWEEP: chain_pb2.PURPOSE_SWEEP,
+}
+HOT_LEVELS = {
+    Level.WITHIN: chain_service_pb2.HOT_LEVEL_WITHIN,
+    Level.BELOW_FLOOR: chain_service_pb2.HOT_LEVEL_BELOW_FLOOR,
+    Level.ABOVE_CEILING: chain_service_pb2.HOT_LEVEL_ABOVE_CEILING,
 }
 DEPOSIT_STATES = {
     DepositState.SEEN: chain_pb2.DEPOSIT_STATE_SEEN,
@@ -151,7 +157,7 @@ def transaction(tx: Tx, confirmations: int) -> chain_pb2.ChainTransaction:
     )
 
 
-def custody(found: Custody) -> chain_service_pb2.GetCustodyResponse:
+def custody(found: Custody, level: Level) -> chain_service_pb2.GetCustodyResponse:
     """Coins against debts."""
     return chain_service_pb2.GetCustodyResponse(
         coins_sats=found.coins_sats,
@@ -161,6 +167,8 @@ def custody(found: Custody) -> chain_service_pb2.GetCustodyResponse:
         owed_sats=found.owed_sats,
         difference_sats=found.difference_sats,
         coins=found.coins,
+        cold_sats=found.cold_sats,
+        hot_level=HOT_LEVELS[level],
     )
 
 

@@ -21,7 +21,7 @@ from services.chain.app.withdrawals import Payout
 from services.chain.domain.entities import TitleBody, Tx
 from services.chain.domain.failures import BlockNotFound, NotYours, TransactionNotFound
 from services.chain.domain.header import Block
-from services.chain.domain.keys import FLOAT, KeyUse
+from services.chain.domain.keys import FLOAT, REFILL, KeyUse
 from services.chain.domain.values import BlockHash, MemeId, Sats, Txid, UserId
 from services.chain.rpc import mapping
 
@@ -121,7 +121,8 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
     async def GetFloatAddress(
         self, request: pb.GetFloatAddressRequest, context: Context
     ) -> pb.GetFloatAddressResponse:
-        return pb.GetFloatAddressResponse(address=self._chain.world.keys.address(FLOAT))
+        keys = self._chain.world.keys
+        return pb.GetFloatAddressResponse(address=keys.address(FLOAT), refill_address=keys.address(REFILL))
 
     async def ListDeposits(
         self, request: pb.ListDepositsRequest, context: Context
@@ -268,4 +269,4 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
 
     async def GetCustody(self, request: pb.GetCustodyRequest, context: Context) -> pb.GetCustodyResponse:
         desk = self._chain.desk
-        return mapping.custody(await custody(desk.books, self._chain.world.ledger))
+        return mapping.custody(await custody(desk.books, self._chain.world.ledger), desk.sweeping.look())

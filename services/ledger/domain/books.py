@@ -18,6 +18,8 @@ from services.ledger.domain.reasons import LedgerImbalance
 SAT = "sat"
 TITLE_PREFIX = "title:"
 CHAIN_COINS = "chain:coins"
+# Coins of the operator's that are not in the hot wallet.
+CHAIN_COLD = "chain:cold"
 MINT = "mint"
 # Contra account of users' debts: its negative balance is what they owe together.
 DEBTS = "debts"
@@ -34,6 +36,14 @@ USER = 2
 FOR_CHAIN = 4
 FOR_MARKET = 8
 CALLER_BITS = {"chain": FOR_CHAIN, "market": FOR_MARKET}
+
+_TRAITS = {
+    CHAIN_COINS: FOR_CHAIN,
+    CHAIN_COLD: FOR_CHAIN,
+    DEBTS: 0,
+    FLOAT: GUARDED | FOR_CHAIN,
+    FEE: GUARDED | FOR_MARKET,
+}
 
 _NAME = re.compile(r"[a-z]+(:[0-9A-Za-z._-]+)*")
 _NAMESPACE = uuid.UUID("5f0c53b2-62f5-5d0b-9a52-0c9ed9f4a8c1")
@@ -77,8 +87,7 @@ def traits_of(name: str, asset: str) -> int:
         return GUARDED | USER | FOR_MARKET | (FOR_CHAIN if asset == SAT else 0)
     if asset != SAT:
         return 0 if name == MINT else GUARDED
-    by_name = {CHAIN_COINS: FOR_CHAIN, DEBTS: 0, FLOAT: GUARDED | FOR_CHAIN, FEE: GUARDED | FOR_MARKET}
-    return by_name.get(name, GUARDED)
+    return _TRAITS.get(name, GUARDED)
 
 
 class Books:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.ledger.domain.books import (
     CHAIN_COINS,
+    CHAIN_COLD,
     FOR_CHAIN,
     INT64_MAX,
     INT64_MIN,
@@ -131,7 +132,7 @@ class Deposits:
     def _check(self, totals: dict[str, int]) -> None:
         books, sum_sats = self._books, 0
         for name, total in totals.items():
-            if not traits_of(name, SAT) & FOR_CHAIN or name == CHAIN_COINS:
+            if not traits_of(name, SAT) & FOR_CHAIN or name in (CHAIN_COINS, CHAIN_COLD):
                 raise Refused(Reason.ACCOUNT_FORBIDDEN, "deposits go to users and the float", account=name)
             sum_sats += total
             account = books.find(name)
