@@ -464,7 +464,9 @@ class FakeChain(chain_service_pb2_grpc.ChainServiceServicer):
 
     async def GetCustody(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
-        return chain_service_pb2.GetCustodyResponse(coins_sats=70, owed_sats=70, hot_level=1)
+        return chain_service_pb2.GetCustodyResponse(
+            coins_sats=70, owed_sats=70, hot_level=chain_service_pb2.HOT_LEVEL_WITHIN
+        )
 
     async def GetDepositAddress(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
