@@ -51,6 +51,9 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
         0, ge=0, description="At the very first start, read blocks from this height on; 0: from the tip."
     )
     poll_s: float = Field(1.0, gt=0, le=600, description="Time between two looks for a new best block.")
+    stale_s: float = Field(
+        60.0, gt=0, le=86_400, description="Time without a source that confirms our tip until it is stale."
+    )
     mempool_s: float = Field(5.0, gt=0, le=600, description="Time between two looks at the mempool.")
     confirmations: int = Field(1, ge=1, le=100, description="Confirmations until a deposit is spendable.")
     final_depth: int = Field(
@@ -127,4 +130,5 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
             scan_from=self.scan_from,
             batch_s=self.batch_s,
             mempool_s=self.mempool_s,
+            stale_s=self.stale_s,
         )

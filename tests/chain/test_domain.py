@@ -126,7 +126,7 @@ def test_states_move_only_as_their_tables_say() -> None:
                 else:
                     with pytest.raises(ImpossibleTransition):
                         states.check(table, before, after)
-    assert states.TX[states.TxState.FINAL] == frozenset()
+    assert states.TX[states.TxState.FINAL] == {states.TxState.REORGANISED}
     assert states.WithdrawalState.QUEUED not in states.WITHDRAWAL[states.WithdrawalState.CONFIRMED]
 
 

@@ -23,6 +23,7 @@ from services.chain.domain.states import UNMINED, TxState
 log = logs.logger(__name__)
 
 RETRY_S = 1.0
+LOOK_S = 1.0
 TRANSIENT = (RemoteFailure, NodeUnavailable, Busy, StoreUnavailable)
 
 _gauge = telemetry.meter.create_gauge
@@ -85,6 +86,7 @@ class Desk(Parts):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._await_broken(), name="broken")
             group.create_task(self._follow(), name="follow")
+            group.create_task(self._every(LOOK_S, self.freshness.look), name="look")
             group.create_task(self._read(), name="read")
             group.create_task(self._mempool(), name="mempool")
             group.create_task(self._every(self.rules.mempool_s, self.mempool.poll), name="poll")

@@ -15,13 +15,14 @@ from mesh.clock import Clock
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import BLOCK, Books
 from services.chain.app.deposits import Deposits
+from services.chain.app.freshness import Freshness
 from services.chain.app.headers import SCANNED, TIP, broken, lie, read_header
 from services.chain.app.orders import Work
 from services.chain.app.ports import ChainReader, Found, News
 from services.chain.app.records import Kept, Pointer
+from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
 from services.chain.domain.consensus import BadHeader
-from services.chain.domain.entities import NO_BLOCK, Tx
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.header import Block
 from services.chain.domain.headers import Switch
@@ -40,12 +41,16 @@ LATE_BLOCKS = 100
 class Follower:
     """Keeps our chain at the node's best one."""
 
-    def __init__(self, *, books: Books, node: ChainReader, news: News, clock: Clock) -> None:
+    def __init__(
+        self, *, books: Books, node: ChainReader, news: News, clock: Clock, freshness: Freshness
+    ) -> None:
         self._books = books
+        self._freshness = freshness
         self._records = books.records
         self._node = node
         self._news = news
         self._clock = clock
+        self._noted = BlockHash("")
         self.moved = asyncio.Event()
 
     async def resume(self) -> None:
@@ -69,16 +74,27 @@ class Follower:
         best = await self._node.best()
         chain = self._books.chain
         if best == chain.tip.hash:
+            self._freshness.confirm()
             return False
         if chain.get(best) is not None:
-            log.info("the node's tip is behind ours", node=best, ours=chain.tip.hash)
+            self._note(best, "the node's tip is behind ours")
             return False
         switch = await self._switch(best)
-        if switch.orphaned and not await self._has_won(switch.connected[-1]):
-            log.warning("a branch without more work is not followed", tip=best)
+        other = switch.connected[-1]
+        if switch.orphaned and not await self._has_won(other):
+            self._note(best, "a branch without more work is not followed")
+            if other.work == chain.tip.work:
+                self._freshness.confirm(rival=other)
             return False
         await self._move(switch)
+        self._freshness.confirm()
         return True
+
+    def _note(self, best: BlockHash, what: str) -> None:
+        """Says why the node's best block is not followed, once."""
+        if best != self._noted:
+            log.warning(what, node=best, ours=self._books.chain.tip.hash)
+            self._noted = best
 
     async def _switch(self, best: BlockHash) -> Switch:
         """What would leave and join our chain if it moved to the node's best block, checked."""
@@ -151,8 +167,10 @@ class Reader:
         wallet: Wallet,
         work: Mapping[Purpose, Work],
         node: ChainReader,
+        undoing: Undoing,
         final_depth: int,
     ) -> None:
+        self._undoing = undoing
         self._books = books
         self._records = books.records
         self._accounts = accounts
@@ -198,7 +216,7 @@ class Reader:
         chain, here, begun = self._books.chain, BlockHash(kept.value.block_hash), BlockHash(kept.value.begun)
         block = chain.get(here)
         if kept.value.undoing:
-            await self._undo(begun)
+            await self._undoing.undo(begun)
             after = replace(kept.value, begun="", undoing=False)
         elif begun and chain.get(begun) is None:
             after = replace(kept.value, undoing=True)
@@ -247,22 +265,6 @@ class Reader:
             await self._work[mined.purpose].mined(mined)
             if mined.due_sats:
                 await self._books.put_tx(kept, replace(mined, due_sats=0))
-
-    async def _undo(self, block_hash: BlockHash) -> None:
-        """The block left the winning chain."""
-        await self._deposits.undo(block_hash)
-        for kept in await self._records.txs.where("block_hash", block_hash):
-            await self._unmined(kept.value)
-
-    async def _unmined(self, tx: Tx) -> None:
-        async with self._books.changing():
-            kept = self._books.txs.get(tx.plan)
-            if kept is None or kept.value.state is not TxState.MINED:
-                log.critical("a final transaction was orphaned", txid=tx.txid, state=tx.state)
-                return
-            after = replace(kept.value, state=TxState.REORGANISED, block_hash=NO_BLOCK, block_height=0)
-            await self._books.put_tx(kept, after)
-            await self._work[tx.purpose].unmined(after)
 
     async def _finish_deep(self) -> None:
         for kept in list(self._books.txs.values()):

@@ -13,6 +13,7 @@ from services.chain.app.bumping import Bumping, BumpRule
 from services.chain.app.deposits import Deposits
 from services.chain.app.floats import Float
 from services.chain.app.follower import Follower, Reader
+from services.chain.app.freshness import Freshness
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import CoinsOnly, Policy, Work
@@ -22,6 +23,7 @@ from services.chain.app.results import Results
 from services.chain.app.sender import Sender
 from services.chain.app.sweeping import HotRule, Sweeping
 from services.chain.app.titles import Titles
+from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
 from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
 from services.chain.domain.keys import KeyRing
@@ -60,6 +62,7 @@ class Rules:
     tend_s: float = 10.0
     mempool_s: float = 5.0
     late_s: float = 30.0
+    stale_s: float = 60.0
 
 
 class Parts:
@@ -205,7 +208,28 @@ class Parts:
     def follower(self) -> Follower:
         """Our chain at the best tip."""
         return Follower(
-            books=self.books, node=self.world.reader, news=self.world.news, clock=self.world.clock
+            books=self.books,
+            node=self.world.reader,
+            news=self.world.news,
+            clock=self.world.clock,
+            freshness=self.freshness,
+        )
+
+    @cached_property
+    def freshness(self) -> Freshness:
+        """Whether that tip is still confirmed."""
+        return Freshness(chain=self.books.chain, clock=self.world.clock, stale_s=self.rules.stale_s)
+
+    @cached_property
+    def undoing(self) -> Undoing:
+        """Blocks that left the chain."""
+        return Undoing(
+            books=self.books,
+            deposits=self.deposits,
+            wallet=self.wallet,
+            work=self.work,
+            news=self.world.news,
+            clock=self.world.clock,
         )
 
     @cached_property
@@ -218,6 +242,7 @@ class Parts:
             wallet=self.wallet,
             work=self.work,
             node=self.world.reader,
+            undoing=self.undoing,
             final_depth=self.rules.final_depth,
         )
 

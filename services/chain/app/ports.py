@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from services.chain.domain.entities import Deposit, Result, Title, Withdrawal
+from services.chain.domain.entities import Deposit, Result, Title, Tx, Undo, Withdrawal
 from services.chain.domain.header import Block, Header
 from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
@@ -274,5 +274,14 @@ class WithdrawalView:
     confirmations: int
 
 
-Subject = DepositView | WithdrawalView | TitleView | ResultView
+@dataclass(frozen=True, slots=True)
+class UndoneView:
+    """Part of what was undone with a block: deposits with their ids in the ledger, and our transactions."""
+
+    undo: Undo
+    deposits: tuple[tuple[Deposit, str], ...]
+    txs: tuple[Tx, ...]
+
+
+Subject = DepositView | WithdrawalView | TitleView | ResultView | UndoneView
 """What an event of ours is about."""

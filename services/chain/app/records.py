@@ -20,6 +20,7 @@ from services.chain.domain.entities import (
     Title,
     TitleBody,
     Tx,
+    Undo,
     Withdrawal,
 )
 from services.chain.domain.header import Block, Header
@@ -40,6 +41,7 @@ SETS = (
     SetSpec("title_bodies"),
     SetSpec("titles", indexes={"state": str}),
     SetSpec("moves", indexes={"state": str}),
+    SetSpec("undos", indexes={"block_hash": str}),
     SetSpec("results", indexes={"state": str}),
 )
 
@@ -163,6 +165,7 @@ class Records:
         self.title_bodies = Table(store, "title_bodies", TitleBody, "meme_id")
         self.titles = Table(store, "titles", Title, "meme_id")
         self.moves = Table(store, "moves", Move, "sale_id")
+        self.undos = Table(store, "undos", Undo, "key")
         self.results = Table(store, "results", Result, "round_id")
 
 

@@ -318,6 +318,22 @@ class Wallet:
             )
             await self._books.put_tx(self._books.txs[tx.plan], replace(tx, state=TxState.FINAL, open=0))
 
+    async def reopened(self, tx: Tx) -> Kept[Tx]:
+        """A transaction that was final lost its block: its coins are its own again.
+
+        The caller holds `changing`. The transaction itself is returned as it is on record, so that a crash
+        finds it final, as it was.
+        """
+        log.error("a final transaction was orphaned", txid=tx.txid, purpose=tx.purpose)
+        spent = await self._books.records.coins.get_many(tx.inputs)
+        await self._books.put_coins(
+            (kept, replace(kept.value, state=CoinState.RESERVED, plan=tx.plan)) for kept in spent.values()
+        )
+        kept = await self._books.records.txs.get(tx.plan)
+        if kept is None:
+            raise HalfDone(f"the record of {tx.txid} is missing")
+        return kept
+
 
 def _cost(tx: Tx, *, back: bool = False) -> Transfer:
     """The float pays what the transaction costs it, or gets it back."""

@@ -51,7 +51,8 @@ class Consensus:
     `daa_height` is the first block behind which the 144-block difficulty rule (November 2017) holds;
     `easy_after_s` the time without a block after which the easiest target must be used (testnet).
     `start_limit` bounds the target of the block where this service begins to follow: no honest chain is that
-    easy any more, and a made-up one would cost its maker at least so much work a block.
+    easy any more, and a made-up one would cost its maker at least so much work a block. After `overdue_s`
+    without a block it is more likely that we are cut off than that there was none.
     """
 
     network: Network
@@ -61,6 +62,7 @@ class Consensus:
     daa_height: int = 0
     retargets: bool = True
     easy_after_s: int | None = None
+    overdue_s: int | None = None
 
     def check_work(self, header: Header) -> None:
         """The header's own proof of work. Raises BadHeader."""
@@ -161,6 +163,7 @@ CONSENSUS = {
         # A difficulty of 1,000,000,000; it has been above 50,000,000,000 since 2018.
         start_limit=_MAIN_LIMIT // 1_000_000_000,
         daa_height=504_031,
+        overdue_s=3 * 60 * 60,
     ),
     Network.TEST: Consensus(
         Network.TEST,

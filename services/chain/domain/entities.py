@@ -101,6 +101,24 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What a block that left the chain had done, written down before any of it is undone.
+
+    `part` counts from 1; what is no longer than one part is whole, and the last part has `last`. `deposits`
+    are "<id>=<credit_id>", the latter empty where the ledger was not asked yet; `txs` are plans.
+    """
+
+    key: str
+    block_hash: BlockHash
+    height: int
+    part: int
+    last: bool
+    at_ns: int
+    deposits: tuple[str, ...] = ()
+    txs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawal:
     """Coins that leave to an address. The ledger holds amount and `ceiling_sats` until it is mined.
 

@@ -42,7 +42,7 @@ TX: Table[TxState] = {
     TxState.CONTESTED: _ANYWHERE - {TxState.CONTESTED},
     TxState.MINED: frozenset({TxState.REORGANISED, TxState.FINAL}),
     TxState.REORGANISED: _ANYWHERE,
-    TxState.FINAL: frozenset(),
+    TxState.FINAL: frozenset({TxState.REORGANISED}),  # deeper than it was taken to be possible
     TxState.REJECTED: frozenset({TxState.REPLACED}),
     TxState.REPLACED: frozenset(),
     TxState.ABANDONED: frozenset(),
@@ -125,7 +125,7 @@ COIN: Table[CoinState] = {
     CoinState.PENDING: frozenset({CoinState.FREE, CoinState.GONE}),
     CoinState.FREE: frozenset({CoinState.RESERVED, CoinState.PENDING, CoinState.GONE}),
     CoinState.RESERVED: frozenset({CoinState.FREE, CoinState.SPENT, CoinState.GONE}),
-    CoinState.SPENT: frozenset(),
+    CoinState.SPENT: frozenset({CoinState.RESERVED}),  # what spent it was final, and lost its block
     CoinState.GONE: frozenset({CoinState.PENDING}),
 }
 

@@ -9,12 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 
 from services.chain.app.custody import Custody
-from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, WithdrawalView
+from services.chain.app.freshness import Freshness
+from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, UndoneView, WithdrawalView
 from services.chain.app.sweeping import Level
 from services.chain.domain.entities import Deposit, Tx, Withdrawal
 from services.chain.domain.failures import PageTokenInvalid
 from services.chain.domain.header import Block
-from services.chain.domain.headers import Switch
+from services.chain.domain.headers import HeaderChain, Switch
 from services.chain.domain.states import DepositState, TxState, WithdrawalState
 from services.chain.domain.values import Purpose
 
@@ -157,6 +158,53 @@ def transaction(tx: Tx, confirmations: int) -> chain_pb2.ChainTransaction:
     )
 
 
+def undone(shown: UndoneView) -> chain_service_pb2.BlockUndone:
+    """What was undone with a block."""
+    part = shown.undo
+    return chain_service_pb2.BlockUndone(
+        block_hash=part.block_hash,
+        block_height=part.height,
+        part=part.part,
+        last=part.last,
+        deposits=(
+            chain_service_pb2.UndoneDeposit(
+                deposit_id=found.id,
+                user_id=found.user_id,
+                amount_sats=found.sats,
+                txid=found.outpoint.txid,
+                vout=found.outpoint.vout,
+                credit_id=credit_id,
+            )
+            for found, credit_id in shown.deposits
+        ),
+        transactions=map(_undone_transaction, shown.txs),
+    )
+
+
+def _undone_transaction(tx: Tx) -> chain_service_pb2.UndoneTransaction:
+    found = chain_service_pb2.UndoneTransaction(txid=tx.txid, purpose=PURPOSES[tx.purpose])
+    match tx.purpose:
+        case Purpose.WITHDRAWAL:
+            found.withdrawal_ids.extend(tx.jobs)
+        case Purpose.INSCRIPTION:
+            (found.meme_id,) = tx.jobs
+        case Purpose.TITLE_TRANSFER:
+            found.sale_id, found.meme_id = tx.jobs
+        case Purpose.RESULT:
+            (found.round_id,) = tx.jobs
+    return found
+
+
+def tip(chain: HeaderChain, freshness: Freshness) -> chain_service_pb2.GetTipResponse:
+    """Our tip, and how sure it is."""
+    return chain_service_pb2.GetTipResponse(
+        block=block(chain.tip),
+        confirmed_at=timestamp(freshness.confirmed_ns) if freshness.confirmed_ns else None,
+        stale=freshness.stale,
+        rival=block(freshness.rival) if freshness.rival else None,
+    )
+
+
 def custody(found: Custody, level: Level) -> chain_service_pb2.GetCustodyResponse:
     """Coins against debts."""
     return chain_service_pb2.GetCustodyResponse(
@@ -194,6 +242,8 @@ def chain_event(event_id: str, at_ns: int, subject: Subject) -> bytes:
             event.inscription.CopyFrom(inscription(subject))
         case ResultView():
             event.record.CopyFrom(record(subject))
+        case UndoneView():
+            event.undone.CopyFrom(undone(subject))
     return event.SerializeToString()
 
 

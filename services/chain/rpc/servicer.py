@@ -39,7 +39,8 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         self._events = events
 
     async def GetTip(self, request: pb.GetTipRequest, context: Context) -> pb.GetTipResponse:
-        return pb.GetTipResponse(block=mapping.block(self._chain.desk.books.chain.tip))
+        desk = self._chain.desk
+        return mapping.tip(desk.books.chain, desk.freshness)
 
     async def GetBlock(self, request: pb.GetBlockRequest, context: Context) -> pb.GetBlockResponse:
         if request.WhichOneof("by") == "height":
