@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import aiohttp
 
@@ -11,7 +12,10 @@ from sandbox.explorers.config import ExplorersSettings
 from sandbox.explorers.faults import Fault, Faults
 
 TIMEOUT_S = 5.0
+BATCH_S = 0.1
 FORGED_TOKEN = "a-token-of-somebody-else"  # noqa: S105 - a wrong one, on purpose
+
+Body = dict[str, object]
 
 
 class Callbacks:
@@ -21,6 +25,7 @@ class Callbacks:
         self._settings, self._faults = settings, faults
         self._http: aiohttp.ClientSession | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._batches: dict[tuple[str, str, float], list[Body]] = {}
 
     def tell(self, submission: Submission) -> None:
         """Tell all who asked of the status that the transaction has now."""
@@ -44,11 +49,30 @@ class Callbacks:
         delay_s = fault.seconds if fault is not None and kind is Fault.CALLBACK_LATE else 0
         times = {Fault.CALLBACK_LOST: 0, Fault.CALLBACK_DOUBLED: 2}.get(kind, 1) if kind is not None else 1
         for _ in range(times):
-            delivery = asyncio.create_task(self._post(callback.url, token, body, delay_s))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+            if callback.batch:
+                self._add_to_batch(callback.url, token, delay_s, body)
+            else:
+                self._start(self._post(callback.url, token, delay_s, body))
 
-    async def _post(self, url: str, token: str, body: dict[str, object], delay_s: float) -> None:
+    def _add_to_batch(self, url: str, token: str, delay_s: float, body: Body) -> None:
+        """One request for what comes to the same place within a moment."""
+        place = (url, token, delay_s)
+        if place not in self._batches:
+            self._batches[place] = []
+            self._start(self._post_batch(*place))
+        self._batches[place].append(body)
+
+    async def _post_batch(self, url: str, token: str, delay_s: float) -> None:
+        await asyncio.sleep(BATCH_S)
+        bodies = self._batches.pop((url, token, delay_s))
+        await self._post(url, token, delay_s, {"count": len(bodies), "callbacks": bodies})
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        delivery = asyncio.create_task(work)
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
+
+    async def _post(self, url: str, token: str, delay_s: float, body: Body) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         await asyncio.sleep(delay_s)
         for attempt in range(self._settings.callback_attempts):

@@ -42,14 +42,22 @@ class Options:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise Problem(400, "invalid callback URL")
-            full = headers.get("X-FullStatusUpdates", "").lower() == "true"
-            callback = Callback(url, headers.get("X-CallbackToken", ""), full)
+            callback = Callback(
+                url,
+                headers.get("X-CallbackToken", ""),
+                full=_is_true(headers.get("X-FullStatusUpdates")),
+                batch=_is_true(headers.get("X-CallbackBatch")),
+            )
         return cls(
             callback=callback,
             wait_for=headers.get("X-WaitFor", ""),
             wait_s=int(wait_s),
-            skip_fee=headers.get("X-SkipFeeValidation", "").lower() == "true",
+            skip_fee=_is_true(headers.get("X-SkipFeeValidation")),
         )
+
+
+def _is_true(header: str | None) -> bool:
+    return header is not None and header.lower() == "true"
 
 
 async def transactions_in(request: web.Request, *, many: bool) -> list[Submitted]:

@@ -94,11 +94,12 @@ def now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where changes are told to, by which token, and whether the minor ones too."""
+    """Where changes are told to, by which token; whether the minor ones too, and whether in batches."""
 
     url: str
     token: str
     full: bool
+    batch: bool
 
 
 @dataclass(slots=True)

@@ -232,3 +232,21 @@ async def test_a_callback_is_tried_again(
             await asyncio.sleep(0.01)
     receiver.answers = 200
     assert (await receiver.next())["txStatus"] == "MINED"
+
+
+async def test_callbacks_in_batches(
+    house: House, receiver: Receiver, wallet: Wallet, regtest: Regtest
+) -> None:
+    headers = receiver.headers() | {"X-CallbackBatch": "true"}
+    txids = []
+    for _ in range(3):
+        payment = wallet.pay(wallet.address, 1000)
+        await house.submit(payment.raw_hex, headers=headers)
+        txids.append(payment.txid)
+        assert payment.change is not None
+        wallet.receive(payment.change)
+    await regtest.mine(1)
+    batch = await receiver.next()
+    assert (batch["count"], [one["txStatus"] for one in batch["callbacks"]]) == (3, ["MINED"] * 3)
+    assert [one["txid"] for one in batch["callbacks"]] == txids
+    assert receiver.tries == 1
