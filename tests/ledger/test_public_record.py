@@ -117,7 +117,7 @@ def _result_on_chain(ours: dict[str, Any]) -> str:
     )
     sums = ours["sums"]
     paid = tuple(rounds.Payout(rank, meme, user, sats) for rank, meme, user, sats in ours["payouts"])
-    distribution = rounds.Distribution(sums["carried_in"], sums["pool"], paid, sums["carried_out"])
+    distribution = rounds.Distribution(sums["carried_in"], sums["pool"], paid, sums["carried_out"], "ab" * 32)
     played = rounds.Round(
         id=ours["round"]["id"],
         number=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from satreel.content.v1 import content_pb2, content_service_pb2, content_service
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from satreel.mesh.v1 import access_pb2
 
-from mesh.errors import FailedPrecondition, NotFound, RemoteFailure
+from mesh.errors import Code, FailedPrecondition, NotFound, RemoteFailure
 from mesh.ids import uuid7
 from mesh.testing import serving
 from services.rounds.adapters.chain import ChainClient
@@ -80,6 +81,7 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
     def __init__(self) -> None:
         self.refusal: Exception | None = None
         self.state = ledger_pb2.ROUND_STATE_OPEN
+        self.record_state = "DISTRIBUTED"
         self.requests: list[Any] = []
 
     def _answer(self, request: Any) -> ledger_pb2.LedgerRound:
@@ -96,6 +98,13 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def DistributePool(self, request: Any, context: Any) -> ledger_service_pb2.DistributePoolResponse:
         return ledger_service_pb2.DistributePoolResponse(round=self._answer(request))
+
+    async def GetRoundRecord(self, request: Any, context: Any) -> ledger_service_pb2.GetRoundRecordResponse:
+        self.requests.append(request)
+        text = json.dumps({"round": {"id": request.round_id, "state": self.record_state}})
+        return ledger_service_pb2.GetRoundRecordResponse(
+            record=ledger_pb2.RoundRecord(json=text, sha256="ab" * 32)
+        )
 
     async def VoidRound(self, request: Any, context: Any) -> ledger_service_pb2.VoidRoundResponse:
         return ledger_service_pb2.VoidRoundResponse(round=self._answer(request))
@@ -145,8 +154,19 @@ async def test_ledger_commands(ledger: tuple[Ledger, LedgerClient]) -> None:
     paid = await client.distribute(ROUND, (MEME,))
     assert paid.payouts == (Payout(1, MEME, USER, Sats(6)),)
     assert (paid.carried_in_sats, paid.pool_sats, paid.carried_out_sats) == (5, 11, 5)
+    assert paid.record_sha256 == "ab" * 32
     assert await client.void_round(ROUND, "wrong pictures")
     assert await client.tally(ROUND) == (row,)
+
+
+async def test_a_record_that_may_still_change_is_not_put_on_chain(
+    ledger: tuple[Ledger, LedgerClient],
+) -> None:
+    servicer, client = ledger
+    servicer.record_state = "LOCKED"
+    with pytest.raises(RemoteFailure, match="says LOCKED") as problem:
+        await client.distribute(ROUND, (MEME,))
+    assert problem.value.code is Code.UNAVAILABLE
 
 
 async def test_ledger_refusals_that_last_and_those_that_do_not(ledger: tuple[Ledger, LedgerClient]) -> None:

@@ -16,6 +16,7 @@ from services.rounds.domain.assignment import ENTRIES_MAX, Candidate, assign
 from services.rounds.domain.earnings import earnings
 from services.rounds.domain.failures import RoundImbalanceError, StateConflict
 from services.rounds.domain.machine import Intent, first_round, intents, step
+from services.rounds.domain.merkle import audit_path, root_along, root_of
 from services.rounds.domain.ranking import payable, standings
 from services.rounds.domain.record import canonical, payouts_root, result_record
 from services.rounds.domain.values import (
@@ -219,7 +220,7 @@ def full_tally() -> tuple[tuple[MemeTally, ...], Distribution]:
         MemeTally(MemeId("b"), 100, Sats(100), Sats(2), Sats(4), Sats(40), Sats(54), 100, 1, at(3), 0),
     )
     payouts = (Payout(1, MemeId("a"), UserId("creator-a"), Sats(162)),)
-    return tally, Distribution(Sats(7), Sats(169), payouts, Sats(7))
+    return tally, Distribution(Sats(7), Sats(169), payouts, Sats(7), "ab" * 32)
 
 
 def test_record_is_canonical_and_can_be_recomputed() -> None:
@@ -234,6 +235,7 @@ def test_record_is_canonical_and_can_be_recomputed() -> None:
         assert score == scored_seconds * quality[meme_id]
     leaf = hashlib.sha256(b"\x00" + canonical(record["payouts"][0]).encode()).hexdigest()
     assert record["payouts_root"] == leaf
+    assert record["ledger_record_sha256"] == "ab" * 32
     sums = record["sums"]
     assert (
         sums["takings"] == sums["fee"] + sums["creators"] + sums["owners"] + sums["pool"] - sums["carried_in"]
@@ -275,6 +277,43 @@ def test_merkle_tree_is_that_of_rfc_6962() -> None:
     pair = hashlib.sha256(b"\x01" + leaves[0] + leaves[1]).digest()
     assert payouts_root(payouts) == hashlib.sha256(b"\x01" + pair + leaves[2]).hexdigest()
     assert payouts_root([]) == hashlib.sha256().hexdigest()
+
+
+# Roots of the trees over the first n of these leaves, from the reference implementation of RFC 6962
+# (google/certificate-transparency, cpp/merkletree/merkle_tree_test.cc).
+LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+ROOTS = [
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+
+
+def test_trees_have_the_roots_of_the_reference_implementation() -> None:
+    leaves = [bytes.fromhex(leaf) for leaf in LEAVES]
+    assert [root_of(leaves[:size]).hex() for size in range(9)] == ROOTS
+
+
+@given(st.lists(st.binary(max_size=4), min_size=1, max_size=20), st.data())
+def test_a_path_leads_from_its_leaf_to_the_root_and_from_no_other(
+    leaves: list[bytes], data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    path, size = audit_path(leaves, index), len(leaves)
+    assert len(path) <= (size - 1).bit_length()
+    assert root_along(leaves[index], index, size, path) == root_of(leaves)
+    assert root_along(leaves[index] + b"x", index, size, path) != root_of(leaves)
+    assert root_along(leaves[index], size, size, path) is None
+    assert root_along(leaves[index], index, size, [*path, bytes(32)]) != root_of(leaves)
+    if path:
+        assert root_along(leaves[index], index, size, path[1:]) != root_of(leaves)
+        assert root_along(leaves[index], index, size, [bytes(32), *path[1:]]) != root_of(leaves)
 
 
 def test_earnings_are_creator_parts_and_payouts_with_lasting_ids() -> None:

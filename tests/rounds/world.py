@@ -286,7 +286,7 @@ class FakeLedger:
             Payout(rank, meme_id, creators[meme_id], Sats(share)) for rank, meme_id in enumerate(paid, 1)
         )
         left = pool - share * len(paid)
-        return Distribution(Sats(books.carried_in), Sats(pool), payouts, Sats(left))
+        return Distribution(Sats(books.carried_in), Sats(pool), payouts, Sats(left), "ab" * 32)
 
     async def void_round(self, round_id: RoundId, reason: str) -> bool:
         await self._command("void")

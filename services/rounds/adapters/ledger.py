@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
 
@@ -52,6 +53,8 @@ class LedgerClient:
         response = await self._stub.DistributePool(
             ledger_service_pb2.DistributePoolRequest(round_id=round_id, ranking=ranking)
         )
+        asked = ledger_service_pb2.GetRoundRecordRequest(round_id=round_id)
+        recorded = await self._stub.GetRoundRecord(asked)
         return Distribution(
             carried_in_sats=Sats(response.round.carried_in_sats),
             pool_sats=Sats(response.round.pool_sats),
@@ -60,6 +63,7 @@ class LedgerClient:
                 for paid in response.round.payouts
             ),
             carried_out_sats=Sats(response.round.carried_out_sats),
+            record_sha256=_final(recorded.record),
         )
 
     async def void_round(self, round_id: RoundId, reason: str) -> bool:
@@ -111,6 +115,14 @@ def _opening(round_: Round) -> ledger_service_pb2.OpenRoundRequest:
             for entry in round_.entries
         ],
     )
+
+
+def _final(record: ledger_pb2.RoundRecord) -> str:
+    """The hash of the record, which says that it will not change any more. Raises RemoteFailure when not."""
+    state = json.loads(record.json)["round"]["state"]
+    if state != "DISTRIBUTED":
+        raise RemoteFailure(Code.UNAVAILABLE, "TOO_STALE", f"the record of a paid round says {state}")
+    return record.sha256
 
 
 def _tally(round_: ledger_pb2.LedgerRound) -> tuple[MemeTally, ...]:

@@ -1,13 +1,13 @@
-"""The public record of a finished round: canonical JSON, written on chain. README.md describes the format."""
+"""The record of a finished round: canonical JSON, written on chain. Its format: docs/ROUND-RECORD.md."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from services.rounds.domain.failures import RoundImbalanceError
+from services.rounds.domain.merkle import root_of
 from services.rounds.domain.ranking import standings
 from services.rounds.domain.values import NS_PER_MS, Distribution, MemeTally, Payout, Round, totals
 
@@ -46,6 +46,7 @@ def result_record(round_: Round, tally: tuple[MemeTally, ...], distribution: Dis
             ],
             "payouts": [payout_row(payout) for payout in distribution.payouts],
             "payouts_root": payouts_root(distribution.payouts),
+            "ledger_record_sha256": distribution.record_sha256,
             "sums": {
                 "takings": sums.takings_sats,
                 "fee": sums.fee_sats,
@@ -77,19 +78,14 @@ def payout_row(payout: Payout) -> list[object]:
     return [payout.rank, payout.meme_id, payout.user_id, payout.amount_sats]
 
 
+def payout_leaves(payouts: Sequence[Payout]) -> list[bytes]:
+    """The leaves of the tree over payouts, in their order: by rank."""
+    return [canonical(payout_row(payout)).encode() for payout in payouts]
+
+
 def payouts_root(payouts: Sequence[Payout]) -> str:
-    """Merkle tree hash (RFC 6962, section 2.1) over the payouts' canonical rows, hex."""
-    return _tree_hash([canonical(payout_row(payout)).encode() for payout in payouts]).hex()
-
-
-def _tree_hash(leaves: Sequence[bytes]) -> bytes:
-    if not leaves:
-        return hashlib.sha256().digest()
-    if len(leaves) == 1:
-        return hashlib.sha256(b"\x00" + leaves[0]).digest()
-    # The largest power of two below the number of leaves.
-    middle = 1 << (len(leaves) - 1).bit_length() - 1
-    return hashlib.sha256(b"\x01" + _tree_hash(leaves[:middle]) + _tree_hash(leaves[middle:])).digest()
+    """Merkle tree hash over the payouts, hex."""
+    return root_of(payout_leaves(payouts)).hex()
 
 
 def _figures(row: MemeTally) -> list[int | None]:

@@ -130,12 +130,13 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What became of the pool."""
+    """What became of the pool. `record_sha256`: hash of the ledger's public record of the round, hex."""
 
     carried_in_sats: Sats
     pool_sats: Sats
     payouts: tuple[Payout, ...]
     carried_out_sats: Sats
+    record_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
