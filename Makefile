@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PACKAGES := mesh services graphql_gateway sandbox tools tests bench
+PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup proto lock run demo test simulate check k8s-check bench-smoke bench-ledger format clean

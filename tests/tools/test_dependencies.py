@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ("mesh", "services", "graphql_gateway", "sandbox")
+PROGRAMS = ("mesh", "services", "graphql_gateway", "sandbox", "verifier")
 # Pinned for the records' second adapter.
 NOT_YET_IMPORTED = {"aerospike"}
 

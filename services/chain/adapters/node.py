@@ -158,6 +158,15 @@ class RpcNode:
         answers = await self._batch("getrawtransaction", txids)
         return {txid: bytes.fromhex(raw) for txid, raw in answers.items() if isinstance(raw, str)}
 
+    async def proof(self, txid: Txid) -> object | None:
+        """The TSC proof that a transaction is in a block, as JSON; None: in none. The node needs -txindex."""
+        try:
+            return await self._read("getmerkleproof2", "", txid)
+        except NodeRefused as refused:
+            if refused.code == RPC_NOT_FOUND:
+                return None
+            raise NodeUnavailable(str(refused)) from refused
+
     async def _batch(self, method: str, txids: Sequence[Txid]) -> dict[Txid, object]:
         """The same call for many transactions; None for those that the node does not know."""
         found: dict[Txid, object] = {}
