@@ -6,6 +6,7 @@ python -m sandbox demo
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from sandbox.people import NotInTime, Person, Viewing
 from sandbox.pictures import bad
 from sandbox.report import Report
 from sandbox.town import BOOKS, DEPOSIT_SATS, PATIENCE_S, ROUND, ROUND_UPDATED, Town
+from sandbox.verifying import verify_round
 
 PRICE_SATS = 5_000
 WITHDRAWAL_SATS = 2_500
@@ -34,6 +36,7 @@ BUY = """mutation($listing: ID!, $price: Sats!) {
 }"""
 OWNER = "query($id: ID!) { meme(id: $id) { owner { id } inscription { origin outpoint confirmations } } }"
 EXPLAINED = "query($id: ID!) { round(id: $id) { payoutExplanation { matches mismatches totalSats } } }"
+EXPORT = "query($id: ID!) { round(id: $id) { publicRecord { json } } }"
 WITHDRAW = """mutation($address: String!, $amount: Sats!) {
   withdraw(address: $address, amountSats: $amount) { id feeSats }
 }"""
@@ -263,7 +266,23 @@ async def _check_result(town: Town, round_id: str) -> None:
     town.report.step(f"the result is recorded in {txid}")
     known = await town.house.rpc.record("getrawtransaction", txid, True)
     town.report.check("the node has the result in a block", bool(known.get("blockhash")), known)
+    await _check_record(town, round_id, txid)
     await _check_title(town)
+
+
+async def _check_record(town: Town, round_id: str, txid: str) -> None:
+    """As a stranger checks it, who asks the node and believes nothing else."""
+    record = (await town.admin.client.ask(EXPORT, id=round_id))["round"]["publicRecord"]["json"]
+    winner = json.loads(record)["payouts"][:1]
+    user_id = winner[0][2] if winner else ""
+    verdict = await verify_round(town.house.node_url, txid, record, user_id=user_id)
+    for line in filter(None, verdict.text.splitlines()):
+        town.report.step(f"satreel-verify-round: {line.strip()}")
+    town.report.check("satreel-verify-round finds that all fits", verdict.code == 0, verdict.text)
+    forged = record.replace('"paid_out":', '"paid_out":1', 1)
+    found = await verify_round(town.house.node_url, txid, forged)
+    told = found.code == 1 and "sum paid out" in found.text
+    town.report.check("and finds a forged record", told, found.text)
 
 
 async def _check_title(town: Town) -> None:
