@@ -51,7 +51,7 @@ _HEADERS = ("GET */header", "GET */block/headers*", "WS *")
 _PLACES = {
     Fault.SILENCE: _ANY_ANSWER,
     Fault.RESET: _ANY_ANSWER,
-    Fault.BEHIND: ("GET /v1/bsv/*", "POST /v1/bsv/*/txs/*", "WS *"),
+    Fault.BEHIND: ("GET /v1/bsv/*", "POST /v1/bsv/*/txs/*", "POST /v1/bsv/*/addresses/*", "WS *"),
     Fault.BAD_WORK: _HEADERS,
     Fault.BAD_LINK: _HEADERS,
     Fault.BAD_PROOF: ("GET */proof/tsc", "GET /arc/v1/tx/*", "CALLBACK MINED"),

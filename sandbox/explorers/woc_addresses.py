@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from aiohttp import web
+from pydantic import BaseModel, Field, ValidationError
 
 from sandbox.explorers.index import Output
 from sandbox.explorers.view import View, answer, number_in
@@ -13,6 +14,13 @@ from sandbox.explorers.woc_blocks import Handler
 from sandbox.rpc import NodeRpc
 
 HISTORY_PAGE, HISTORY_PAGE_MAX = 100, 1000
+ADDRESSES_MAX, BULK_ITEMS_MAX = 20, 20
+
+
+class Addresses(BaseModel):
+    """Body of the bulk questions."""
+
+    addresses: list[str] = Field(max_length=ADDRESSES_MAX)
 
 
 async def unspent_all(view: View, request: web.Request) -> web.Response:
@@ -63,11 +71,25 @@ async def history_mined(view: View, request: web.Request) -> web.Response:
 async def history_waiting(view: View, request: web.Request) -> web.Response:
     """Waiting transactions of the address."""
     head = await _head(view.rpc, request)
-    index = view.index
-    paying = {output.txid for output in _outputs(view, head["address"], mined=False)}
-    owned = {*_outpoints(view, head["address"])}
-    spending = {txid for outpoint, (txid, _) in index.waiting.spenders.items() if outpoint in owned}
-    return answer({**head, "result": [{"tx_hash": txid} for txid in sorted(paying | spending)], "error": ""})
+    return answer({**head, "result": _waiting_history(view, head["address"]), "error": ""})
+
+
+async def bulk_history_mined(view: View, request: web.Request) -> web.Response:
+    """The newest mined transactions of several addresses; of a longer history the token of the next page."""
+    found = []
+    for head in await _heads(view.rpc, request):
+        history = _history(view, head["address"])[::-1]
+        token = {"nextPageToken": str(BULK_ITEMS_MAX + 1)} if len(history) > BULK_ITEMS_MAX else {}
+        found.append({**head, "result": history[:BULK_ITEMS_MAX], **token, "error": ""})
+    return answer(found)
+
+
+async def bulk_history_waiting(view: View, request: web.Request) -> web.Response:
+    """Waiting transactions of several addresses."""
+    heads = await _heads(view.rpc, request)
+    return answer(
+        [{**head, "result": _waiting_history(view, head["address"]), "error": ""} for head in heads]
+    )
 
 
 ROUTES: dict[str, Handler] = {
@@ -78,12 +100,26 @@ ROUTES: dict[str, Handler] = {
     "GET /address/{address}/unconfirmed/balance": balance_waiting,
     "GET /address/{address}/confirmed/history": history_mined,
     "GET /address/{address}/unconfirmed/history": history_waiting,
+    "POST /addresses/confirmed/history": bulk_history_mined,
+    "POST /addresses/unconfirmed/history": bulk_history_waiting,
 }
 
 
+async def _heads(rpc: NodeRpc, request: web.Request) -> list[dict[str, str]]:
+    """Those of the addresses of a bulk question."""
+    try:
+        given = Addresses.model_validate_json(await request.read())
+    except ValidationError:
+        raise web.HTTPBadRequest(text=f"addresses: a list of at most {ADDRESSES_MAX}") from None
+    return [await _head_of(rpc, address) for address in given.addresses]
+
+
 async def _head(rpc: NodeRpc, request: web.Request) -> dict[str, str]:
+    return await _head_of(rpc, request.match_info["address"])
+
+
+async def _head_of(rpc: NodeRpc, address: str) -> dict[str, str]:
     """The address and its script's hash; refuses what the node says is no address of this network."""
-    address = request.match_info["address"]
     found = await rpc.record("validateaddress", address)
     if not found.get("isvalid"):
         raise web.HTTPBadRequest(text="Invalid address")
@@ -139,6 +175,15 @@ def _history(view: View, address: str) -> list[dict[str, object]]:
             txids.add(mined.spenders[outpoint][0])
     found = [(block.height, txid) for txid in txids if (block := view.block_of(txid))]
     return [{"tx_hash": txid, "height": height} for height, txid in sorted(found)]
+
+
+def _waiting_history(view: View, address: str) -> list[dict[str, object]]:
+    """Each waiting transaction once."""
+    index = view.index
+    paying = {output.txid for output in _outputs(view, address, mined=False)}
+    owned = {*_outpoints(view, address)}
+    spending = {txid for outpoint, (txid, _) in index.waiting.spenders.items() if outpoint in owned}
+    return [{"tx_hash": txid} for txid in sorted(paying | spending)]
 
 
 def _sum(items: Iterator[dict[str, object]]) -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
+import aiohttp
 from bsv.native import NATIVE_AVAILABLE
 from satreel.chain.v1 import chain_service_pb2_grpc
 from satreel.identity.v1 import identity_service_pb2_grpc
@@ -13,20 +18,98 @@ from mesh.feeds import open_feed
 from mesh.leases import LEASES, LeadershipLost, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
+from services.chain.adapters.arc import Arc
+from services.chain.adapters.callbacks import Callbacks, open_callbacks
 from services.chain.adapters.feeds import BLOCKS_FEED, CHAIN_FEED, FeedNews
+from services.chain.adapters.http import HttpSource
 from services.chain.adapters.ledger import LedgerClient
 from services.chain.adapters.news import open_node_news
 from services.chain.adapters.node import open_node
 from services.chain.adapters.users import IdentityUsers
+from services.chain.adapters.whatsonchain.news import WhatsOnChainNews
+from services.chain.adapters.whatsonchain.reader import WhatsOnChain
+from services.chain.adapters.whatsonchain.sending import WhatsOnChainSender
+from services.chain.app.fees import FeeRate
 from services.chain.app.parts import World
+from services.chain.app.ports import Broadcaster, ChainNews, ChainReader
 from services.chain.app.records import SETS, Records
 from services.chain.app.service import Chain
+from services.chain.app.sources import Broadcasters, Readers
+from services.chain.app.trust import Trust
 from services.chain.config import ChainSettings
+from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.keys import KeyRing
 from services.chain.rpc import mapping
 from services.chain.rpc.servicer import ChainServicer
 
 SERVICE = "satreel.chain.v1.ChainService"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The chain, as this process reaches it."""
+
+    reader: Readers
+    broadcaster: Broadcasters
+    news: ChainNews
+    hints: Callbacks | None
+    fees: FeeRate
+
+
+async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
+    """Read from WhatsOnChain, or the node; send through ARC, or WhatsOnChain, or the node: what is set."""
+    clock = runtime.clock
+    readers: dict[str, ChainReader] = {}
+    broadcasters: dict[str, Broadcaster] = {}
+    hints: Callbacks | None = None
+    quotes: Arc | None = None
+    news: ChainNews | None = None
+    session = await runtime.enter(aiohttp.ClientSession())
+    if settings.arc_url:
+        source = HttpSource(session, settings.arc_access, clock)
+        hints, callback = await open_hints(runtime, settings)
+        broadcasters["arc"] = quotes = Arc(source, callback)
+    if settings.woc_url:
+        source = HttpSource(session, settings.woc_access, clock)
+        readers["whatsonchain"] = WhatsOnChain(source, settings.network, clock)
+        broadcasters["whatsonchain"] = WhatsOnChainSender(source)
+        news = WhatsOnChainNews(session, settings.woc_socket, settings.poll_s)
+    if node_url := settings.node_url.get_secret_value():
+        node = await runtime.enter(open_node(node_url, settings.node_timeout_s))
+        readers["node"] = broadcasters["node"] = node
+    if news is None:
+        news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
+    changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    trust = Trust(clock, lambda name, usable: changes.put_nowait((name, usable)))
+
+    async def show() -> None:
+        while True:
+            name, usable = await changes.get()
+            await runtime.health.set(f"{SERVICE}/{name}", usable)
+
+    runtime.background(show, "show sources")
+    fees = FeeRate(settings.sats_per_kb, settings.sats_per_kb_max, quotes)
+    return Outside(
+        Readers(readers, trust, CONSENSUS[settings.network]),
+        Broadcasters(broadcasters, trust),
+        news,
+        hints,
+        fees,
+    )
+
+
+async def open_hints(runtime: Runtime, settings: ChainSettings) -> tuple[Callbacks | None, Mapping[str, str]]:
+    """Where ARC calls back, and the headers that tell it so."""
+    if not settings.callback_url:
+        return None, {}
+    token = settings.callback_token.get_secret_value() or secrets.token_urlsafe(32)
+    callbacks, _ = await runtime.enter(open_callbacks(settings.callback_listen, token))
+    headers = {
+        "X-CallbackUrl": settings.callback_url,
+        "X-CallbackToken": token,
+        "X-FullStatusUpdates": "true",
+    }
+    return callbacks, headers
 
 
 async def main(settings: ChainSettings) -> None:
@@ -38,14 +121,15 @@ async def main(settings: ChainSettings) -> None:
         store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
         blocks = await runtime.enter(open_feed(settings.redis_url, BLOCKS_FEED))
         events = await runtime.enter(open_feed(settings.redis_url, CHAIN_FEED))
-        node = await runtime.enter(open_node(settings.node_url.get_secret_value(), settings.node_timeout_s))
-        chain_news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
+        outside = await open_outside(runtime, settings)
         world = World(
             records=Records(store),
             keys=KeyRing(seed, settings.network),
-            reader=node,
-            broadcaster=node,
-            chain_news=chain_news,
+            reader=outside.reader,
+            broadcaster=outside.broadcaster,
+            chain_news=outside.news,
+            hints=outside.hints,
+            fees=outside.fees,
             ledger=LedgerClient(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
             users=IdentityUsers(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity"))),
             news=FeedNews(blocks=blocks, chain=events, show=mapping, clock=runtime.clock),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from mesh.config import Address, MeshSettings
+from services.chain.adapters.http import Access
 from services.chain.adapters.seed import SeedSource
 from services.chain.app.bumping import BumpRule
 from services.chain.app.orders import Policy
@@ -17,6 +19,15 @@ from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network
 
+HttpAddress = Annotated[str, StringConstraints(pattern=r"^(|(https?|wss?)://[^\s?#@]+)$", max_length=500)]
+"""An address without query, user or password: keys have settings of their own."""
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read or change what is said."""
+    parts = urlsplit(url)
+    return not url or parts.scheme in ("https", "wss") or parts.hostname in ("127.0.0.1", "localhost", "::1")
+
 
 class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     """What the chain service needs to know."""
@@ -25,9 +36,34 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
 
     listen: Address = Field("127.0.0.1:7106", description="Address the gRPC server listens on, HOST:PORT.")
     network: Network = Field(Network.REGTEST, description="Which chain: main, test or regtest.")
+    woc_url: HttpAddress = Field(
+        "", description="WhatsOnChain to read from: https://api.whatsonchain.com/v1/bsv/main; empty: none."
+    )
+    woc_socket: HttpAddress = Field(
+        "",
+        description="Its news of blocks, wss://HOST/websocket/blockHeaders; empty: polling only.",
+    )
+    woc_key: SecretStr = Field(SecretStr(""), description="Key for WhatsOnChain; empty: none.")
+    woc_per_s: int = Field(3, ge=1, le=1000, description="Calls to WhatsOnChain a second; without a key 3.")
+    arc_url: HttpAddress = Field("", description="ARC to send through: https://arc.taal.com; empty: none.")
+    arc_key: SecretStr = Field(SecretStr(""), description="Bearer key for ARC; empty: none.")
+    arc_per_s: int = Field(20, ge=1, le=1000, description="Calls to ARC a second.")
+    callback_url: HttpAddress = Field(
+        "",
+        description="URL where ARC reaches CALLBACK_LISTEN, to /arc/callbacks; empty: no callbacks.",
+    )
+    callback_listen: Address = Field(
+        "127.0.0.1:7116", description="Address that takes ARC's callbacks, HOST:PORT."
+    )
+    callback_token: SecretStr = Field(
+        SecretStr(""), description="What ARC shows to call back; empty: made anew at each start."
+    )
+    source_timeout_s: float = Field(
+        20.0, gt=0, le=120, description="How long WhatsOnChain and ARC have for an answer."
+    )
     node_url: SecretStr = Field(
         SecretStr("http://127.0.0.1:18332"),
-        description="The node's JSON-RPC: http://USER:PASSWORD@HOST:PORT.",
+        description="The node's JSON-RPC: http://USER:PASSWORD@HOST:PORT; empty: none.",
     )
     node_zmq: str = Field("", description="The node's ZMQ with hashblock and rawtx; empty: polling only.")
     node_timeout_s: float = Field(10.0, gt=0, le=120, description="How long the node has for an answer.")
@@ -72,7 +108,10 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
         2_000, ge=0, le=1_000_000, description="What such a child pays for the miner at most."
     )
     sats_per_kb: int = Field(
-        SATS_PER_KB_MIN, ge=SATS_PER_KB_MIN, le=100_000, description="Miner's fee per 1,000 bytes."
+        SATS_PER_KB_MIN, ge=SATS_PER_KB_MIN, le=100_000, description="Lowest miner's fee per 1,000 bytes."
+    )
+    sats_per_kb_max: int = Field(
+        1_000, ge=SATS_PER_KB_MIN, le=100_000, description="Highest, whatever ARC's policy asks for."
     )
     withdrawal_min_sats: int = Field(200, ge=1, description="Smallest withdrawal, and smallest deposit.")
     withdrawal_fee_max_sats: int = Field(
@@ -98,6 +137,16 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
     )
     depth_max: int = Field(20, ge=1, le=900, description="Unmined transactions of ours stacked on another.")
 
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        if not self.node_url.get_secret_value() and not self.woc_url:
+            raise ValueError("there is nothing to read the chain from: set WOC_URL or NODE_URL")
+        if self.network is Network.MAIN:
+            plain = [url for url in (self.woc_url, self.woc_socket, self.arc_url) if not _is_private(url)]
+            if plain:
+                raise ValueError(f"on mainnet {plain[0]} must be https or wss")
+        return self
+
     @property
     def seed_source(self) -> SeedSource:
         """Where the keys come from."""
@@ -111,12 +160,27 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
         )
 
     @property
+    def woc_access(self) -> Access:
+        """How WhatsOnChain is asked."""
+        key = self.woc_key.get_secret_value()
+        headers = {"woc-api-key": key} if key else {}
+        return Access(
+            "WhatsOnChain", self.woc_url.rstrip("/"), headers, self.woc_per_s, self.source_timeout_s
+        )
+
+    @property
+    def arc_access(self) -> Access:
+        """How ARC is asked."""
+        key = self.arc_key.get_secret_value()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return Access("ARC", self.arc_url.rstrip("/"), headers, self.arc_per_s, self.source_timeout_s)
+
+    @property
     def rules(self) -> Rules:
         """How the service behaves."""
         return Rules(
             withdrawal=WithdrawalRule(self.network, self.withdrawal_min_sats, self.withdrawal_fee_max_sats),
             policy=Policy(
-                sats_per_kb=self.sats_per_kb,
                 change_parts=self.change_parts,
                 coins_wanted=self.coins_wanted,
                 coins_max=self.coins_max,

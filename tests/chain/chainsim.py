@@ -50,6 +50,7 @@ class SimNode:
 
     def __init__(self, salt: int = 0) -> None:
         self.down = False
+        self.blamed: list[tuple[str, bool]] = []
         self.sends: list[str] = []
         self.sent: list[Txid] = []
         self.pool: dict[Txid, Transaction] = {}
@@ -180,6 +181,13 @@ class SimNode:
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
         self._reach()
         return {txid: self.pool[txid].raw for txid in txids if txid in self.pool}
+
+    async def ask(self, txid: Txid) -> Sent:
+        there = not self.down and txid in self.pool
+        return Sent(Broadcast.ACCEPTED if there else Broadcast.UNKNOWN)
+
+    def blame(self, why: str, *, lied: bool) -> None:
+        self.blamed.append((why, lied))
 
     def _reach(self) -> None:
         if self.down:

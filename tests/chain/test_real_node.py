@@ -18,6 +18,7 @@ from sandbox.rpc import sats_of
 from sandbox.wallet import Wallet
 from services.chain.adapters.node import RpcNode
 from services.chain.app.bumping import BumpRule
+from services.chain.app.fees import FeeRate
 from services.chain.app.origins import OriginUnproved, prove_title
 from services.chain.app.ports import Sent
 from services.chain.app.records import Records
@@ -184,7 +185,7 @@ async def test_a_payment_that_the_node_takes_and_never_mines_is_paid_for_by_a_ch
     with monkeypatch.context() as patch:
         # Below what miners take, and the node says yes.
         patch.setattr(spending, "SATS_PER_KB_MIN", 1)
-        patch.setattr(rig.desk.wallet, "_policy", replace(rig.rules.policy, sats_per_kb=1))
+        patch.setattr(rig.desk.wallet, "_fees", FeeRate(1))
         await rig.desk.pay()
     _, tx = await rig.desk.withdrawals.get(asked.id)
     assert tx is not None
@@ -276,6 +277,9 @@ class Dying:
     def __init__(self, node: RpcNode, step: str) -> None:
         self._node = node
         self._step = step
+
+    async def ask(self, txid: Txid) -> Sent:
+        return await self._node.ask(txid)
 
     async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
         if self._step == "behind sending":

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from mesh import logs, telemetry
+from services.chain.adapters.verdicts import meaning
 from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable, SourceLies
 from services.chain.domain.header import Block, Header
@@ -37,11 +38,7 @@ BLOCK_TIMEOUT_S = 120.0
 RPC_NOT_FOUND = -5
 RPC_OUT_OF_RANGE = -8
 
-# What the node says to a transaction (code, beginning of its text). Anything else is taken as unknown.
-_ACCEPTED = ((-27, ""), (-26, "257"))  # in a block or the mempool already
-_REJECTED = ((-22, ""), (-26, "16:"))
-_CONTESTED = ((-26, "258:"),)  # txn-mempool-conflict: the other one came first here
-_REFUSED = ((-26, "64: dust"), (-26, "64: scriptpubkey"), (-26, "66:"))  # its policy, for now
+_BY_CODE = {-27: Broadcast.ACCEPTED, -22: Broadcast.REJECTED}  # has it already; cannot be decoded
 
 _duration = telemetry.meter.create_histogram(
     "chain.node.duration", unit="s", description="Time a call to the node took."
@@ -136,10 +133,19 @@ class RpcNode:
         try:
             await self._call("sendrawtransaction", raw.hex())
         except NodeRefused as refused:
-            return Sent(_outcome(refused), f"{refused.code} {refused.text}")
+            outcome = _BY_CODE.get(refused.code) or meaning(refused.text)
+            return Sent(outcome, f"{refused.code} {refused.text}")
         except NodeUnavailable as problem:
             return Sent(Broadcast.UNKNOWN, problem.message)
         return Sent(Broadcast.ACCEPTED)
+
+    async def ask(self, txid: Txid) -> Sent:
+        """What it knows of a transaction: a yes while it waits to be mined."""
+        try:
+            there = await self.waiting([txid])
+        except NodeUnavailable as problem:
+            return Sent(Broadcast.UNKNOWN, problem.message)
+        return Sent(Broadcast.ACCEPTED if there else Broadcast.UNKNOWN)
 
     async def pending(self, interest: Interest) -> Sequence[Txid]:
         """All transactions that wait to be mined."""
@@ -166,6 +172,9 @@ class RpcNode:
             if refused.code == RPC_NOT_FOUND:
                 return None
             raise NodeUnavailable(str(refused)) from refused
+
+    def blame(self, why: str, *, lied: bool) -> None:
+        """Nothing: whoever has several sources draws the conclusions."""
 
     async def _batch(self, method: str, txids: Sequence[Txid]) -> dict[Txid, object]:
         """The same call for many transactions; None for those that the node does not know."""
@@ -243,19 +252,6 @@ def _result(method: str, reply: object) -> object:
         case {"error": {"code": int(code), "message": str(text)}}:
             raise NodeRefused(method, code, text)
     raise NodeUnavailable(f"{method}: not a JSON-RPC answer")
-
-
-def _outcome(refused: NodeRefused) -> Broadcast:
-    def among(known: Sequence[tuple[int, str]]) -> bool:
-        return any(refused.code == code and refused.text.startswith(text) for code, text in known)
-
-    if among(_ACCEPTED):
-        return Broadcast.ACCEPTED
-    if among(_REJECTED):
-        return Broadcast.REJECTED
-    if among(_CONTESTED):
-        return Broadcast.CONTESTED
-    return Broadcast.REFUSED if among(_REFUSED) else Broadcast.UNKNOWN
 
 
 def _scan_hex(text: str, header: Header, interest: Interest) -> Findings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mesh import logs
 from services.chain.app.books import Books
+from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
 from services.chain.app.orders import Order, nothing
 from services.chain.app.wallet import Wallet
@@ -38,14 +39,12 @@ class BumpRule:
 class Bumping:
     """Makes children for stuck transactions. The float pays."""
 
-    def __init__(
-        self, *, books: Books, wallet: Wallet, float_: Float, rule: BumpRule, sats_per_kb: int
-    ) -> None:
+    def __init__(self, *, books: Books, wallet: Wallet, float_: Float, rule: BumpRule, fees: FeeRate) -> None:
         self._books = books
         self._wallet = wallet
         self._float = float_
         self._rule = rule
-        self._sats_per_kb = sats_per_kb
+        self._fees = fees
 
     async def next(self) -> Tx | None:
         """The next child, signed; None where none is needed or would help, or the float does not cover it."""
@@ -83,7 +82,7 @@ class Bumping:
         package = self._package(coin)
         paid = sum(one.fee_sats for one in package)
         wanted = fee_for(sum(len(one.raw) for one in package) + CHILD_BYTES, self._rule.sats_per_kb) - paid
-        plain = fee_for(CHILD_BYTES, self._sats_per_kb)
+        plain = fee_for(CHILD_BYTES, self._fees.sats_per_kb)
         if wanted <= plain:
             log.warning("stuck, though it pays enough", txid=tx.txid, package=len(package), fee_sats=paid)
             return None

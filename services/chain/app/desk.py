@@ -24,6 +24,7 @@ log = logs.logger(__name__)
 
 RETRY_S = 1.0
 LOOK_S = 1.0
+FEES_S = 600.0
 TRANSIENT = (RemoteFailure, NodeUnavailable, Busy, StoreUnavailable)
 
 _gauge = telemetry.meter.create_gauge
@@ -89,6 +90,8 @@ class Desk(Parts):
             group.create_task(self._every(LOOK_S, self.freshness.look), name="look")
             group.create_task(self._read(), name="read")
             group.create_task(self._mempool(), name="mempool")
+            group.create_task(self._hints(), name="hints")
+            group.create_task(self._every(FEES_S, self.world.fees.refresh), name="fees")
             group.create_task(self._every(self.rules.mempool_s, self.mempool.poll), name="poll")
             group.create_task(self._every(self.rules.batch_s, self.pay), name="pay")
             group.create_task(self._work(), name="work")
@@ -122,6 +125,12 @@ class Desk(Parts):
     async def _mempool(self) -> None:
         async for raw in self.world.chain_news.transactions():
             await self._patiently(partial(self.mempool.take, [raw]))
+
+    async def _hints(self) -> None:
+        if self.world.hints is None:
+            return
+        async for txid in self.world.hints.transactions():
+            await self._patiently(partial(self.sender.look, txid))
 
     async def _work(self) -> None:
         while True:

@@ -18,12 +18,12 @@ from services.chain.app.deposits import Deposits
 from services.chain.app.freshness import Freshness
 from services.chain.app.headers import SCANNED, TIP, broken, lie, read_header
 from services.chain.app.orders import Work
-from services.chain.app.ports import ChainReader, Found, News
+from services.chain.app.ports import LATE_BLOCKS, ChainReader, Found, News
 from services.chain.app.records import Kept, Pointer
 from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
 from services.chain.domain.consensus import BadHeader
-from services.chain.domain.failures import NodeUnavailable
+from services.chain.domain.failures import NodeUnavailable, SourceLies
 from services.chain.domain.header import Block
 from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
@@ -34,8 +34,8 @@ log = logs.logger(__name__)
 
 WALK_MAX = 10_000
 """Blocks that are caught up with in one go."""
-LATE_BLOCKS = 100
-"""How far back a source may be late to tell what stood in a block."""
+LAG_BLOCKS = 2
+"""So far behind ours a source is no longer up to date."""
 
 
 class Follower:
@@ -76,8 +76,10 @@ class Follower:
         if best == chain.tip.hash:
             self._freshness.confirm()
             return False
-        if chain.get(best) is not None:
+        if (known := chain.get(best)) is not None:
             self._note(best, "the node's tip is behind ours")
+            if (behind := chain.tip.height - known.height) >= LAG_BLOCKS:
+                self._node.blame(f"its best block is {behind} behind ours", lied=False)
             return False
         switch = await self._switch(best)
         other = switch.connected[-1]
@@ -102,10 +104,15 @@ class Follower:
         try:
             switch = self._books.chain.plan([found.header for found in branch], self._clock.now_ns())
         except BadHeader as problem:
-            raise broken(problem) from problem
+            raise self._blamed(broken(problem)) from problem
         if [found.height for found in branch] != [block.height for block in switch.connected]:
-            raise lie(f"the heights up to block {best} are not those of its chain")
+            raise self._blamed(lie(f"the heights up to block {best} are not those of its chain"))
         return switch
+
+    def _blamed(self, problem: NodeUnavailable) -> NodeUnavailable:
+        if isinstance(problem, SourceLies):
+            self._node.blame(problem.message, lied=True)
+        return problem
 
     async def _branch(self, best: BlockHash) -> list[Found]:
         """Headers from ours to the node's best, the lowest first, each with its work."""

@@ -24,12 +24,11 @@ class HalfDone(Exception):  # noqa: N818 - told to the term, which ends
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Fees in satoshis per 1,000 bytes, how change is cut, how deep unmined transactions may be stacked.
+    """How change is cut, how deep unmined transactions may be stacked.
 
     Change is cut while there are fewer than `coins_wanted`; the smallest are joined above `coins_max`.
     """
 
-    sats_per_kb: int = 100
     change_parts: int = 4
     change_sats_min: int = 10_000
     coins_wanted: int = 16

@@ -11,13 +11,14 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.bumping import Bumping, BumpRule
 from services.chain.app.deposits import Deposits
+from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
 from services.chain.app.follower import Follower, Reader
 from services.chain.app.freshness import Freshness
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import CoinsOnly, Policy, Work
-from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Ledger, News, Users
+from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Hints, Ledger, News, Users
 from services.chain.app.records import Records
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
@@ -27,6 +28,7 @@ from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
 from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
 from services.chain.domain.keys import KeyRing
+from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Purpose
 
 
@@ -43,6 +45,8 @@ class World:
     users: Users
     news: News
     clock: Clock
+    hints: Hints | None = None
+    fees: FeeRate = field(default_factory=lambda: FeeRate(SATS_PER_KB_MIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Parts:
             fence=fence,
             clock=world.clock,
             policy=rules.policy,
+            fees=world.fees,
         )
         self.wallet.work = self.work
 
@@ -176,7 +181,7 @@ class Parts:
             wallet=self.wallet,
             float_=self.float_,
             rule=self.rules.bump,
-            sats_per_kb=self.rules.policy.sats_per_kb,
+            fees=self.world.fees,
         )
 
     @cached_property

@@ -92,6 +92,10 @@ class ChainReader(Protocol):
         """Raw transactions, those that it knows."""
         ...
 
+    def blame(self, why: str, *, lied: bool) -> None:
+        """Hears that the best block which it told last cannot be (it lied), or is behind ours."""
+        ...
+
 
 class ChainNews(Protocol):
     """What is told of the chain unasked."""
@@ -114,6 +118,22 @@ class Broadcaster(Protocol):
         `spent` are the outputs that its inputs spend, in their order; empty where they are not all known.
         """
         ...
+
+    async def ask(self, txid: Txid) -> Sent:
+        """What is known of a transaction that was sent; never raises, and no answer to it is final."""
+        ...
+
+
+class Hints(Protocol):
+    """Who is called when something happens to a transaction of ours. A hint is a reason to ask, no more."""
+
+    def transactions(self) -> AsyncIterator[Txid]:
+        """Ids of transactions that may have changed."""
+        ...
+
+
+LATE_BLOCKS = 12
+"""How far back a source may be late to tell what stood in a block."""
 
 
 class Reason(StrEnum):

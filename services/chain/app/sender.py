@@ -87,6 +87,21 @@ class Sender:
             if self._is_overdue(tx):
                 await self.send(tx.plan)
 
+    async def look(self, txid: Txid) -> None:
+        """Something may have happened to a transaction: the broadcaster is asked, and moves it if it is ours.
+
+        That it is mined its block says, and that it never will be nobody who is only asked.
+        """
+        kept = self._books.tx_of(txid)
+        if kept is None or kept.value.state not in UNMINED:
+            return
+        said = await self._broadcaster.ask(txid)
+        if said.outcome is Broadcast.ACCEPTED:
+            await self._move(kept.value.plan, TxState.SEEN)
+        elif said.outcome is Broadcast.CONTESTED:
+            log.error("contested: another spend of its coins is known", txid=txid, reason=said.reason)
+            await self._move(kept.value.plan, TxState.CONTESTED)
+
     def _forget(self, open_: list[Tx]) -> None:
         """A new block may have changed what did not work; what is mined needs nothing any more."""
         if self._tip != self._books.chain.tip.hash:

@@ -16,6 +16,7 @@ from mesh.clock import Clock
 from mesh.ids import uuid7
 from mesh.records import Exists
 from services.chain.app.books import Books
+from services.chain.app.fees import FeeRate
 from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Work
 from services.chain.app.ports import Fence, Ledger, Transfer
 from services.chain.app.records import Kept
@@ -45,7 +46,15 @@ class Wallet:
     """Makes transactions of our coins."""
 
     def __init__(
-        self, *, books: Books, keys: KeyRing, ledger: Ledger, fence: Fence, clock: Clock, policy: Policy
+        self,
+        *,
+        books: Books,
+        keys: KeyRing,
+        ledger: Ledger,
+        fence: Fence,
+        clock: Clock,
+        policy: Policy,
+        fees: FeeRate,
     ) -> None:
         self._books = books
         self._keys = keys
@@ -53,6 +62,7 @@ class Wallet:
         self._fence = fence
         self._clock = clock
         self._policy = policy
+        self._fees = fees
         self._change_script = keys.key(CHANGE).script
         self.work: Mapping[Purpose, Work] = {}
         self.frozen = ""
@@ -108,7 +118,7 @@ class Wallet:
             order.outputs,
             pool,
             rule,
-            self._policy.sats_per_kb,
+            self._fees.sats_per_kb,
             fixed=order.fixed,
             extra_sats=order.extra_sats,
         )
@@ -117,7 +127,7 @@ class Wallet:
         """A signed, durable transaction. Raises WalletEmpty with nothing changed, and HalfDone."""
         async with self._books.changing():
             found = self.draft(order)
-            check(found, self._policy.sats_per_kb, self._policy.dust_sats, extra_sats=order.extra_sats)
+            check(found, self._fees.sats_per_kb, self._policy.dust_sats, extra_sats=order.extra_sats)
             self._fence.check()
             try:
                 tx = await self._make(order, found)

@@ -17,6 +17,7 @@ SIGHASH_ALL_FORKID = 0x41
 SEQUENCE_FINAL = 0xFFFFFFFF
 VERSION = 1
 HEADER_BYTES = 80
+EXTENDED_MARKER = bytes.fromhex("0000000000ef")
 _NO_OUTPOINT = b"\x00" * 32
 
 
@@ -94,6 +95,27 @@ def assemble(
         parts += (_outpoint_bytes(item.outpoint), varint(len(script)), script, sequence)
     parts += (varint(len(outputs)), *map(bytes, outputs), lock_time.to_bytes(4, "little"))
     return b"".join(parts)
+
+
+def extended(raw: bytes, spent: Sequence[Output]) -> bytes:
+    """The transaction in extended format (BRC-30): each input with the output that it spends.
+
+    https://bsv.brc.dev/transactions/0030. Raises BadBytes: no transaction, or not one output for each input.
+    """
+    reader = ByteReader(raw)
+    version, inputs = reader.take(4), []
+    for _ in range(reader.varint()):
+        begin = reader.at
+        reader.take(36)
+        reader.take(reader.varint())
+        reader.take(4)
+        inputs.append(raw[begin : reader.at])
+    if len(inputs) != len(spent):
+        raise BadBytes(f"{len(inputs)} inputs do not spend {len(spent)} outputs")
+    parts = [version, EXTENDED_MARKER, varint(len(inputs))]
+    for given, output in zip(inputs, spent, strict=True):
+        parts += (given, bytes(output))
+    return b"".join((*parts, raw[reader.at :]))
 
 
 def txid_of(raw: bytes) -> Txid:

@@ -19,8 +19,8 @@ import orjson
 import stamina
 from pydantic import BaseModel, ValidationError
 
+from mesh.breaker import CircuitBreaker
 from mesh.clock import Clock
-from services.content.adapters.breaker import CircuitBreaker
 from services.content.adapters.incoming import received
 from services.content.adapters.media import PictureLinks
 from services.content.app.ports import Received, RenderDone, RenderFailed, RenderPending
@@ -92,7 +92,11 @@ class Aitubo:
         self._links = links
         self._clock = clock
         self._breaker = CircuitBreaker(
-            clock=clock, trips_on=(RendererAway, NotSent), failures_max=FAILURES_MAX, rest_s=REST_S
+            clock=clock,
+            refusal=lambda: NotSent("AITubo failed several times in a row and is left alone for a while"),
+            trips_on=(RendererAway, NotSent),
+            failures_max=FAILURES_MAX,
+            rest_s=REST_S,
         )
 
     async def order(self, meme: Meme) -> str:
