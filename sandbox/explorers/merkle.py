@@ -50,11 +50,9 @@ class MerkleProof:
         return [step.sibling[::-1].hex() for step in self.steps]
 
     def bump_hex(self, height: int) -> str:
-        """A BUMP with this transaction and its siblings only."""
+        """A BUMP with this transaction, a coinbase apart, and its siblings only."""
         own = varint(self.index) + _TXID + bytes.fromhex(self.txid)[::-1]
-        head = varint(height) + bytes([max(1, len(self.steps))])
-        if not self.steps:  # the only transaction of its block
-            return (head + varint(1) + own).hex()
+        head = varint(height) + bytes([len(self.steps)])
         first, *higher = (self._leaf(level, step) for level, step in enumerate(self.steps))
         leaves = first + own if self.index % 2 else own + first
         return b"".join((head, varint(2), leaves, *(varint(1) + leaf for leaf in higher))).hex()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import uuid
 
 import pytest
 from bsv.merkle_path import MerklePath
 
+from sandbox.explorers.merkle import MerkleProof
 from sandbox.node import BsvNode
 from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
@@ -54,6 +56,23 @@ async def test_a_life_told_in_full(
     again = await house.submit(payment.raw_hex, headers=receiver.headers(full=True))
     assert again["txStatus"] == "MINED"
     assert receiver.got.empty()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 6, 7, 8])
+def test_bumps_of_every_place_in_a_block(size: int) -> None:
+    txids = [hashlib.sha256(bytes([number])).hexdigest() for number in range(size)]
+    roots = set()
+    for index, txid in enumerate(txids):
+        path = MerklePath.from_hex(MerkleProof.of(txid, txids).bump_hex(800_000))
+        roots.add(path.compute_root(txid))
+        assert path.block_height == 800_000
+        offsets = [leaf["offset"] for leaf in path.path[0]]
+        assert offsets == sorted({index, index ^ 1})
+        width = size
+        for level in path.path:  # a leaf beyond the end of its level is a duplicate, and no other is
+            assert all(leaf.get("duplicate", False) is (leaf["offset"] >= width) for leaf in level)
+            width = -(-width // 2)
+    assert len(roots) == 1
 
 
 async def test_the_small_steps_are_told_on_request_only(

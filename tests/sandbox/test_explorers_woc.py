@@ -182,6 +182,17 @@ async def test_a_reorganisation_takes_coins_out_of_the_books(house: House, regte
     assert (await house.get(place))["confirmed"] == 900
 
 
+async def test_a_coinbase_that_lost_leaves_nothing(house: House, regtest: Regtest) -> None:
+    wallet = Wallet.random()
+    (lost,) = await regtest.mine(1, wallet.address)
+    place = f"/address/{wallet.address}"
+    assert len((await house.get(f"{place}/unspent/all"))["result"]) == 1
+    await regtest.invalidate(lost)
+    await regtest.mine(2)
+    assert (await house.get(f"{place}/unspent/all"))["result"] == []
+    assert (await house.get(f"{place}/confirmed/history"))["result"] == []
+
+
 async def test_the_nodes_words_come_as_text(house: House, regtest: Regtest) -> None:
     one, other = twins()
     coin = await regtest.fund(one.address, 5000)
