@@ -22,7 +22,10 @@ async def main(settings: GatewaySettings) -> None:
         parts = Parts(
             services=services,
             live=live,
-            authenticator=Authenticator(services.identity, runtime.clock, settings.viewer_cache_s),
+            authenticator=Authenticator(
+                services.identity, runtime.clock, settings.viewer_cache_s, runtime.revocations
+            ),
+            revocations=runtime.revocations,
             tickets=Tickets(settings.ticket_key),
         )
         runner = app.runner(app.build(settings, parts))

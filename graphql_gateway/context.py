@@ -25,6 +25,7 @@ from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
 from mesh.errors import RemoteFailure, Unauthenticated
+from mesh.revocations import Revocations
 
 BATCH_MAX = 1_000
 
@@ -197,6 +198,7 @@ class Parts:
     services: Services
     live: Live
     authenticator: Authenticator
+    revocations: Revocations
     tickets: Tickets
 
 

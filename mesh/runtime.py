@@ -28,6 +28,7 @@ from mesh import config, logs, telemetry
 from mesh.channel import MeshChannel, connect
 from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings
+from mesh.revocations import Revocations
 from mesh.server import Health, MeshServer
 
 log = logs.logger(__name__)
@@ -89,7 +90,9 @@ class Runtime:
             faces_strangers=self.settings.faces_strangers,
         )
         self._resources.push_async_callback(asyncio.to_thread, exporters.close)
-        self.server = MeshServer(self.settings, self.clock)
+        self.revocations = Revocations(self.settings.redis_url, self.clock)
+        self.background(self.revocations.run, "revocations")
+        self.server = MeshServer(self.settings, self.clock, self.revocations)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -16,6 +16,7 @@ from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
 from mesh.interceptors.pipeline import Pipeline
+from mesh.revocations import Revocations
 from mesh.tokens import UserTokenVerifier
 
 log = logs.logger(__name__)
@@ -58,14 +59,19 @@ class _Registrar:
 class MeshServer:
     """One listening address with any number of gRPC services. Needs a running event loop."""
 
-    def __init__(self, settings: MeshSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: MeshSettings,
+        clock: Clock | None = None,
+        revocations: Revocations | None = None,
+    ) -> None:
         self.health = Health()
         self.port = 0
         self._streams = around.OpenStreams()
         self._settings = settings
         self.services: list[str] = []
         self._server = grpc.aio.server(
-            interceptors=[_pipeline(settings, clock or SystemClock(), self._streams)],
+            interceptors=[_pipeline(settings, clock or SystemClock(), self._streams, revocations)],
             options=[
                 ("grpc.max_receive_message_length", settings.message_bytes_max),
                 ("grpc.max_send_message_length", settings.message_bytes_max),
@@ -121,13 +127,15 @@ class MeshServer:
         await self._server.stop(None)
 
 
-def _pipeline(settings: MeshSettings, clock: Clock, streams: around.OpenStreams) -> Pipeline:
+def _pipeline(
+    settings: MeshSettings, clock: Clock, streams: around.OpenStreams, revocations: Revocations | None
+) -> Pipeline:
     bounds = around.Bounds(calls_max=settings.calls_max, streams_max=settings.streams_max)
     verifier = None
     if settings.user_token_key is None:
         log.warning("user tokens are not accepted: SATREEL_USER_TOKEN_KEY is not set")
     else:
-        verifier = UserTokenVerifier(settings.user_token_key.read_bytes(), clock)
+        verifier = UserTokenVerifier(settings.user_token_key.read_bytes(), clock, revocations)
     return Pipeline(
         arounds=(around.measured, around.failures_rendered, bounds, streams),
         guards=(

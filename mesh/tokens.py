@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from mesh.clock import NS_PER_S, Clock
 from mesh.errors import Unauthenticated
+from mesh.revocations import Revocations
 
 ISSUER = "spiffe://satreel/identity"
 AUDIENCE = "satreel"
@@ -37,6 +38,7 @@ class UserClaims:
     user_id: str
     roles: frozenset[str]
     session_id: str | None
+    signed_at_s: int
     expires_at_s: int
 
 
@@ -68,22 +70,28 @@ class UserTokenSigner:
 
 
 class UserTokenVerifier:
-    """Verifies user tokens with identity's public key (PEM). Remembers a bounded number of good ones."""
+    """Verifies user tokens with identity's public key (PEM). Remembers a bounded number of good ones.
 
-    def __init__(self, public_key_pem: bytes, clock: Clock) -> None:
+    Without `revocations` a token is believed until it expires, whatever became of its session.
+    """
+
+    def __init__(self, public_key_pem: bytes, clock: Clock, revocations: Revocations | None = None) -> None:
         key = load_pem_public_key(public_key_pem)
         if not isinstance(key, Ed25519PublicKey):
             raise ValueError("user tokens are verified with an Ed25519 key")
         self._key = key
         self._clock = clock
+        self._revocations = revocations
         self._verified: OrderedDict[str, UserClaims] = OrderedDict()
 
     def verify(self, token: str) -> UserClaims:
-        """What the token says. Raises TokenInvalid."""
+        """What the token says. Raises TokenInvalid, SessionEnded, RevocationsUnknown."""
         claims = self._verified.get(token) or self._decode(token)
         if claims.expires_at_s + LEEWAY_S <= self._clock.now_ns() // NS_PER_S:
             self._verified.pop(token, None)
             raise TokenInvalid("the user token has expired")
+        if self._revocations is not None:
+            self._revocations.check(claims.session_id, claims.signed_at_s)
         self._verified[token] = claims
         self._verified.move_to_end(token)
         if len(self._verified) > VERIFIED_MAX:
@@ -99,12 +107,17 @@ class UserTokenVerifier:
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 # Expiry is checked against our own clock, on every use.
-                options={"require": ["exp", "sub", "iss", "aud"], "verify_exp": False, "verify_iat": False},
+                options={
+                    "require": ["exp", "iat", "sub", "iss", "aud"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },
             )
             return UserClaims(
                 user_id=str(claims["sub"]),
                 roles=frozenset(str(role) for role in claims.get("roles", [])),
                 session_id=claims.get("sid"),
+                signed_at_s=int(claims["iat"]),
                 expires_at_s=int(claims["exp"]),
             )
         except (jwt.InvalidTokenError, TypeError, ValueError) as problem:

@@ -64,10 +64,21 @@ class AccountsMutation:
         description="The next pair of tokens. A refresh token works once; used again, it ends the log-in."
     )
     async def refresh_tokens(
-        self, info: Info, refresh_token: Annotated[str, about("Of the newest pair.")]
+        self,
+        info: Info,
+        refresh_token: Annotated[str, about("Of the newest pair.")],
+        request_id: Annotated[
+            str | None,
+            about(
+                "16 to 64 random characters of your own, not stored: if no answer comes, the same request "
+                "with the same id may be repeated within a minute."
+            ),
+        ] = None,
     ) -> Tokens:
         """Goes on with a session."""
-        request = identity_service_pb2.RefreshSessionRequest(refresh_token=refresh_token)
+        request = identity_service_pb2.RefreshSessionRequest(
+            refresh_token=refresh_token, request_id=request_id or ""
+        )
         return shown(Tokens, (await info.context.services.identity.RefreshSession(request)).session)
 
     @strawberry.mutation(

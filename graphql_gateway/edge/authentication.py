@@ -13,6 +13,7 @@ from mesh import caller
 from mesh.caller import Caller
 from mesh.clock import Clock
 from mesh.errors import RemoteFailure, Unauthenticated
+from mesh.revocations import Revocations, SessionEnded
 
 CACHED_MAX = 50_000
 # As the contract says: anything else is no token of ours.
@@ -61,29 +62,45 @@ class _Checked:
 class Authenticator:
     """Turns access tokens into viewers, and lets calls to other services carry the viewer."""
 
-    def __init__(self, identity: IdentityServiceStub, clock: Clock, cache_s: float) -> None:
+    def __init__(
+        self, identity: IdentityServiceStub, clock: Clock, cache_s: float, revocations: Revocations
+    ) -> None:
         self._identity = identity
         self._clock = clock
         self._cache_s = cache_s
+        self._revocations = revocations
         self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
 
     async def viewer_of(self, access_token: str) -> Viewer:
-        """The user behind a token. Raises BadToken, or RemoteFailure SESSION_INVALID."""
+        """The user behind a token. Raises BadToken, SessionEnded, or RemoteFailure SESSION_INVALID."""
         if not (access_token.isascii() and TOKEN_CHARS_MIN <= len(access_token) <= TOKEN_CHARS_MAX):
             raise BadToken
         key = hashlib.sha256(access_token.encode()).digest()
-        known = self._checked.get(key)
+        known = self._known(key)
         if known is not None and self._age_s(known) < self._cache_s:
             return known.viewer
         try:
             viewer = await self._check(access_token)
         except RemoteFailure as failure:
-            if known is not None and failure.outcome_unknown and self._age_s(known) < TRUSTED_IN_OUTAGE_S:
+            if known is not None and failure.outcome_unknown and self._is_believed(known):
                 return known.viewer
             self._checked.pop(key, None)
             raise
+        if self._revocations.has_ended(viewer.session_id):
+            raise SessionEnded
         self._remember(key, viewer)
         return viewer
+
+    def _known(self, key: bytes) -> _Checked | None:
+        known = self._checked.get(key)
+        if known is not None and self._revocations.has_ended(known.viewer.session_id):
+            del self._checked[key]
+            return None
+        return known
+
+    def _is_believed(self, known: _Checked) -> bool:
+        """While identity is away, and as long as we would hear of the session's end."""
+        return self._age_s(known) < TRUSTED_IN_OUTAGE_S and self._revocations.are_known
 
     async def _check(self, access_token: str) -> Viewer:
         request = identity_service_pb2.AuthenticateRequest(access_token=access_token)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import orjson
 import strawberry
@@ -32,6 +34,7 @@ from mesh.errors import Code, Failure
 from mesh.interceptors.guards import AdminRequired, UserTokenMissing
 
 CLIENT_CHARS_MAX = 256
+CLOSE_FORBIDDEN = 4403
 
 
 class SatreelView(GraphQLView[Context, None]):
@@ -54,7 +57,9 @@ class SatreelView(GraphQLView[Context, None]):
         self._parts = parts
         self._settings = settings
         self._uploads = 0
-        self._sockets: WeakSet[web.WebSocketResponse] = WeakSet()
+        self._sockets: WeakKeyDictionary[web.WebSocketResponse, Context] = WeakKeyDictionary()
+        self._closing: set[asyncio.Task[bool]] = set()
+        parts.revocations.on_ended = self._close_sessions
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """One request or one WebSocket; what is raised becomes an answer in `refusals`."""
@@ -76,6 +81,16 @@ class SatreelView(GraphQLView[Context, None]):
         for socket in tuple(self._sockets):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"The gateway is stopping")
 
+    def _close_sessions(self, session_ids: Collection[str]) -> None:
+        """Closes the sockets that these sessions signed in."""
+        for socket, context in tuple(self._sockets.items()):
+            if context.viewer is not None and context.viewer.session_id in session_ids:
+                closing = asyncio.create_task(
+                    socket.close(code=CLOSE_FORBIDDEN, message=b"The session was ended")
+                )
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
     async def get_context(
         self, request: web.Request, response: web.Response | web.WebSocketResponse
     ) -> Context:
@@ -89,6 +104,7 @@ class SatreelView(GraphQLView[Context, None]):
         if isinstance(response, web.WebSocketResponse):
             # The connection is upgraded already: a bad token is told by closing it.
             context.handshake_authorization = header
+            self._sockets[response] = context
         else:
             await context.sign_in(bearer_token(header))
             if is_upload(request):
@@ -120,7 +136,6 @@ class SatreelView(GraphQLView[Context, None]):
             max_msg_size=OPERATION_BYTES_MAX,
         )
         await socket.prepare(request)
-        self._sockets.add(socket)
         return socket
 
     async def parse_http_body(self, request: Any) -> GraphQLRequestData:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -117,11 +117,17 @@ class Stream:
 
 @asynccontextmanager
 async def open_stream(redis_url: str, name: str, length_max: int) -> AsyncIterator[Stream]:
-    """Makes the client; nothing is connected before the first command.
+    """The stream of a feed, over a client of its own."""
+    async with aclosing(client_of(redis_url)) as redis:
+        yield Stream(redis, name, length_max)
+
+
+def client_of(redis_url: str) -> Redis:
+    """A client for reads that wait; nothing is connected before the first command.
 
     No command is sent twice by the client itself: repeating an append would double its events.
     """
-    redis = Redis.from_url(
+    return Redis.from_url(
         redis_url,
         # Its own time limit is asyncio.wait_for, which on Python 3.11 can swallow a cancellation.
         socket_timeout=None,
@@ -129,10 +135,6 @@ async def open_stream(redis_url: str, name: str, length_max: int) -> AsyncIterat
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
-    try:
-        yield Stream(redis, name, length_max)
-    finally:
-        await redis.aclose()
 
 
 def _entry(number: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -66,7 +66,7 @@ class CallerIdentified:
         self._verifier = verifier
 
     def __call__(self, call: IncomingCall) -> None:
-        """Sets `mesh.caller.current()`. Raises TokenInvalid."""
+        """Sets `mesh.caller.current()`. Raises TokenInvalid, SessionEnded, RevocationsUnknown."""
         service = self._source(call)
         token = str(call.metadata.get(USER_TOKEN_KEY, ""))
         call.caller = Caller(service)

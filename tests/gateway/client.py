@@ -169,7 +169,9 @@ class Socket:
         async with asyncio.timeout(WAIT_S):
             message = await self.ws.receive()
         assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}, message
-        return self.ws.close_code or 0, str(message.extra or "")
+        # The client's own is another one when the server is gone before it is answered.
+        told = message.data if message.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
+        return told or 0, str(message.extra or "")
 
 
 def bearer(token: str) -> dict[str, str]:

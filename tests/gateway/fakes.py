@@ -151,6 +151,11 @@ def found(stored: dict[str, Any], ids: Iterable[str]) -> list[Any]:
     return [stored[wanted] for wanted in ids if wanted in stored]
 
 
+def session_of(user: identity_pb2.User) -> str:
+    """The id of a user's session."""
+    return f"session-{user.id}"
+
+
 class FakeIdentity(identity_service_pb2_grpc.IdentityServiceServicer):
     def __init__(self, log: Log, signer: UserTokenSigner) -> None:
         self.log, self.signer = log, signer
@@ -163,8 +168,10 @@ class FakeIdentity(identity_service_pb2_grpc.IdentityServiceServicer):
             raise SessionInvalid
         user = self.users[self.sessions[request.access_token]]
         roles = frozenset({ADMIN} if identity_pb2.ROLE_ADMIN in user.roles else ())
-        token, _ = self.signer.sign(user_id=user.id, roles=roles, session_id="s")
-        return identity_service_pb2.AuthenticateResponse(user=user, session_id="s", user_token=token)
+        token, _ = self.signer.sign(user_id=user.id, roles=roles, session_id=session_of(user))
+        return identity_service_pb2.AuthenticateResponse(
+            user=user, session_id=session_of(user), user_token=token
+        )
 
     async def BatchGetUsers(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

@@ -15,6 +15,7 @@ from graphql import get_introspection_query
 from mesh.errors import Code, RemoteFailure, Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import Client, bearer
+from tests.gateway.fakes import session_of
 from tests.gateway.world import World, opened, token_of
 
 JSON = {"Content-Type": "application/json"}
@@ -271,6 +272,30 @@ async def test_a_revoked_token_is_out_within_the_stated_time(world: World, clien
             pass
     # Ten times as fast as the wall clock, and trusted for 3 s.
     assert len(world.log.of("Authenticate")) == 2
+
+
+async def test_a_session_that_is_heard_to_have_ended_is_out_at_once(world: World, client: Client) -> None:
+    ada = world.user("ada")
+    query = "{ me { user { displayName } } }"
+    assert await client.ask(query, token=token_of("ada"))
+    world.revocations.tell(session_of(ada))
+    answer = await client.post(query, token=token_of("ada"))
+    assert (answer.status, answer.code) == (401, "TOKEN_INVALID")
+    world.log.failing["Authenticate"] = Unavailable("away")
+    assert (await client.post(query, token=token_of("ada"))).status == 503
+
+
+async def test_nobody_is_believed_when_neither_identity_nor_redis_is_heard(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.user("ada")
+    query = "{ me { user { displayName } } }"
+    assert await client.ask(query, token=token_of("ada"))
+    world.log.failing["Authenticate"] = Unavailable("away")
+    monkeypatch.setattr(world.revocations, "are_known", False)
+    async with asyncio.timeout(5):
+        while (await client.post(query, token=token_of("ada"))).status != 503:
+            pass
 
 
 async def test_without_identity_known_viewers_are_believed_for_a_while(world: World, client: Client) -> None:

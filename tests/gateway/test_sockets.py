@@ -11,6 +11,7 @@ import pytest
 
 from mesh.errors import Unavailable
 from tests.gateway.client import Client, bearer
+from tests.gateway.fakes import session_of
 from tests.gateway.world import World, opened, token_of, until
 
 ROUND = "subscription { roundUpdated { number state } }"
@@ -128,6 +129,26 @@ async def test_a_bad_token_closes_with_4403(world: World, client: Client) -> Non
     async with client.socket(ack=False) as socket:
         await socket.send(type="connection_init", payload={"authorization": f"Bearer {token_of('ada')}"})
         assert (await socket.closed())[0] == 1013
+
+
+async def test_sockets_of_an_ended_session_are_closed_and_no_others(world: World, client: Client) -> None:
+    ada, _ = world.user("ada"), world.user("bob")
+    async with (
+        client.socket(token_of("ada")) as first,
+        client.socket(token_of("ada")) as second,
+        client.socket(token_of("bob")) as other,
+        client.socket() as nobody,
+    ):
+        world.revocations.tell(session_of(ada))
+        for socket in (first, second):
+            assert await socket.closed() == (4403, "The session was ended")
+        for socket in (other, nobody):
+            await socket.subscribe(METRICS)
+            assert await socket.data()
+    # Identity has not heard yet: what it answers does not help.
+    async with client.socket(ack=False) as late:
+        await late.send(type="connection_init", payload={"authorization": f"Bearer {token_of('ada')}"})
+        assert (await late.closed())[0] == 4403
 
 
 async def test_the_handshakes_header_signs_in_too(world: World, client: Client) -> None:

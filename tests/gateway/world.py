@@ -31,6 +31,7 @@ from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
 from mesh.config import MeshSettings
 from mesh.ids import uuid7
+from mesh.revocations import Revocations
 from mesh.server import MeshServer
 from mesh.tokens import UserTokenSigner
 from tests.gateway import fakes
@@ -49,6 +50,16 @@ class FastClock(SystemClock):
         await asyncio.sleep(seconds / 10)
 
 
+class HeardRevocations(Revocations):
+    """Those that a test tells of."""
+
+    are_known = True
+
+    def tell(self, session_id: str) -> None:
+        """As if Redis had told it."""
+        self._take({session_id: time.time_ns() // 1_000_000})
+
+
 class World:
     """Everything around the gateway, and the gateway."""
 
@@ -62,6 +73,7 @@ class World:
         self.market = fakes.FakeMarket(self.log)  # type: ignore[abstract]
         self.chain = fakes.FakeChain(self.log)  # type: ignore[abstract]
         self.insight = fakes.FakeInsight(self.log)  # type: ignore[abstract]
+        self.revocations = HeardRevocations("redis://127.0.0.1:1", SystemClock())
         self.url = ""
         self.client: Client
         self.live: Live
@@ -136,7 +148,11 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[World]:
         world.tickets = Tickets(SecretStr("for tests"))
         given = world.settings(**{"viewer_cache_s": 3.0, **settings})
         parts = Parts(
-            services, world.live, Authenticator(services.identity, clock, given.viewer_cache_s), world.tickets
+            services,
+            world.live,
+            Authenticator(services.identity, clock, given.viewer_cache_s, world.revocations),
+            world.revocations,
+            world.tickets,
         )
         running = asyncio.create_task(world.live.run())
         stack.push_async_callback(_cancelled, running)

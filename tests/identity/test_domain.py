@@ -161,16 +161,16 @@ def test_access_token_lasts_its_time() -> None:
 
 def test_refresh_token_works_once() -> None:
     opened, first = session()
-    opened.check_refresh(first.refresh, NOW_NS)
-    fresh, second = opened.rotated(first.refresh, lambda: secrets.token_urlsafe(32), NOW_NS + NS_PER_S)
-    fresh.check_refresh(second.refresh, NOW_NS)
+    opened.check_refresh(first.refresh, "", NOW_NS)
+    fresh, second = opened.rotated(first.refresh, "", lambda: secrets.token_urlsafe(32), NOW_NS + NS_PER_S)
+    fresh.check_refresh(second.refresh, "", NOW_NS)
     fresh.check_access(second.access, NOW_NS)
     with pytest.raises(RefreshTokenReused):
-        fresh.check_refresh(first.refresh, NOW_NS)
+        fresh.check_refresh(first.refresh, "", NOW_NS)
     with pytest.raises(SessionInvalid):
         fresh.check_access(first.access, NOW_NS)
     with pytest.raises(SessionInvalid):
-        fresh.check_refresh(second.refresh, NOW_NS + NS_PER_S + REFRESH_LIFETIME_S * NS_PER_S)
+        fresh.check_refresh(second.refresh, "", NOW_NS + NS_PER_S + REFRESH_LIFETIME_S * NS_PER_S)
 
 
 @given(st.text(max_size=200))
@@ -178,7 +178,7 @@ def test_a_stranger_cannot_pass_for_a_thief(token: str) -> None:
     opened, _ = session()
     for guess in (token, f"{SESSION}.{token}", f"{SESSION}.{token}.{token}"):
         with pytest.raises(SessionInvalid):
-            opened.check_refresh(guess, NOW_NS)
+            opened.check_refresh(guess, "", NOW_NS)
 
 
 @given(st.text(max_size=80))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from satreel.identity.v1 import identity_pb2
 from mesh.clock import ManualClock
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
-from services.identity.domain.sessions import SESSIONS_PER_USER_MAX
+from services.identity.domain.sessions import REPEAT_S, SESSIONS_PER_USER_MAX
 from tests.conftest import ValkeyServer
 from tests.identity.conftest import (
     FlakyStore,
@@ -24,8 +25,9 @@ from tests.identity.conftest import (
 )
 
 
-async def refresh(identity: Identity, token: str) -> identity_pb2.Session:
-    return (await identity.stub.RefreshSession(pb.RefreshSessionRequest(refresh_token=token))).session
+async def refresh(identity: Identity, token: str, request_id: str = "") -> identity_pb2.Session:
+    request = pb.RefreshSessionRequest(refresh_token=token, request_id=request_id)
+    return (await identity.stub.RefreshSession(request)).session
 
 
 async def authenticate(identity: Identity, token: str) -> pb.AuthenticateResponse:
@@ -63,6 +65,56 @@ async def test_a_reused_refresh_token_ends_the_whole_session(identity: Identity)
     async with refused("SESSION_INVALID"):
         await refresh(identity, second.refresh_token)
     assert await identity.sessions(first.user.id) == [other.id]
+
+
+async def test_a_client_whose_answer_was_lost_may_ask_again(identity: Identity) -> None:
+    first, name = await identity.log_in(Wallet()), secrets.token_urlsafe(16)
+    lost = await refresh(identity, first.refresh_token, name)
+    await identity.clock.advance(REPEAT_S - 1)
+    found = await refresh(identity, first.refresh_token, name)
+    again = await refresh(identity, first.refresh_token, name)
+    assert len({lost.refresh_token, found.refresh_token, again.refresh_token}) == 3
+    await authenticate(identity, again.access_token)
+    for stale in (lost, found):
+        async with refused("SESSION_INVALID"):
+            await authenticate(identity, stale.access_token)
+    await refresh(identity, again.refresh_token)
+    # The request is over once its answer was used: what comes of it now was copied.
+    async with refused("REFRESH_TOKEN_REUSED"):
+        await refresh(identity, first.refresh_token, name)
+    assert await identity.sessions(first.user.id) == []
+
+
+async def test_a_client_may_ask_again_before_it_is_answered(identity: Identity) -> None:
+    first, name = await identity.log_in(Wallet()), secrets.token_urlsafe(16)
+    pairs = await asyncio.gather(*(refresh(identity, first.refresh_token, name) for _ in range(5)))
+    good = await asyncio.gather(
+        *(authenticate(identity, pair.access_token) for pair in pairs), return_exceptions=True
+    )
+    assert sum(isinstance(answer, pb.AuthenticateResponse) for answer in good) == 1
+
+
+@pytest.mark.parametrize("late_s", [0, REPEAT_S])
+async def test_a_thief_cannot_pass_for_a_client_that_asks_again(identity: Identity, late_s: int) -> None:
+    names = ["", secrets.token_urlsafe(16), secrets.token_urlsafe(16)]
+    for used, tried in ((names[1], ""), (names[1], names[2]), ("", names[1]), ("", ""), (names[1], names[1])):
+        if used == tried != "" and not late_s:
+            continue
+        session = await identity.log_in(Wallet())
+        await refresh(identity, session.refresh_token, used)
+        await identity.clock.advance(late_s)
+        async with refused("REFRESH_TOKEN_REUSED"):
+            await refresh(identity, session.refresh_token, tried)
+        assert await identity.sessions(session.user.id) == []
+
+
+async def test_the_pair_that_was_lost_is_worth_nothing_to_who_found_it(identity: Identity) -> None:
+    first, name = await identity.log_in(Wallet()), secrets.token_urlsafe(16)
+    lost = await refresh(identity, first.refresh_token, name)
+    await refresh(identity, first.refresh_token, name)
+    async with refused("REFRESH_TOKEN_REUSED"):
+        await refresh(identity, lost.refresh_token)
+    assert await identity.sessions(first.user.id) == []
 
 
 async def test_one_refresh_token_used_twice_at_the_same_moment(identity: Identity) -> None:

@@ -19,6 +19,8 @@ from redis.exceptions import RedisError
 
 from mesh.clock import NS_PER_S, Clock
 from mesh.errors import Unavailable
+from mesh.revocations import KEY as REVOCATIONS
+from mesh.revocations import TELL
 from services.identity.app.ports import Attempt
 from services.identity.domain.challenges import Challenge, ChallengeId, Purpose
 from services.identity.domain.failures import ChallengeUsed, TooManyAttempts
@@ -32,15 +34,18 @@ _NS_PER_MS = 1_000_000
 _USED_EXTRA_MS = 60 * _MS_PER_S
 _MINUTE_S = 60
 
-# KEYS: used mark, session, index. ARGV: mark ms, session ms, expiry ms, now ms, id, most sessions, prefix,
-# fields…
-_OPEN = """
+# KEYS: used mark, session, index, revocations. ARGV: mark ms, session ms, expiry ms, now ms, id,
+# most sessions, prefix, fields…
+_OPEN = (
+    TELL
+    + """
 if not redis.call('SET', KEYS[1], ARGV[5], 'NX', 'PX', ARGV[1]) then return false end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[4])
 local ended = {}
 while redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[6]) do
   local oldest = redis.call('ZPOPMIN', KEYS[3])[1]
   redis.call('DEL', ARGV[7] .. oldest)
+  tell_revoked(KEYS[4], oldest)
   table.insert(ended, oldest)
 end
 redis.call('HSET', KEYS[2], unpack(ARGV, 8))
@@ -49,6 +54,7 @@ redis.call('ZADD', KEYS[3], ARGV[3], ARGV[5])
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 return ended
 """
+)
 # KEYS: session, index. ARGV: refresh digest expected, session ms, expiry ms, id, fields…
 _ROTATE = """
 if redis.call('HGET', KEYS[1], 'refresh_digest') ~= ARGV[1] then return 0 end
@@ -58,6 +64,16 @@ redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1
 """
+# KEYS: session, index, revocations. ARGV: id.
+_REVOKE = (
+    TELL
+    + """
+redis.call('ZREM', KEYS[2], ARGV[1])
+if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+tell_revoked(KEYS[3], ARGV[1])
+return 1
+"""
+)
 
 
 @asynccontextmanager
@@ -102,10 +118,11 @@ class RedisSessions:
         self._clock = clock
         self._open = redis.register_script(_OPEN)
         self._rotate = redis.register_script(_ROTATE)
+        self._revoke = redis.register_script(_REVOKE)
 
     async def open(self, session: Session, *, challenge: Challenge) -> list[SessionId]:
         """Uses the challenge up and opens the session, in one step."""
-        keys = [_used_key(challenge.id), _session_key(session.id), _index_key(session.user_id)]
+        keys = [_used_key(challenge.id), _session_key(session.id), _index_key(session.user_id), REVOCATIONS]
         arguments = [
             _ms_left(challenge.expires_ns, self._clock) + _USED_EXTRA_MS,
             REFRESH_LIFETIME_S * _MS_PER_S,
@@ -145,11 +162,9 @@ class RedisSessions:
 
     async def revoke(self, session: Session) -> bool:
         """Ends it."""
-        async with _reached(), self._redis.pipeline(transaction=True) as both:
-            both.delete(_session_key(session.id))
-            both.zrem(_index_key(session.user_id), session.id)
-            deleted, _ = await both.execute()
-        return bool(deleted)
+        keys = [_session_key(session.id), _index_key(session.user_id), REVOCATIONS]
+        async with _reached():
+            return bool(await self._revoke(keys=keys, args=[session.id]))
 
     async def of_user(self, user_id: UserId) -> list[Session]:
         """The user's open sessions, newest first."""
@@ -250,6 +265,8 @@ def _session(kept: Mapping[bytes | str, bytes | str]) -> Session:
         access_digest=text["access_digest"],
         refresh_digest=text["refresh_digest"],
         family_digest=text["family_digest"],
+        used_digest=text.get("used_digest", ""),
+        request_digest=text.get("request_digest", ""),
     )
 
 

@@ -57,22 +57,23 @@ class OpenSessions:
         )
         return SignedIn(user, session, token, expires_at)
 
-    async def refresh(self, refresh_token: str) -> tuple[User, Session, Tokens]:
-        """The next pair of tokens. Raises SessionInvalid; RefreshTokenReused, with the session revoked."""
-        session = await self._found(refresh_token)
-        now_ns = self._clock.now_ns()
-        try:
-            session.check_refresh(refresh_token, now_ns)
+    async def refresh(self, refresh_token: str, request_id: str) -> tuple[User, Session, Tokens]:
+        """The next pair of tokens; `request_id` is what the client calls this request, "" for nothing.
+
+        Raises SessionInvalid; RefreshTokenReused, with the session revoked.
+        """
+        while True:
+            session, now_ns = await self._found(refresh_token), self._clock.now_ns()
+            try:
+                session.check_refresh(refresh_token, request_id, now_ns)
+            except RefreshTokenReused:
+                await self._end(session)
+                raise
             user = await self._user(session.user_id)
-            fresh, tokens = session.rotated(refresh_token, self._randomness, now_ns)
-        except RefreshTokenReused:
-            await self._end(session)
-            raise
-        if not await self._sessions.rotate(fresh, refresh_digest=session.refresh_digest):
-            # Somebody used the same token in between, or ended the session.
-            await self._end(session)
-            raise RefreshTokenReused
-        return user, fresh, tokens
+            fresh, tokens = session.rotated(refresh_token, request_id, self._randomness, now_ns)
+            if await self._sessions.rotate(fresh, refresh_digest=session.refresh_digest):
+                return user, fresh, tokens
+            # Somebody used the token in between, or ended the session: see what it was.
 
     async def revoke(self, user_id: UserId, session_id: SessionId | None) -> int:
         """Ends one session of the user, or all; returns how many. Raises NotYours."""

@@ -4,6 +4,10 @@ An access token is "<session>.<secret>". A refresh token is "<session>.<family>.
 the same for the whole session, the secret changes with each use. Whoever shows the right family with an old
 secret holds a token that was used before, so it was copied, and the session is revoked; a stranger who only
 knows the session's id cannot cause that.
+
+A client whose answer was lost may ask again, if it named its request: the same token with the same name (a
+secret of the client's own, sent with the refresh and nowhere else) within REPEAT_S is the same use. It gets
+another pair, and the one that was lost is worth nothing. A thief of the token does not know the name.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from services.identity.domain.users import UserId
 SessionId = NewType("SessionId", str)
 
 ACCESS_LIFETIME_S = 15 * 60
+REPEAT_S = 60
 REFRESH_LIFETIME_S = 30 * 24 * 3600
 SESSIONS_PER_USER_MAX = 100
 
@@ -58,6 +63,9 @@ class Session:
     access_digest: str
     refresh_digest: str
     family_digest: str
+    # Of the last refresh: its token and what the client called the request; "" when there is none.
+    used_digest: str = ""
+    request_digest: str = ""
 
     @property
     def access_expires_ns(self) -> int:
@@ -74,14 +82,20 @@ class Session:
         if not _same(self.access_digest, token) or now_ns >= self.access_expires_ns:
             raise SessionInvalid
 
-    def check_refresh(self, token: str, now_ns: int) -> None:
+    def check_refresh(self, token: str, request_id: str, now_ns: int) -> None:
         """Raises SessionInvalid, or RefreshTokenReused when the session must be revoked."""
         if now_ns >= self.refresh_expires_ns or not _same(self.family_digest, _family(token)):
             raise SessionInvalid
-        if not _same(self.refresh_digest, token):
+        if not _same(self.refresh_digest, token) and not self._is_repeated(token, request_id, now_ns):
             raise RefreshTokenReused
 
-    def rotated(self, refresh_token: str, randomness: Randomness, now_ns: int) -> tuple[Session, Tokens]:
+    def _is_repeated(self, token: str, request_id: str, now_ns: int) -> bool:
+        soon = now_ns - self.refreshed_ns < REPEAT_S * NS_PER_S
+        return soon and _same(self.used_digest, token) and _same(self.request_digest, request_id)
+
+    def rotated(
+        self, refresh_token: str, request_id: str, randomness: Randomness, now_ns: int
+    ) -> tuple[Session, Tokens]:
         """The session with its next pair of tokens."""
         tokens = _tokens(self.id, _family(refresh_token), randomness)
         fresh = replace(
@@ -89,6 +103,8 @@ class Session:
             refreshed_ns=now_ns,
             access_digest=digest(tokens.access),
             refresh_digest=digest(tokens.refresh),
+            used_digest=digest(refresh_token),
+            request_digest=digest(request_id) if request_id else "",
         )
         return fresh, tokens
 

@@ -69,7 +69,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     async def RefreshSession(
         self, request: pb.RefreshSessionRequest, _: Context
     ) -> pb.RefreshSessionResponse:
-        user, session, tokens = await self._sessions.refresh(request.refresh_token)
+        user, session, tokens = await self._sessions.refresh(request.refresh_token, request.request_id)
         return pb.RefreshSessionResponse(session=self._convert.session(user, session, tokens))
 
     async def RevokeSession(self, request: pb.RevokeSessionRequest, _: Context) -> pb.RevokeSessionResponse:
