@@ -61,10 +61,20 @@ class Town:
         self.chain, self.ledger = ChainServiceStub(opened[0]), LedgerServiceStub(opened[1])
 
     async def start(self, name: str) -> None:
+        await self._start(name, f"services.{name}")
+
+    async def start_mortal_chain(self, point: str) -> None:
+        """The chain service that is killed at a point, see `mortal`."""
+        await self._start("chain", "tests.chain.mortal", point)
+
+    async def _start(self, name: str, *program: str) -> None:
         env = self._env | {f"SATREEL_{name.upper()}_LISTEN": f"127.0.0.1:{self.ports[name]}"}
         self._children[name] = await start_child(
-            name, [sys.executable, "-m", f"services.{name}"], log_path=self._folder / f"{name}.log", env=env
+            name, [sys.executable, "-m", *program], log_path=self._folder / f"{name}.log", env=env
         )
+
+    def child(self, name: str) -> Child:
+        return self._children[name]
 
     async def kill(self, name: str) -> None:
         child = self._children.pop(name)
