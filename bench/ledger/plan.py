@@ -15,7 +15,8 @@ class Plan:
     # Calls in flight, each with the number of transfers that are ready for it.
     singles: tuple[tuple[int, int], ...] = ((1, 4_000), (8, 12_000), (64, 24_000), (512, 30_000))
     load_s_max: float = 4.0
-    batches: int = 1_000
+    # In either form: together the million that is recovered.
+    batches: int = 500
     batches_in_flight: int = 8
     batches_s_max: float = 30.0
     paced_per_s: int = 500

@@ -14,6 +14,7 @@ from bench.ledger.plan import BATCH, Plan
 from bench.ledger.results import (
     AT_ONCE,
     BATCHES,
+    COLUMNS,
     EACH_SECOND,
     LEDGER,
     OPENED,
@@ -54,7 +55,8 @@ class Runs:
             self._results.empty = await self._start(server, 0)
             await transfers.fund(server, users)
             await self._batches(server, LEDGER, users, plan.batches, plan.batches_s_max)
-        made = self._results.samples[BATCHES][LEDGER].operations
+            await self._columns(server, users)
+        made = sum(self._results.samples[load][LEDGER].operations for load in (BATCHES, COLUMNS))
         for goal in plan.recovered_transfers:
             made += await self._fill(users, goal - made)
             if self._results.replayed is None:
@@ -105,6 +107,8 @@ class Runs:
             await self._singles(server, TWO_UPDATES)
             await transfers.fund(server, users)
             await self._batches(server, TWO_UPDATES, users, self._plan.peer_batches, PEER_BATCHES_S_MAX)
+        rows = self._results.samples[BATCHES][TWO_UPDATES]
+        self._results.add(COLUMNS, f"{TWO_UPDATES}, batches of 1,000", rows)
 
     async def postgres(self) -> None:
         """The same transfers in PostgreSQL, one by one: it has no batches."""
@@ -142,6 +146,19 @@ class Runs:
             each=BATCH,
         )
         self._results.add(BATCHES, system, sample)
+
+    async def _columns(self, server: Server, users: list[str]) -> None:
+        """Batches again, told in columns; the others have no such call and are compared by what they have."""
+        ready = list(transfers.column_requests(users, self._plan.batches))
+        sample = await closed_loop(
+            server,
+            transfers.column_call(server),
+            ready,
+            in_flight=self._plan.batches_in_flight,
+            seconds_max=self._plan.batches_s_max,
+            each=BATCH,
+        )
+        self._results.add(COLUMNS, LEDGER, sample)
 
     async def _paced(self, server: Server, users: list[str]) -> None:
         per_s = self._plan.paced_per_s

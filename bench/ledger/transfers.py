@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -23,6 +24,7 @@ CALL_S_MAX = 60.0
 ATTEMPTS_MAX = 100
 PAUSE_S = 0.2
 _NOISE_DIGITS = 18
+_Answer = TypeVar("_Answer")
 # The same pairs in every run.
 _random = random.Random(3)  # noqa: S311 - not for secrets
 
@@ -53,6 +55,22 @@ def requests(users: Sequence[str], calls: int, size: int = BATCH) -> Iterator[by
         givers = _random.choices(users, k=size)
         takers = [_other(users, giver) for giver in givers]
         yield _request(givers, takers)
+
+
+def column_requests(users: Sequence[str], calls: int) -> Iterator[bytes]:
+    """The same as PostTransfers."""
+    for _ in range(calls):
+        givers = _random.choices(users, k=BATCH)
+        takers = [_other(users, giver) for giver in givers]
+        accounts = list(dict.fromkeys([*givers, *takers]))
+        place = {name: at for at, name in enumerate(accounts)}
+        yield pb.PostTransfersRequest(
+            accounts=[f"user:{name}" for name in accounts],
+            ids=fresh_ids(BATCH),
+            debits=map(place.__getitem__, givers),
+            credits=map(place.__getitem__, takers),
+            amounts=[1] * BATCH,
+        ).SerializeToString()
 
 
 def gifts(giver: str, takers: Sequence[str], at_ns: int | None = None) -> bytes:
@@ -96,9 +114,22 @@ def transfer_call(server: Server) -> Call:
     return call
 
 
-async def _repeated(
-    send: Callable[[], Awaitable[pb.CreateTransfersResponse]],
-) -> pb.CreateTransfersResponse:
+def column_call(server: Server) -> Call:
+    """Sends transfers in columns as the market would, and checks that none was refused."""
+    send: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.PostTransfersResponse]
+    send = server.channel("market").unary_unary(
+        f"/{SERVICE}/PostTransfers", response_deserializer=pb.PostTransfersResponse.FromString
+    )
+
+    async def call(request: bytes) -> None:
+        answer = await _repeated(lambda: send(request, timeout=CALL_S_MAX))
+        for result in answer.refused:
+            raise TransferRefused(ledger_pb2.ErrorReason.Name(result.reason), result.detail)
+
+    return call
+
+
+async def _repeated(send: Callable[[], Awaitable[_Answer]]) -> _Answer:
     """As callers do: where a machine is too busy the ledger may lose its lease, and asks to call again."""
     for _ in range(ATTEMPTS_MAX - 1):
         try:

@@ -517,6 +517,32 @@ async def test_a_standby_says_so(valkey_url: str) -> None:
             assert failure.value.reason == "NOT_LEADER"
 
 
+async def test_transfers_in_columns_tell_what_was_refused(valkey_url: str) -> None:
+    async with open_house(valkey_url) as house:
+        await house.fund(ANA, 100)
+        request = pb.PostTransfersRequest(
+            accounts=[f"user:{ANA}", f"user:{BEN}", "chain:coins"],
+            ids=[uuid7() for _ in range(4)],
+            debits=[0, 0, 1, 2],
+            credits=[1, 1, 0, 0],
+            amounts=[60, 60, 10, 5],
+        )
+        reply = await house.market.PostTransfers(request)
+        reasons = [ledger_pb2.ErrorReason.Name(one.reason) for one in reply.refused]
+        assert reasons == ["ERROR_REASON_INSUFFICIENT_FUNDS", "ERROR_REASON_ACCOUNT_FORBIDDEN"]
+        assert [one.id for one in reply.refused] == [request.ids[1], request.ids[3]]
+        assert await house.market.PostTransfers(request) == reply
+        account = await house.market.GetAccount(pb.GetAccountRequest(account_id=f"user:{ANA}"))
+        assert account.account.balance == 50
+        del request.amounts[-1]
+        with pytest.raises(RemoteFailure) as uneven:
+            await house.market.PostTransfers(request)
+        assert uneven.value.reason == "COLUMNS_UNEVEN"
+        with pytest.raises(RemoteFailure) as foreign:
+            await house.gateway.PostTransfers(request)
+        assert foreign.value.code is Code.PERMISSION_DENIED
+
+
 async def test_watchers_get_a_snapshot_and_then_what_happens(valkey_url: str) -> None:
     async with open_house(valkey_url) as house:
         await house.fund(ANA, 2_000)

@@ -18,7 +18,7 @@ from services.ledger.app.journal import Draft, Entry, Fenced, Head, Journal
 from services.ledger.app.orders import Order
 from services.ledger.domain import shares
 from services.ledger.domain.answers import APPLIED
-from services.ledger.domain.commands import CreateTransfers
+from services.ledger.domain.commands import CreateTransfers, PostTransfers
 from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Entitlement, Parameters
 from tests.simulation.instance import (
@@ -101,12 +101,14 @@ class Hasty(Instance):
     async def submit(self, order: Order) -> Outcome:
         submitting = asyncio.ensure_future(super().submit(order))
         submitting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not isinstance(order.command, CreateTransfers):
+        if not isinstance(order.command, CreateTransfers | PostTransfers):
             return await submitting
         await asyncio.sleep(0)
         if submitting.done():
             return await submitting
-        return [APPLIED] * len(order.command.transfers)
+        command = order.command
+        many = len(command.columns.ids if isinstance(command, PostTransfers) else command.transfers)
+        return [APPLIED] * many
 
 
 class Guessing(Instance):

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from mesh.errors import Exhausted
 from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
-from services.ledger.domain.commands import Command, CreateTransfers, CreditDeposits, ReportSeconds
+from services.ledger.domain.commands import (
+    Command,
+    CreateTransfers,
+    CreditDeposits,
+    PostTransfers,
+    ReportSeconds,
+)
 from services.ledger.domain.machine import Answer
 from services.ledger.domain.reasons import Reason, Refused
 
@@ -56,6 +62,8 @@ def weight_of(command: Command) -> int:
     match command:
         case CreateTransfers():
             return len(command.transfers)
+        case PostTransfers():
+            return len(command.columns.ids)
         case CreditDeposits():
             return len(command.deposits)
         case ReportSeconds():

@@ -51,6 +51,11 @@ def body_hash(transfer: TransferLike) -> bytes:
     return _hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}".encode())
 
 
+def noted_body(plain: bytes, memo: str) -> bytes:
+    """Body of a plain transfer with a memo."""
+    return _hash_of(plain + memo.encode())
+
+
 def chain_hashes(chain: Sequence[TransferLike]) -> list[bytes]:
     """A body for each of a chain: of itself and of all it is linked with, so elsewhere it is another one."""
     own = [body_hash(transfer) for transfer in chain]

@@ -78,6 +78,40 @@ class TransferLike(Protocol):
         ...
 
 
+class ColumnsLike(Protocol):
+    """Plain transfers of satoshis in even columns; see satreel.ledger.v1.PostTransfersRequest."""
+
+    @property
+    def accounts(self) -> Sequence[str]:
+        """Names that the columns point to."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Made by the caller."""
+        ...
+
+    @property
+    def debits(self) -> Sequence[int]:
+        """Who gives, by place in `accounts`."""
+        ...
+
+    @property
+    def credits(self) -> Sequence[int]:
+        """Who gets."""
+        ...
+
+    @property
+    def amounts(self) -> Sequence[int]:
+        """Satoshis."""
+        ...
+
+    @property
+    def memos(self) -> Sequence[str]:
+        """What they are for; may be empty."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """A transfer of our own making (tests, tools); the wire's messages are used as they are."""
@@ -108,6 +142,14 @@ class CreateTransfers:
 
     caller: str
     transfers: Sequence[TransferLike]
+
+
+@dataclass(frozen=True, slots=True)
+class PostTransfers:
+    """Plain transfers in the order they apply, asked for by a service in columns."""
+
+    caller: str
+    columns: ColumnsLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +259,7 @@ class ReportSeconds:
 
 Command = (
     CreateTransfers
+    | PostTransfers
     | IssueTitle
     | CreditDeposits
     | ReverseDeposit

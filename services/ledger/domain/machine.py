@@ -59,6 +59,7 @@ class Machine:
         # Each takes the command it stands under; no type says that of a dictionary.
         self._apply_to: dict[type, Callable[[Any], Answer]] = {
             c.CreateTransfers: self._create_transfers,
+            c.PostTransfers: self._post_transfers,
             c.IssueTitle: self._issue_title,
             c.CreditDeposits: self._credit_deposits,
             c.ReverseDeposit: self._reverse_deposit,
@@ -191,6 +192,9 @@ class Machine:
 
     def _create_transfers(self, command: c.CreateTransfers) -> list[Result]:
         return self.transfers.create(command.caller, command.transfers)
+
+    def _post_transfers(self, command: c.PostTransfers) -> list[Result]:
+        return self.transfers.post(command.caller, command.columns)
 
     def _issue_title(self, command: c.IssueTitle) -> Title:
         return self.titles.issue(command.meme_id, command.creator_id)

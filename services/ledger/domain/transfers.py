@@ -7,7 +7,9 @@ the window, so that a late duplicate can never do what its caller was told did n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from itertools import count, repeat
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 from services.ledger.domain.answers import (
     APPLIED,
@@ -17,6 +19,7 @@ from services.ledger.domain.answers import (
     Result,
     body_hash,
     chain_hashes,
+    noted_body,
     plain_body,
 )
 from services.ledger.domain.books import (
@@ -31,13 +34,17 @@ from services.ledger.domain.books import (
     new_posting,
     traits_of,
 )
-from services.ledger.domain.commands import TransferKind, TransferLike
+from services.ledger.domain.commands import ColumnsLike, Transfer, TransferKind, TransferLike
 from services.ledger.domain.holds import Hold, Holds, HoldState
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.window import SPAN_DIGITS
 
 NS_PER_S = 1_000_000_000
 _POST = int(TransferKind.POST)
+_Origin = TypeVar("_Origin")
+# Id, number of debit and credit if they are known, amount, memo; and what the row is made of.
+_Row = tuple[str, int | None, int | None, int, str, _Origin]
+_ORIGIN = itemgetter(5)
 
 
 class Refusal(Exception):  # noqa: N818 - flow of control inside this file
@@ -81,50 +88,79 @@ class Transfers:
 
     def create(self, caller: str, transfers: Iterable[TransferLike]) -> list[Result]:
         """Applies in order. One result each; a refused transfer moves nothing."""
-        bits = CALLER_BITS.get(caller, 0)
+        bits, rows = CALLER_BITS.get(caller, 0), self._rows(transfers)
         results: list[Result] = []
-        waiting = iter(transfers)
-        while (transfer := self._plain(waiting, bits, results)) is not None:
+        while (transfer := self._plain(rows, bits, results)) is not None:
             if transfer.linked:
-                results += self._chain(*_chain_from(transfer, waiting), bits)
+                results += self._chain(*_chain_from(transfer, map(_ORIGIN, rows)), bits)
             else:
                 results.append(self._single(transfer, bits))
         return results
 
-    def _plain(
-        self, transfers: Iterator[TransferLike], bits: int, results: list[Result]
-    ) -> TransferLike | None:
+    def post(self, caller: str, columns: ColumnsLike) -> list[Result]:
+        """The same for plain transfers in columns: what is the same for all is looked at once."""
+        bits, names, find = CALLER_BITS.get(caller, 0), columns.accounts, self._sat_accounts.get
+        debits, credits_, memos = columns.debits, columns.credits, columns.memos or repeat("")
+        numbers = list(map(find, names))
+        rows: Iterator[_Row[int]] = zip(
+            columns.ids,
+            map(numbers.__getitem__, debits),
+            map(numbers.__getitem__, credits_),
+            columns.amounts,
+            memos,
+            count(),
+            strict=False,
+        )
+        results: list[Result] = []
+        while (place := self._plain(rows, bits, results)) is not None:
+            debit, credit = debits[place], credits_[place]
+            memo = columns.memos[place] if columns.memos else ""
+            transfer = Transfer(
+                columns.ids[place], names[debit], names[credit], columns.amounts[place], memo=memo
+            )
+            results.append(self._single(transfer, bits))
+            # It may have been the first of this account.
+            numbers[credit] = find(names[credit])
+        return results
+
+    def _rows(self, transfers: Iterable[TransferLike]) -> Iterator[_Row[TransferLike]]:
+        """Rows of the hot path; one that is not plain has no debit there."""
+        find = self._sat_accounts.get
+        for transfer in transfers:
+            plain = transfer.kind == _POST and transfer.asset == SAT and not transfer.linked
+            debit = find(transfer.debit_account) if plain else None
+            yield transfer.id, debit, find(transfer.credit_account), transfer.amount, transfer.memo, transfer
+
+    def _plain(self, rows: Iterator[_Row[_Origin]], bits: int, results: list[Result]) -> _Origin | None:
         """The hot path: new ids, satoshis at once between known accounts, and nothing that forbids it.
 
-        It asks all that the general path asks, in one place and without a call. Returns the first transfer
-        that is out of the ordinary; nothing was done of it, and the general path finds out what it is.
+        It asks all that the general path asks, in one place and without a call. Returns where the first row
+        that is out of the ordinary comes from; nothing was done of it, the general path finds out what it is.
         """
         books, by_span = self._books, self._answers.by_span
-        low, high, debt, numbers = self._window.low, self._window.high, books.debt, self._sat_accounts
+        low, high, debt = self._window.low, self._window.high, books.debt
         balance, held, traits, newest = books.balance, books.held, books.traits, books.newest
         now_ns, record, answer = books.now_ns, books.postings.append, results.append
-        for transfer in transfers:
-            id_, amount, memo = transfer.id, transfer.amount, transfer.memo
-            debit, credit = numbers.get(transfer.debit_account), numbers.get(transfer.credit_account)
+        for id_, debit, credit, amount, memo, origin in rows:
             span = by_span.get(id_[:SPAN_DIGITS])
             if (
-                debit is None or credit is None or debit == credit or amount < 1
-                or transfer.asset != SAT or transfer.kind != _POST or transfer.linked or debt
+                debit is None or credit is None or debit == credit or amount < 1 or debt
                 or span is None or id_ in span or not low <= id_ < high
             ):  # fmt: skip
-                return transfer
+                return origin
             sides, left = traits[debit] & traits[credit], balance[debit] - amount
             if (
                 not (sides & bits and sides & GUARDED) or left < held[debit]
                 or balance[credit] > INT64_MAX - amount
             ):  # fmt: skip
-                return transfer
+                return origin
             balance[debit] = left
             balance[credit] += amount
             posting = (id_, debit, credit, amount, memo, now_ns, newest[debit], newest[credit])
             record(new_posting(Posting, posting))
             books.postings_made = newest[debit] = newest[credit] = books.postings_made + 1
-            span[id_] = body_hash(transfer) if memo else plain_body(debit, credit, amount)
+            body = plain_body(debit, credit, amount)
+            span[id_] = noted_body(body, memo) if memo else body
             answer(APPLIED)
         return None
 
@@ -201,13 +237,11 @@ class Transfers:
 
     def _plain_body(self, transfer: TransferLike) -> bytes:
         """What the hot path would have kept of it; nothing, where that would not have taken it."""
-        debit = self._sat_accounts.get(transfer.debit_account)
-        credit = self._sat_accounts.get(transfer.credit_account)
-        if debit is None or credit is None or transfer.amount < 1 or transfer.memo:
+        [(_, debit, credit, amount, memo, _)] = self._rows([transfer])
+        if debit is None or credit is None or amount < 1:
             return b""
-        if transfer.linked or transfer.kind != _POST or transfer.asset != SAT:
-            return b""
-        return plain_body(debit, credit, transfer.amount)
+        body = plain_body(debit, credit, amount)
+        return noted_body(body, memo) if memo else body
 
     def _apply(self, transfer_id: str, body: bytes, transfer: TransferLike, bits: int) -> _Step:
         """Moves what the transfer moves. Raises Refusal."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import attrgetter
 
 from services.ledger.domain.books import CHAIN_COINS, DEBTS, FOR_CHAIN, SAT, USER, Books, Posting
 from services.ledger.domain.reasons import Reason, Refused
@@ -15,6 +16,7 @@ from services.ledger.domain.titles import Title
 
 # By an account's traits: whether it has satoshis of a user (titles are not the chain's), and is nobody's.
 _OF_USERS = bytes(traits & (USER | FOR_CHAIN) == USER | FOR_CHAIN for traits in range(256))
+_DEBIT, _CREDIT = attrgetter("debit"), attrgetter("credit")
 _OF_OTHERS = bytes(not traits & USER for traits in range(256))
 
 
@@ -215,7 +217,6 @@ def totals_of(books: Books) -> Totals:
 def touched(books: Books, postings: Iterable[Posting]) -> list[int]:
     """Numbers of the accounts that these postings or something since the last commit changed."""
     numbers = set(books.touched)
-    for posting in postings:
-        numbers.add(posting.debit)
-        numbers.add(posting.credit)
+    numbers.update(map(_DEBIT, postings))
+    numbers.update(map(_CREDIT, postings))
     return list(numbers)

@@ -6,6 +6,7 @@ A command is applied from the same bytes that the journal keeps, so that a repla
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +16,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as calls
 from services.ledger.app.orders import Order
 from services.ledger.domain import commands as c
 from services.ledger.domain.books import FLOAT, user_account
+from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.domain.shares import Parameters
 
 NS_PER_S = 1_000_000_000
@@ -31,6 +33,18 @@ def transfers_order(caller: str, request: calls.CreateTransfersRequest) -> Order
     asked = journal_pb2.JournalTransfers(caller=caller, request=request.SerializeToString())
     wire = journal_pb2.JournalCommand(create_transfers=asked)
     return Order(c.CreateTransfers(caller, request.transfers), wire.SerializeToString())
+
+
+def columns_order(caller: str, request: calls.PostTransfersRequest) -> Order:
+    """An order for transfers in columns. Raises COLUMNS_UNEVEN."""
+    columns = (request.debits, request.credits, request.amounts, *([request.memos] if request.memos else ()))
+    if any(len(column) != len(request.ids) for column in columns):
+        raise Refused(Reason.COLUMNS_UNEVEN, "the columns have not one entry for each id")
+    if max(chain(request.debits, request.credits)) >= len(request.accounts):
+        raise Refused(Reason.COLUMNS_UNEVEN, "debits or credits point behind the accounts")
+    asked = journal_pb2.JournalTransfers(caller=caller, request=request.SerializeToString())
+    wire = journal_pb2.JournalCommand(post_transfers=asked)
+    return Order(c.PostTransfers(caller, request), wire.SerializeToString())
 
 
 def read_command(wire: bytes) -> c.Command:
@@ -69,6 +83,10 @@ def parameters_of(wire: ledger_pb2.Parameters) -> Parameters:
 
 def _transfers(wire: journal_pb2.JournalTransfers) -> c.Command:
     return c.CreateTransfers(wire.caller, calls.CreateTransfersRequest.FromString(wire.request).transfers)
+
+
+def _columns(wire: journal_pb2.JournalTransfers) -> c.Command:
+    return c.PostTransfers(wire.caller, calls.PostTransfersRequest.FromString(wire.request))
 
 
 def _issue_title(wire: calls.IssueTitleRequest) -> c.Command:
@@ -126,6 +144,7 @@ def _report_seconds(wire: journal_pb2.JournalSeconds) -> c.Command:
 # By the field of JournalCommand that is set; each takes what that field holds.
 _READERS: dict[str, Callable[[Any], c.Command]] = {
     "create_transfers": _transfers,
+    "post_transfers": _columns,
     "issue_title": _issue_title,
     "credit_deposits": _credit_deposits,
     "reverse_deposit": _reverse_deposit,

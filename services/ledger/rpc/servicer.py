@@ -29,7 +29,7 @@ from services.ledger.domain.sessions import Report, SessionView
 from services.ledger.domain.titles import Title
 from services.ledger.domain.views import RoundView, totals_of
 from services.ledger.rpc import reading, show, show_record
-from services.ledger.rpc.read import order, transfers_order
+from services.ledger.rpc.read import columns_order, order, transfers_order
 from services.ledger.rpc.watching import watch_ledger
 
 # Lines of a report in one command: a journal record has to stay below 1 MiB.
@@ -54,6 +54,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         asked = transfers_order(caller.current().service, request)
         results = await self._submit(list[Result], asked)
         return show.results(request.transfers, results)
+
+    async def PostTransfers(
+        self, request: pb.PostTransfersRequest, context: Context
+    ) -> pb.PostTransfersResponse:
+        results = await self._submit(list[Result], columns_order(caller.current().service, request))
+        return show.refused(request.ids, results)
 
     async def IssueTitle(self, request: pb.IssueTitleRequest, context: Context) -> pb.IssueTitleResponse:
         title = await self._submit(Title, order(issue_title=request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.ledger.v1 import ledger_pb2 as pb
@@ -121,6 +121,16 @@ def results(asked: Iterable[pb.Transfer], views: Iterable[Result]) -> calls.Crea
         if view is not APPLIED:
             result.reason, result.detail = pb.ErrorReason.ValueType(view.reason), view.detail
     return response
+
+
+def refused(ids: Sequence[str], views: Sequence[Result]) -> calls.PostTransfersResponse:
+    """Those of the transfers that were not applied."""
+    results = [
+        pb.TransferResult(id=id_, reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail)
+        for id_, view in zip(ids, views, strict=True)
+        if view is not APPLIED
+    ]
+    return calls.PostTransfersResponse(refused=results)
 
 
 def reports(sequence: int, views: list[Report]) -> calls.MeterResponse:

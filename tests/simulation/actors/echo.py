@@ -6,7 +6,7 @@ from satreel.ledger.v1 import ledger_pb2 as pb
 
 from services.ledger.app.orders import Order
 from services.ledger.domain.books import SAT, user_account
-from services.ledger.domain.commands import CreateTransfers
+from services.ledger.domain.commands import CreateTransfers, PostTransfers
 from services.ledger.domain.reasons import Reason
 from tests.simulation.actors.client import Client, reasons
 from tests.simulation.instance import order_of
@@ -37,7 +37,7 @@ class Echo(Client):
     async def _send(self, order: Order) -> None:
         outcome = await self.sure(order)
         self.world.trace.count("copies of old requests")
-        if isinstance(order.command, CreateTransfers) and isinstance(outcome, list):
+        if isinstance(order.command, CreateTransfers | PostTransfers) and isinstance(outcome, list):
             got = reasons(outcome)
             self.world.trace.count("old ids refused", got.count(Reason.ID_OUT_OF_TIME))
             if Reason.OK in got:
