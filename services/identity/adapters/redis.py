@@ -35,23 +35,24 @@ _USED_EXTRA_MS = 60 * _MS_PER_S
 _MINUTE_S = 60
 
 # KEYS: used mark, session, index, revocations. ARGV: mark ms, session ms, expiry ms, now ms, id,
-# most sessions, prefix, fields…
+# most sessions, prefix, fields… Nothing undoes a script that fails half-way, so the mark of use comes last.
 _OPEN = (
     TELL
     + """
-if not redis.call('SET', KEYS[1], ARGV[5], 'NX', 'PX', ARGV[1]) then return false end
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[4])
 local ended = {}
 while redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[6]) do
   local oldest = redis.call('ZPOPMIN', KEYS[3])[1]
-  redis.call('DEL', ARGV[7] .. oldest)
   tell_revoked(KEYS[4], oldest)
+  redis.call('DEL', ARGV[7] .. oldest)
   table.insert(ended, oldest)
 end
 redis.call('HSET', KEYS[2], unpack(ARGV, 8))
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[5])
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
+redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[1])
 return ended
 """
 )
@@ -64,14 +65,13 @@ redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1
 """
-# KEYS: session, index, revocations. ARGV: id.
+# KEYS: session, index, revocations. ARGV: id. Told first: what cannot be told has not ended.
 _REVOKE = (
     TELL
     + """
+if redis.call('EXISTS', KEYS[1]) == 1 then tell_revoked(KEYS[3], ARGV[1]) end
 redis.call('ZREM', KEYS[2], ARGV[1])
-if redis.call('DEL', KEYS[1]) == 0 then return 0 end
-tell_revoked(KEYS[3], ARGV[1])
-return 1
+return redis.call('DEL', KEYS[1])
 """
 )
 
