@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from mesh.errors import Code, RemoteFailure
 from services.chain.app.ports import Credit, Hold, Movement, Post, Reason, Refusal, Release, Transfer
-from services.chain.domain.values import COINS_ACCOUNT, COLD_ACCOUNT, Sats
+from services.chain.domain.values import COINS_ACCOUNT, COLD_ACCOUNT, MemeId, Sats, UserId
 
 ASSET = "sat"
 _UNCOVERED = {
@@ -62,6 +62,13 @@ class LedgerClient:
     async def available_sats(self, account: str) -> Sats:
         """What an account may spend; 0 when it was never used."""
         return Sats((await self._account(account)).available)
+
+    async def title_owners(self, meme_ids: Sequence[MemeId]) -> Mapping[MemeId, UserId]:
+        """Who owns the titles of these memes."""
+        response = await self._stub.BatchGetTitles(
+            ledger_service_pb2.BatchGetTitlesRequest(meme_ids=meme_ids)
+        )
+        return {MemeId(title.meme_id): UserId(title.owner_id) for title in response.titles}
 
     async def _account(self, account: str) -> ledger_pb2.Account:
         try:

@@ -63,14 +63,22 @@ class Trace:
 
 
 async def trace(
-    source: RawTransactions, outpoint: Outpoint, *, steps_max: int = STEPS_MAX, reads_max: int = READS_MAX
+    source: RawTransactions,
+    outpoint: Outpoint,
+    *,
+    until: Outpoint | None = None,
+    steps_max: int = STEPS_MAX,
+    reads_max: int = READS_MAX,
 ) -> Trace:
-    """Goes back to the origin. Raises OriginUnproved, and NodeUnavailable of the source."""
+    """Goes back to the origin, or to an outpoint whose way is known already.
+
+    Raises OriginUnproved, and NodeUnavailable of the source.
+    """
     walk = _Walk(source, reads_max)
     if (await walk.output(outpoint)).sats != 1:
         raise OriginUnproved(Flaw.NOT_ONE_SAT, f"{outpoint} has not one satoshi")
     path = [outpoint]
-    while (before := await walk.parent(path[-1])) is not None:
+    while path[-1] != until and (before := await walk.parent(path[-1])) is not None:
         if len(path) == steps_max:
             raise OriginUnproved(Flaw.TOO_FAR, f"{path[-1]} is {steps_max} steps back, and no origin")
         path.append(before)
@@ -85,7 +93,7 @@ async def prove_title(
     if found.origin != origin:
         text = f"{outpoint} comes from {found.origin}, not from {origin}"
         raise OriginUnproved(Flaw.OTHER_ORIGIN, text)
-    output = await _Walk(source, 1).output(origin)
+    output = await read_output(source, origin)
     try:
         inscription = read_inscription(output.script)
     except BadScript as problem:
@@ -93,6 +101,11 @@ async def prove_title(
     if (inscription.map.get("app"), inscription.map.get("memeId")) != (APP, meme_id):
         raise OriginUnproved(Flaw.NOT_INSCRIBED, f"{origin} is no title of meme {meme_id}")
     return found, inscription
+
+
+async def read_output(source: RawTransactions, outpoint: Outpoint) -> Output:
+    """An output, proved by its transaction's id. Raises OriginUnproved, and NodeUnavailable of the source."""
+    return await _Walk(source, 1).output(outpoint)
 
 
 class _Walk:

@@ -23,6 +23,7 @@ from services.chain.app.records import Records
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
 from services.chain.app.sweeping import HotRule, Sweeping
+from services.chain.app.title_audit import TitleAudit
 from services.chain.app.titles import Titles
 from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
@@ -67,6 +68,8 @@ class Rules:
     mempool_s: float = 5.0
     late_s: float = 30.0
     stale_s: float = 60.0
+    audit_s: float = 5.0
+    audit_grace_s: float = 600.0
 
 
 class Parts:
@@ -154,6 +157,20 @@ class Parts:
             keys=self.world.keys,
             news=self.world.news,
             clock=self.world.clock,
+        )
+
+    @cached_property
+    def audit(self) -> TitleAudit:
+        """Whether ledger and chain agree on who owns what."""
+        return TitleAudit(
+            records=self.world.records,
+            books=self.books,
+            accounts=self.accounts,
+            keys=self.world.keys,
+            source=self.world.reader,
+            ledger=self.world.ledger,
+            clock=self.world.clock,
+            grace_s=self.rules.audit_grace_s,
         )
 
     @cached_property

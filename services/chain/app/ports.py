@@ -11,7 +11,7 @@ from services.chain.domain.entities import Deposit, Result, Title, Tx, Undo, Wit
 from services.chain.domain.header import Block, Header
 from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
-from services.chain.domain.values import BlockHash, Sats, Txid, UserId
+from services.chain.domain.values import BlockHash, MemeId, Sats, Txid, UserId
 from services.chain.domain.wire import Output
 
 
@@ -229,6 +229,10 @@ class Ledger(Protocol):
 
     async def available_sats(self, account: str) -> Sats:
         """What an account may spend; 0 when it was never used."""
+        ...
+
+    async def title_owners(self, meme_ids: Sequence[MemeId]) -> Mapping[MemeId, UserId]:
+        """Who owns the titles of these memes; those without one are left out. At most 1,000."""
         ...
 
 

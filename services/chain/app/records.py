@@ -133,6 +133,10 @@ class Table(Generic[T]):
         )
         return [self._read(record) for record in found]
 
+    async def behind(self, key: str, limit: int) -> list[Kept[T]]:
+        """Those behind a key, in the order of keys; "" for the first."""
+        return [self._read(record) for record in await self._store.scan(self._set, after=key, limit=limit)]
+
     async def all(self) -> list[Kept[T]]:
         """Every one, in the order of keys."""
         return [self._read(record) async for record in scan_all(self._store, self._set)]

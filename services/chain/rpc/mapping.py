@@ -12,6 +12,7 @@ from services.chain.app.custody import Custody
 from services.chain.app.freshness import Freshness
 from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, UndoneView, WithdrawalView
 from services.chain.app.sweeping import Level
+from services.chain.app.title_audit import Difference, Kind, Report
 from services.chain.domain.entities import Deposit, Tx, Withdrawal
 from services.chain.domain.failures import PageTokenInvalid
 from services.chain.domain.header import Block
@@ -58,6 +59,17 @@ WITHDRAWAL_STATES = {
     WithdrawalState.CONFIRMED: chain_pb2.WITHDRAWAL_STATE_CONFIRMED,
     WithdrawalState.FAILED: chain_pb2.WITHDRAWAL_STATE_FAILED,
 }
+
+
+TITLE_DIFFERENCES = {
+    Kind.NOT_INSCRIBED: chain_pb2.TITLE_DIFFERENCE_KIND_NOT_INSCRIBED,
+    Kind.UNKNOWN: chain_pb2.TITLE_DIFFERENCE_KIND_UNKNOWN,
+    Kind.OWNER: chain_pb2.TITLE_DIFFERENCE_KIND_OWNER,
+    Kind.KEY: chain_pb2.TITLE_DIFFERENCE_KIND_KEY,
+    Kind.SPENT: chain_pb2.TITLE_DIFFERENCE_KIND_SPENT,
+    Kind.ORIGIN: chain_pb2.TITLE_DIFFERENCE_KIND_ORIGIN,
+}
+DIFFERENCES_MAX = 1_000
 
 
 def timestamp(ns: int) -> Timestamp:
@@ -217,6 +229,28 @@ def custody(found: Custody, level: Level) -> chain_service_pb2.GetCustodyRespons
         coins=found.coins,
         cold_sats=found.cold_sats,
         hot_level=HOT_LEVELS[level],
+    )
+
+
+def title_audit(found: Report) -> chain_service_pb2.GetTitleAuditResponse:
+    """Titles on which ledger and chain differ."""
+    return chain_service_pb2.GetTitleAuditResponse(
+        looked_at=timestamp(found.looked_ns) if found.looked_ns else None,
+        titles=found.titles,
+        differences=map(_title_difference, found.differences[:DIFFERENCES_MAX]),
+        different=len(found.differences),
+    )
+
+
+def _title_difference(found: Difference) -> chain_pb2.TitleDifference:
+    return chain_pb2.TitleDifference(
+        meme_id=found.meme_id,
+        kind=TITLE_DIFFERENCES[found.kind],
+        ledger_owner_id=found.ledger_owner_id,
+        chain_owner_id=found.chain_owner_id,
+        outpoint=found.outpoint,
+        detail=found.detail,
+        since=timestamp(found.since_ns),
     )
 
 

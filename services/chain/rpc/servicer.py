@@ -268,6 +268,11 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
             kept = found[0] if found else None
         return None if kept is None else kept.value
 
+    async def GetTitleAudit(
+        self, request: pb.GetTitleAuditRequest, context: Context
+    ) -> pb.GetTitleAuditResponse:
+        return mapping.title_audit(self._chain.desk.audit.report())
+
     async def GetCustody(self, request: pb.GetCustodyRequest, context: Context) -> pb.GetCustodyResponse:
         desk = self._chain.desk
         with caller.without_user():  # open to all, though the ledger's accounts are not
