@@ -9,7 +9,7 @@ from satreel.chain.v1 import chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
 
 from graphql_gateway.arguments import about
-from graphql_gateway.chain.types import Block, Books, ChainTransaction, Custody, LedgerTotals
+from graphql_gateway.chain.types import Block, Books, ChainTransaction, Custody, LedgerTotals, TitleAudit
 from graphql_gateway.context import Info
 from graphql_gateway.proto import shown
 
@@ -38,3 +38,11 @@ class ChainQuery:
         totals = await services.ledger.GetTotals(ledger_service_pb2.GetTotalsRequest())
         custody = await services.chain.GetCustody(chain_service_pb2.GetCustodyRequest())
         return Books(totals=shown(LedgerTotals, totals), custody=shown(Custody, custody))
+
+    @strawberry.field(
+        description="Titles on which the ledger's owner and the chain's differ for longer than a move takes."
+    )
+    async def title_audit(self, info: Info) -> TitleAudit:
+        """Ledger against chain, title by title."""
+        response = await info.context.services.chain.GetTitleAudit(chain_service_pb2.GetTitleAuditRequest())
+        return shown(TitleAudit, response)

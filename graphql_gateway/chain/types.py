@@ -10,6 +10,8 @@ from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
 from strawberry import relay
 
+from graphql_gateway.accounts.types import LazyMeme, User
+from graphql_gateway.context import Info
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
 
@@ -170,6 +172,53 @@ class Custody:
     coins: Long
     cold_sats: Sats
     hot_level: HotLevel
+
+
+@proto_enum(chain_pb2.TitleDifferenceKind, "TitleDifferenceKind")
+class TitleDifferenceKind(enum.IntEnum):
+    """In what ledger and chain differ on a title."""
+
+    NOT_INSCRIBED = 1
+    UNKNOWN = 2
+    OWNER = 3
+    KEY = 4
+    SPENT = 5
+    ORIGIN = 6
+
+
+@proto_type(chain_pb2.TitleDifference)
+class TitleDifference:
+    """A title on which ledger and chain differ."""
+
+    kind: TitleDifferenceKind
+    outpoint: str | None
+    detail: str
+    since: datetime
+
+    @strawberry.field(description="The meme whose title it is.")
+    async def meme(self: chain_pb2.TitleDifference, info: Info) -> LazyMeme | None:
+        """The meme."""
+        return await info.context.loaders.memes.load(self.meme_id)
+
+    @strawberry.field(description="Owner in the ledger; null where it has no such title, or was not asked.")
+    async def ledger_owner(self: chain_pb2.TitleDifference, info: Info) -> User | None:
+        """By the ledger."""
+        return await info.context.loaders.users.load(self.ledger_owner_id) if self.ledger_owner_id else None
+
+    @strawberry.field(description="For whom it is held on chain.")
+    async def chain_owner(self: chain_pb2.TitleDifference, info: Info) -> User | None:
+        """By the chain."""
+        return await info.context.loaders.users.load(self.chain_owner_id)
+
+
+@proto_type(chain_service_pb2.GetTitleAuditResponse)
+class TitleAudit:
+    """What the comparison found."""
+
+    looked_at: datetime | None
+    titles: Long
+    differences: list[TitleDifference]
+    different: Long
 
 
 @proto_type(ledger_service_pb2.GetTotalsResponse)

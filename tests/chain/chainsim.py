@@ -189,6 +189,12 @@ class SimNode:
     def blame(self, why: str, *, lied: bool) -> None:
         self.blamed.append((why, lied))
 
+    async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
+        self._reach()
+        known = {one.txid: one for one in [*self.on_chain(), *self.pool.values()]}
+        spent = {point for one in known.values() for point in one.spends}
+        return {point for point in outpoints if point.txid in known and point not in spent}
+
     def _reach(self) -> None:
         if self.down:
             raise NodeUnavailable

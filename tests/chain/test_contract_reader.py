@@ -110,6 +110,22 @@ async def test_our_own_are_known_again_and_a_rival_is_told(
     assert [(one.outpoint, one.txid) for one in found.conflicts] == [(points[1], txid_of(rival))]
 
 
+async def test_outputs_are_unspent_until_something_spends_them(
+    reader: ChainReader, outside: Outside, regtest: Regtest
+) -> None:
+    purse = Purse()
+    coins = [await regtest.fund(purse.keys.address(path), 50_000) for path in purse.paths[:2]]
+    points = [Outpoint(Txid(coin.txid), coin.vout) for coin in coins]
+    asked = [*points, Outpoint(Txid(UNKNOWN), 0)]
+    assert await reader.unspent(asked) == set(points), "waiting to be mined"
+    await regtest.mine()
+    assert await reader.unspent(asked) == set(points), "mined"
+    await regtest.rpc.text("sendrawtransaction", purse.spend(coins[0], purse.paths[0]).hex())
+    assert await reader.unspent(asked) == {points[1]}, "spent by what waits"
+    await regtest.mine()
+    assert await reader.unspent(asked) == {points[1]}, "spent in a block"
+
+
 async def test_a_coinbase_that_pays_us_is_one(reader: ChainReader, regtest: Regtest) -> None:
     purse = Purse()
     [mined] = await regtest.mine(1, purse.keys.address(FLOAT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -89,7 +90,7 @@ async def test_the_rule_is_that_of_the_slow_model(data: st.DataObject) -> None:
         assert (await trace(chain, outpoint)).origin == origin
 
 
-async def refused(chain: Chain, outpoint: Outpoint, flaw: Flaw, **bounds: int) -> str:
+async def refused(chain: Chain, outpoint: Outpoint, flaw: Flaw, **bounds: Any) -> str:
     with pytest.raises(OriginUnproved) as problem:
         await trace(chain, outpoint, **bounds)
     assert problem.value.flaw is flaw

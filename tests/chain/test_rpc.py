@@ -323,6 +323,15 @@ async def test_news_tell_the_life_of_everything(house: House) -> None:
     assert (custody.difference_sats, custody.owed_sats) == (0, custody.coins_sats)
 
 
+async def test_the_audit_of_titles_is_told_to_those_who_may_ask(house: House) -> None:
+    async with asyncio.timeout(10):
+        while not (found := await house.gateway.GetTitleAudit(pb.GetTitleAuditRequest())).HasField(
+            "looked_at"
+        ):
+            await asyncio.sleep(0.01)
+    assert (found.titles, found.different, list(found.differences)) == (0, 0, [])
+
+
 async def test_custody_in_doubt_is_said_and_told_again_later(house: House) -> None:
     house.ledger.lose_answers = 1_000_000
     keys = house.chain.world.keys

@@ -46,6 +46,7 @@ from services.chain.domain.values import (
     COINS_ACCOUNT,
     COLD_ACCOUNT,
     FLOAT_USER,
+    MemeId,
     Network,
     Sats,
     UserId,
@@ -65,6 +66,7 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.balances: dict[str, int] = {}
+        self.titles: dict[MemeId, UserId] = {}
         self.holds: dict[str, Hold] = {}
         self.debts: dict[str, int] = {}
         self.answers: dict[str, tuple[Movement, Refusal | None]] = {}
@@ -163,6 +165,10 @@ class FakeLedger:
     async def cold_sats(self) -> Sats:
         self._reach()
         return Sats(-self.balances.get(COLD_ACCOUNT, 0))
+
+    async def title_owners(self, meme_ids: Sequence[MemeId]) -> Mapping[MemeId, UserId]:
+        self._reach()
+        return {meme_id: self.titles[meme_id] for meme_id in meme_ids if meme_id in self.titles}
 
     async def available_sats(self, account: str) -> Sats:
         self._reach()

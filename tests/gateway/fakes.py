@@ -29,6 +29,8 @@ POSTER = b"\xff\xd8\xff poster"
 PIECE_BYTES = 100_000
 AT = Timestamp(seconds=1_770_000_000)
 
+NOBODY = "0190ffff-0000-7000-8000-00000000ffff"
+
 
 class SessionInvalid(Failure):
     """The session does not exist, has expired or was revoked."""
@@ -474,6 +476,17 @@ class FakeChain(chain_service_pb2_grpc.ChainServiceServicer):
         return chain_service_pb2.GetCustodyResponse(
             coins_sats=70, owed_sats=70, hot_level=chain_service_pb2.HOT_LEVEL_WITHIN
         )
+
+    async def GetTitleAudit(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        difference = chain_pb2.TitleDifference(
+            meme_id=NOBODY,
+            kind=chain_pb2.TITLE_DIFFERENCE_KIND_OWNER,
+            ledger_owner_id=NOBODY,
+            chain_owner_id=NOBODY,
+            detail="held for another",
+        )
+        return chain_service_pb2.GetTitleAuditResponse(titles=3, different=1, differences=[difference])
 
     async def GetDepositAddress(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

@@ -252,6 +252,18 @@ async def test_times_enums_and_sats_look_as_documented(world: World, client: Cli
     }
 
 
+async def test_titles_on_which_ledger_and_chain_differ_are_shown(world: World, client: Client) -> None:
+    data = await client.ask(
+        "{ titleAudit { lookedAt titles different "
+        "differences { kind outpoint detail meme { name } ledgerOwner { id } chainOwner { id } } } }"
+    )
+    found: dict[str, str | None] = {"kind": "OWNER", "outpoint": None, "detail": "held for another"}
+    unknown: dict[str, str | None] = {"meme": None, "ledgerOwner": None, "chainOwner": None}
+    assert data == {
+        "titleAudit": {"lookedAt": None, "titles": 3, "different": 1, "differences": [found | unknown]}
+    }
+
+
 async def test_no_current_round_is_null_and_a_service_away_an_error(world: World, client: Client) -> None:
     assert await client.ask("{ currentRound { id } }") == {"currentRound": None}
     world.log.failing["GetCurrentRound"] = Unavailable("storage is away")

@@ -24,7 +24,7 @@ from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable, SourceLies
 from services.chain.domain.header import Block, Header
 from services.chain.domain.scan import Findings, Interest, scan_block
-from services.chain.domain.values import BlockHash, Txid
+from services.chain.domain.values import BlockHash, Outpoint, Txid
 from services.chain.domain.wire import Output
 
 log = logs.logger(__name__)
@@ -163,6 +163,14 @@ class RpcNode:
         """Raw transactions, those that the node knows."""
         answers = await self._batch("getrawtransaction", txids)
         return {txid: bytes.fromhex(raw) for txid, raw in answers.items() if isinstance(raw, str)}
+
+    async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
+        """Those of the outputs that are there and that no transaction spends."""
+        found: set[Outpoint] = set()
+        for point in outpoints:
+            if await self._read("gettxout", point.txid, point.vout, True) is not None:
+                found.add(point)
+        return found
 
     async def proof(self, txid: Txid) -> object | None:
         """The TSC proof that a transaction is in a block, as JSON; None: in none. The node needs -txindex."""

@@ -7,7 +7,7 @@ position. Without such an input it is an origin itself. Inputs and outputs witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -66,11 +66,11 @@ async def trace(
     source: RawTransactions,
     outpoint: Outpoint,
     *,
-    until: Outpoint | None = None,
+    until: Collection[Outpoint] = (),
     steps_max: int = STEPS_MAX,
     reads_max: int = READS_MAX,
 ) -> Trace:
-    """Goes back to the origin, or to an outpoint whose way is known already.
+    """Goes back to the origin, or to one of the outpoints whose way is known already.
 
     Raises OriginUnproved, and NodeUnavailable of the source.
     """
@@ -78,7 +78,7 @@ async def trace(
     if (await walk.output(outpoint)).sats != 1:
         raise OriginUnproved(Flaw.NOT_ONE_SAT, f"{outpoint} has not one satoshi")
     path = [outpoint]
-    while path[-1] != until and (before := await walk.parent(path[-1])) is not None:
+    while path[-1] not in until and (before := await walk.parent(path[-1])) is not None:
         if len(path) == steps_max:
             raise OriginUnproved(Flaw.TOO_FAR, f"{path[-1]} is {steps_max} steps back, and no origin")
         path.append(before)
@@ -93,14 +93,19 @@ async def prove_title(
     if found.origin != origin:
         text = f"{outpoint} comes from {found.origin}, not from {origin}"
         raise OriginUnproved(Flaw.OTHER_ORIGIN, text)
+    return found, await read_title(source, meme_id, origin)
+
+
+async def read_title(source: RawTransactions, meme_id: MemeId, origin: Outpoint) -> Inscription:
+    """The inscription of this meme's title. Raises OriginUnproved, and NodeUnavailable of the source."""
     output = await read_output(source, origin)
     try:
-        inscription = read_inscription(output.script)
+        found = read_inscription(output.script)
     except BadScript as problem:
         raise OriginUnproved(Flaw.NOT_INSCRIBED, f"{origin}: {problem}") from problem
-    if (inscription.map.get("app"), inscription.map.get("memeId")) != (APP, meme_id):
+    if (found.map.get("app"), found.map.get("memeId")) != (APP, meme_id):
         raise OriginUnproved(Flaw.NOT_INSCRIBED, f"{origin} is no title of meme {meme_id}")
-    return found, inscription
+    return found
 
 
 async def read_output(source: RawTransactions, outpoint: Outpoint) -> Output:

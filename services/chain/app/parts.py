@@ -68,7 +68,7 @@ class Rules:
     mempool_s: float = 5.0
     late_s: float = 30.0
     stale_s: float = 60.0
-    audit_s: float = 5.0
+    audit_s: float = 15.0
     audit_grace_s: float = 600.0
 
 

@@ -11,7 +11,7 @@ from services.chain.domain.entities import Deposit, Result, Title, Tx, Undo, Wit
 from services.chain.domain.header import Block, Header
 from services.chain.domain.headers import Switch
 from services.chain.domain.scan import Findings, Interest
-from services.chain.domain.values import BlockHash, MemeId, Sats, Txid, UserId
+from services.chain.domain.values import BlockHash, MemeId, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import Output
 
 
@@ -90,6 +90,10 @@ class ChainReader(Protocol):
 
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
         """Raw transactions, those that it knows."""
+        ...
+
+    async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
+        """Those of the outputs that are there and that no transaction spends, mined or waiting to be."""
         ...
 
     def blame(self, why: str, *, lied: bool) -> None:

@@ -13,7 +13,7 @@ from services.chain.domain.consensus import Consensus
 from services.chain.domain.failures import NodeUnavailable, SourceLies
 from services.chain.domain.header import Block
 from services.chain.domain.scan import Findings, Interest
-from services.chain.domain.values import BlockHash, Txid
+from services.chain.domain.values import BlockHash, Outpoint, Txid
 from services.chain.domain.wire import Output, txid_of
 
 log = logs.logger(__name__)
@@ -77,6 +77,10 @@ class Readers:
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
         """Raw transactions, those that it knows."""
         return await self._ask(lambda reader: reader.transactions(txids))
+
+    async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
+        """Those of the outputs that are there and that no transaction spends."""
+        return await self._ask(lambda reader: reader.unspent(outpoints))
 
     def blame(self, why: str, *, lied: bool) -> None:
         """Leaves out who told the best block last; if it is only behind, where another can be asked."""

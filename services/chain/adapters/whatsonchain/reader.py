@@ -9,14 +9,21 @@ from mesh import logs
 from mesh.clock import Clock
 from services.chain.adapters.http import HttpSource, OutOfReach, TooLong
 from services.chain.adapters.whatsonchain.histories import Histories
-from services.chain.adapters.whatsonchain.shapes import CHAIN_INFO, HEADER, PROOFS, STATUSES, TxStatus
+from services.chain.adapters.whatsonchain.shapes import (
+    CHAIN_INFO,
+    HEADER,
+    PROOFS,
+    SPENDER,
+    STATUSES,
+    TxStatus,
+)
 from services.chain.app.ports import LATE_BLOCKS, Found
 from services.chain.domain.failures import NodeUnavailable, SourceLies
 from services.chain.domain.header import Block
 from services.chain.domain.merkle import BadProof, Branch, check_included, node_of
 from services.chain.domain.scan import Findings, Interest, scan
 from services.chain.domain.tsc import REPEATED, TscProof
-from services.chain.domain.values import BlockHash, Network, Txid
+from services.chain.domain.values import BlockHash, Network, Outpoint, Txid
 from services.chain.domain.wire import BadBytes, Transaction, parse_transaction, sha256d, txid_of
 
 log = logs.logger(__name__)
@@ -137,6 +144,26 @@ class WhatsOnChain:
         """Raw transactions, those that it knows."""
         found = {txid: await self._raw(txid) for txid in txids}
         return {txid: raw for txid, raw in found.items() if raw is not None}
+
+    async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
+        """Those of the outputs that are there and that no transaction spends."""
+        known = await self._statuses(sorted({point.txid for point in outpoints}))
+        there = {one.txid for one in known if not one.error}
+        return {point for point in outpoints if point.txid in there and await self._is_unspent(point)}
+
+    async def _is_unspent(self, point: Outpoint) -> bool:
+        """Of an output that it knows: nobody has heard of a spender."""
+        answer = await self._source.get(f"/tx/{point.txid}/{point.vout}/spent")
+        if answer.status == 404:
+            return True
+        answer.read(SPENDER)
+        return False
+
+    async def proof(self, txid: Txid) -> object | None:
+        """The TSC proof that a transaction is in a block, as JSON; None: in none. Whoever asks checks it."""
+        answer = await self._source.get(f"/tx/{txid}/proof/tsc")
+        proofs = [] if answer.status == 404 else answer.read(PROOFS)
+        return _starred(proofs[0]) if proofs else None
 
     def blame(self, why: str, *, lied: bool) -> None:
         """Nothing: whoever has several sources draws the conclusions."""

@@ -57,6 +57,13 @@ class TxStatus(_Shape):
     error: str = ""
 
 
+class Spender(_Shape):
+    """Who spends an output."""
+
+    txid: Hash
+    vin: int
+
+
 class Entry(_Shape):
     """A transaction in the history of an address; without a height while it waits."""
 
@@ -75,6 +82,7 @@ class History(_Shape):
 
 CHAIN_INFO = TypeAdapter(ChainInfo)
 HEADER = TypeAdapter(HeaderShape)
+SPENDER = TypeAdapter(Spender)
 STATUSES = TypeAdapter(Annotated[list[TxStatus], Field(max_length=20)])
 HISTORY = TypeAdapter(History)
 HISTORIES = TypeAdapter(Annotated[list[History], Field(max_length=20)])
