@@ -6,6 +6,12 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from bsv.script.script import Script
+from bsv.script.type import P2PKH
+from bsv.transaction import Transaction as SdkTransaction
+from bsv.transaction_input import TransactionInput
+from bsv.transaction_output import TransactionOutput
+from bsv.utils import deserialize_ecdsa_der
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +31,7 @@ from services.chain.domain.spending import (
     split_fee,
 )
 from services.chain.domain.values import Network, Outpoint, Sats, Txid
-from services.chain.domain.wire import Output, parse_transaction
+from services.chain.domain.wire import ByteReader, Output, Spent, assemble, parse_transaction
 from tests.chain.chainsim import check_scripts
 from tests.chain.world import SEED
 
@@ -92,6 +98,73 @@ def test_what_is_signed_is_valid_and_pays_the_rate_on_its_size(inputs: int, paid
         filler = [Output(Sats(1), b"\x51")] * one.outpoint.vout
         sources[one.outpoint.txid] = replace(tx, outputs=(*filler, Output(one.sats, one.script)))
     check_scripts(tx, sources)
+
+
+def signed_by_the_sdk(found: Draft, lock_time: int) -> SdkTransaction:
+    """The same transaction as bsv-sdk makes it."""
+    inputs = []
+    for one in found.inputs:
+        unlock = P2PKH().unlock(RING.key(one.path)._key)
+        given = TransactionInput(
+            source_txid=one.outpoint.txid,
+            source_output_index=one.outpoint.vout,
+            unlocking_script_template=unlock,
+        )
+        given.satoshis, given.locking_script = one.sats, Script(one.script)
+        inputs.append(given)
+    paid = [TransactionOutput(Script(out.script), out.sats) for out in found.outputs]
+    sdk = SdkTransaction(inputs, paid, version=1, locktime=lock_time)
+    sdk.sign()
+    return sdk
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.lists(
+        st.sampled_from([b"\x00\x6a\x01x", b"\x6a" * 0xFC, b"\x6a" * 0xFD, b"\x6a" * 70_000]), max_size=2
+    ),
+    st.sampled_from([1, 2, 40, 252, 300]),
+    st.sampled_from([0, 1, 0xFFFFFFFF]),
+)
+def test_signed_bytes_are_those_of_the_sdk(inputs: int, scripts: list[bytes], paid: int, mark: int) -> None:
+    wanted = [*(Output(Sats(1), script) for script in scripts), *outputs([1_000] * paid)]
+    pool = [coin(n, 600_000) for n in range(inputs)]
+    found = draft(wanted, [], ChangeRule(CHANGE_SCRIPT, 3), 100, fixed=pool)
+    check(found, 100, DUST)
+    signed = sign(found, RING.key, mark)
+    sdk = signed_by_the_sdk(found, mark)
+    assert signed.raw == sdk.serialize()
+    assert signed.txid == sdk.txid()
+
+
+HALF_ORDER = 0x7FFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_5D576E73_57A4501D_DFE92F46_681B20A0
+
+
+def test_signatures_have_a_low_s_and_cover_everything() -> None:
+    many = draft([], [], ChangeRule(CHANGE_SCRIPT), 100, fixed=[coin(n, 500) for n in range(64)])
+    raw = sign(many, RING.key).raw
+    reader = ByteReader(raw, 4)
+    for _ in range(reader.varint()):
+        reader.take(36)
+        reader.varint()
+        signature = reader.take(reader.varint())
+        r, s = deserialize_ecdsa_der(signature[:-1])
+        assert 0 < s <= HALF_ORDER
+        assert r > 0
+        assert signature[-1] == 0x41, "SIGHASH_ALL | FORKID"
+        assert len(reader.take(reader.varint())) == 33
+        reader.take(4)
+
+
+@pytest.mark.parametrize("inputs", [1, 252, 253, 600])
+@pytest.mark.parametrize("change", [0, 1, 4])
+def test_the_largest_size_is_counted_to_the_byte(inputs: int, change: int) -> None:
+    paid = outputs([1_000] * 250)
+    longest = [b"\x48" + bytes(72) + b"\x21" + bytes(33)] * inputs
+    back = [Output(Sats(1), CHANGE_SCRIPT)] * change
+    spent = [Spent(coin(n, 1).outpoint, Sats(1), b"") for n in range(inputs)]
+    assert size_max(inputs, paid, change) == len(assemble(spent, longest, [*paid, *back]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 252, 253, 999, OUTPUTS_MAX])

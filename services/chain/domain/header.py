@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from services.chain.domain.values import BlockHash
-from services.chain.domain.wire import HEADER_BYTES, BadBytes, hash_text, sha256d
+from services.chain.domain.wire import HEADER_BYTES, BadBytes, hash_bytes, hash_text, sha256d
 
 _LAYOUT = struct.Struct("<i32s32sIII")
 _NOTHING = bytes(32)
@@ -43,8 +43,8 @@ class Header:
         return cls(version, below, hash_text(root), time_s, bits, nonce)
 
     def __bytes__(self) -> bytes:
-        previous = bytes.fromhex(self.previous_hash)[::-1] or _NOTHING
-        root = bytes.fromhex(self.merkle_root)[::-1]
+        previous = hash_bytes(self.previous_hash) or _NOTHING
+        root = hash_bytes(self.merkle_root)
         return _LAYOUT.pack(self.version, previous, root, self.time_s, self.bits, self.nonce)
 
     @property

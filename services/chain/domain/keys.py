@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from bsv.compat import bsm
 from bsv.hd.bip32 import Xprv, ckd
@@ -119,20 +120,17 @@ class KeyRing:
             if not isinstance(derived, Xprv):
                 raise TypeError("derivation lost the private half")
             self._branches[use] = derived
-        self._keys: dict[KeyPath, SigningKey] = {}
+        self._cached = lru_cache(CACHED_KEYS_MAX)(self._derived)
 
     def __repr__(self) -> str:
         return f"KeyRing({self.network})"
 
     def key(self, path: KeyPath) -> SigningKey:
         """The key at a path; the last CACHED_KEYS_MAX used are kept."""
-        found = self._keys.get(path)
-        if found is None:
-            found = SigningKey(self._branches[path.use].ckd(path.index).private_key())
-            if len(self._keys) >= CACHED_KEYS_MAX:
-                self._keys.pop(next(iter(self._keys)))
-            self._keys[path] = found
-        return found
+        return self._cached(path)
+
+    def _derived(self, path: KeyPath) -> SigningKey:
+        return SigningKey(self._branches[path.use].ckd(path.index).private_key())
 
     def address(self, path: KeyPath) -> str:
         """The P2PKH address at a path."""

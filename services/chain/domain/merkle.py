@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from services.chain.domain.header import Header
 from services.chain.domain.values import Txid
-from services.chain.domain.wire import hash_text, sha256d, txid_of
+from services.chain.domain.wire import hash_bytes, hash_text, sha256d, txid_of
 
 NODE_BYTES = 32
 PAIR_BYTES = 2 * NODE_BYTES
@@ -28,7 +28,7 @@ def node_of(text: str) -> bytes:
     """A node from its hex as explorers show it. Raises BadProof."""
     if len(text) != PAIR_BYTES or not set(text) <= set("0123456789abcdef"):
         raise BadProof(f"{text!r:.80} is not a hash")
-    return bytes.fromhex(text)[::-1]
+    return hash_bytes(text)
 
 
 def parent_of(left: bytes, right: bytes) -> bytes:
@@ -40,14 +40,18 @@ def parent_of(left: bytes, right: bytes) -> bytes:
 
 def root_of(txids: Sequence[Txid]) -> str:
     """The Merkle root of a block's transactions, in order. Raises BadProof: none, or ambiguous ones."""
-    level = [bytes.fromhex(txid)[::-1] for txid in txids]
+    return hash_text(root_over([hash_bytes(txid) for txid in txids]))
+
+
+def root_over(level: Sequence[bytes]) -> bytes:
+    """The root over these nodes. Raises BadProof: none, or ambiguous ones."""
     if not level:
         raise BadProof("a block has at least one transaction")
     while len(level) > 1:
         last = [sha256d(level[-1] * 2)] if len(level) % 2 else []
         pairs = zip(level[::2], level[1::2], strict=False)
         level = [parent_of(left, right) for left, right in pairs] + last
-    return hash_text(level[0])
+    return level[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from services.chain.domain.blocks import outlines
 from services.chain.domain.header import Header
 from services.chain.domain.keys import KeyPath
-from services.chain.domain.merkle import BadProof, root_of
+from services.chain.domain.merkle import BadProof, root_over
 from services.chain.domain.values import Outpoint, Sats, Txid
-from services.chain.domain.wire import HEADER_BYTES, BadBytes, Transaction, parse_block
+from services.chain.domain.wire import (
+    HEADER_BYTES,
+    BadBytes,
+    Transaction,
+    hash_bytes,
+    hash_text,
+    parse_transaction,
+    sha256d,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,15 @@ def scan_block(raw: bytes, header: Header, interest: Interest) -> Findings:
     """`scan` over a raw block, which must be the one of this header. Raises BadBytes, BadProof."""
     if raw[:HEADER_BYTES] != bytes(header):
         raise BadBytes("the block has another header")
-    transactions = list(parse_block(raw))
-    if root_of([tx.txid for tx in transactions]) != header.merkle_root:
+    own, coins = set(map(hash_bytes, interest.own)), set(map(bytes, interest.coins))
+    watched = interest.watched.keys()
+    nodes: list[bytes] = []
+    ours: list[bytes] = []
+    for tx in outlines(raw):
+        node = sha256d(tx.raw)
+        nodes.append(node)
+        if node in own or not coins.isdisjoint(tx.points) or not watched.isdisjoint(tx.scripts):
+            ours.append(tx.raw)
+    if hash_text(root_over(nodes)) != header.merkle_root:
         raise BadProof("the transactions are not those of the header")
-    return scan(transactions, interest)
+    return scan(map(parse_transaction, ours), interest)

@@ -6,13 +6,13 @@ Fees are `rate` satoshis per 1,000 bytes, rounded up, on the largest size the si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.chain.domain.failures import BadTransaction, WalletEmpty
 from services.chain.domain.keys import KeyPath, SigningKey
 from services.chain.domain.scripts import P2PKH_BYTES
 from services.chain.domain.values import SATS_MAX, Outpoint, Sats, Txid
-from services.chain.domain.wire import Output, Spent, assemble, digests, txid_of, unlocking, varint
+from services.chain.domain.wire import Output, Spent, assemble, digests, txid_of, unlocking, varint_bytes
 
 OUTPUTS_MAX = 1_000
 """Payments in one transaction."""
@@ -74,9 +74,15 @@ def fee_for(size_bytes: int, sats_per_kb: int) -> Sats:
 
 def size_max(inputs: int, outputs: Sequence[Output], change: int = 0) -> int:
     """Bytes of a transaction with so many P2PKH inputs, signatures at their longest."""
-    counted = len(varint(inputs)) + len(varint(len(outputs) + change))
-    paid = sum(8 + len(varint(len(output.script))) + len(output.script) for output in outputs)
-    return 8 + counted + inputs * INPUT_BYTES_MAX + paid + change * CHANGE_BYTES
+    return _size_max(inputs, len(outputs) + change, _bytes_of(outputs) + change * CHANGE_BYTES)
+
+
+def _size_max(inputs: int, outputs: int, outputs_bytes: int) -> int:
+    return 8 + varint_bytes(inputs) + inputs * INPUT_BYTES_MAX + varint_bytes(outputs) + outputs_bytes
+
+
+def _bytes_of(outputs: Sequence[Output]) -> int:
+    return sum(output.size_bytes for output in outputs)
 
 
 def draft(
@@ -97,34 +103,41 @@ def draft(
     wanted, back = (paid, 0) if outputs else (paid + change.dust_sats, 1)
     chosen = list(fixed)
     have = sum(int(coin.sats) for coin in chosen)
+    fee = _fees(outputs, sats_per_kb)
     ordered = sorted(pool, key=lambda coin: (coin.sats, coin.outpoint))
     while True:
-        needed = wanted + fee_for(size_max(max(1, len(chosen)), outputs, back), sats_per_kb)
+        needed = wanted + fee(max(1, len(chosen)), back)
         if chosen and have >= needed:
-            found = _with_change(tuple(chosen), tuple(outputs), have - paid, change, sats_per_kb)
-            return replace(found, fee_sats=Sats(found.fee_sats + extra_sats))
+            returned = _change(have - paid, change, lambda parts: fee(len(chosen), parts))
+            back_sats = sum(int(output.sats) for output in returned)
+            fee_sats = Sats(have - paid - back_sats + extra_sats)
+            return Draft(tuple(chosen), (*outputs, *returned), len(returned), fee_sats)
         if not ordered or len(chosen) >= INPUTS_MAX:
             raise WalletEmpty(available=have, needed=needed)
         chosen.append(ordered.pop())
         have += chosen[-1].sats
 
 
-def _with_change(
-    inputs: tuple[Spendable, ...],
-    outputs: tuple[Output, ...],
-    left_sats: int,
-    rule: ChangeRule,
-    sats_per_kb: int,
-) -> Draft:
-    """`left_sats` is what fee and change share."""
+def _fees(outputs: Sequence[Output], sats_per_kb: int) -> Callable[[int, int], Sats]:
+    """The fee for so many inputs and change outputs besides these outputs, which are measured once."""
+    count, outputs_bytes = len(outputs), _bytes_of(outputs)
+
+    def fee(inputs: int, change: int) -> Sats:
+        size_bytes = _size_max(inputs, count + change, outputs_bytes + change * CHANGE_BYTES)
+        return fee_for(size_bytes, sats_per_kb)
+
+    return fee
+
+
+def _change(left_sats: int, rule: ChangeRule, fee: Callable[[int], Sats]) -> list[Output]:
+    """The change outputs: `left_sats` less the `fee` with so many of them, in as many parts as may be."""
     for parts in range(rule.parts_max, 0, -1):
-        rest = left_sats - fee_for(size_max(len(inputs), outputs, parts), sats_per_kb)
+        rest = left_sats - fee(parts)
         least = rule.dust_sats if parts == 1 else rule.sats_min * parts
         if rest >= max(least, 1):
             amounts = [rest // parts + (1 if part < rest % parts else 0) for part in range(parts)]
-            returned = tuple(Output(Sats(amount), rule.script) for amount in amounts)
-            return Draft(inputs, outputs + returned, parts, Sats(left_sats - rest))
-    return Draft(inputs, outputs, 0, Sats(left_sats))
+            return [Output(Sats(amount), rule.script) for amount in amounts]
+    return []
 
 
 def check(found: Draft, sats_per_kb: int, dust_sats: int, *, extra_sats: int = 0) -> None:

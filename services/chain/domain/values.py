@@ -58,6 +58,10 @@ class Outpoint:
     def __str__(self) -> str:
         return f"{self.txid}_{self.vout}"
 
+    def __bytes__(self) -> bytes:
+        """As inputs name it."""
+        return bytes.fromhex(self.txid)[::-1] + self.vout.to_bytes(4, "little")
+
     @classmethod
     def parse(cls, text: str) -> Outpoint:
         """The outpoint that this text names."""

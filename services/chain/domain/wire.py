@@ -19,6 +19,8 @@ VERSION = 1
 HEADER_BYTES = 80
 EXTENDED_MARKER = bytes.fromhex("0000000000ef")
 _NO_OUTPOINT = b"\x00" * 32
+_VERSION, _SEQUENCE = VERSION.to_bytes(4, "little"), SEQUENCE_FINAL.to_bytes(4, "little")
+_HASH_TYPE = SIGHASH_ALL_FORKID.to_bytes(4, "little")
 
 
 class BadBytes(ValueError):  # noqa: N818 - an answer, as failures are
@@ -35,6 +37,11 @@ def hash_text(digest: bytes) -> str:
     return digest[::-1].hex()
 
 
+def hash_bytes(text: str) -> bytes:
+    """The hash that `hash_text` shows so."""
+    return bytes.fromhex(text)[::-1]
+
+
 def varint(number: int) -> bytes:
     """Bitcoin's variable-length integer."""
     if number < 0xFD:
@@ -44,6 +51,13 @@ def varint(number: int) -> bytes:
     if number <= 0xFFFFFFFF:
         return b"\xfe" + number.to_bytes(4, "little")
     return b"\xff" + number.to_bytes(8, "little")
+
+
+def varint_bytes(number: int) -> int:
+    """How many bytes `varint` makes of it."""
+    if number < 0xFD:
+        return 1
+    return 3 if number <= 0xFFFF else 5 if number <= 0xFFFFFFFF else 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,11 @@ class Output:
     def __bytes__(self) -> bytes:
         return self.sats.to_bytes(8, "little") + varint(len(self.script)) + self.script
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it takes in a transaction."""
+        return 8 + varint_bytes(len(self.script)) + len(self.script)
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -67,13 +86,13 @@ class Spent:
 
 
 def digests(spent: Sequence[Spent], outputs: Sequence[Output], lock_time: int = 0) -> Iterator[bytes]:
-    """What each input's signature is over (BIP-143 digest, SIGHASH_ALL | FORKID), in order."""
-    points = [_outpoint_bytes(item.outpoint) for item in spent]
-    sequence = SEQUENCE_FINAL.to_bytes(4, "little")
-    head = VERSION.to_bytes(4, "little") + sha256d(b"".join(points)) + sha256d(sequence * len(points))
-    hashed_outputs = sha256d(b"".join(map(bytes, outputs)))
-    hash_type = SIGHASH_ALL_FORKID.to_bytes(4, "little")
-    tail = sequence + hashed_outputs + lock_time.to_bytes(4, "little") + hash_type
+    """What each input's signature is over (BIP-143 digest, SIGHASH_ALL | FORKID), in order.
+
+    What all inputs have in common is hashed once.
+    """
+    points = [bytes(item.outpoint) for item in spent]
+    head = _VERSION + sha256d(b"".join(points)) + sha256d(_SEQUENCE * len(points))
+    tail = _SEQUENCE + sha256d(b"".join(map(bytes, outputs))) + lock_time.to_bytes(4, "little") + _HASH_TYPE
     for point, item in zip(points, spent, strict=True):
         value = item.sats.to_bytes(8, "little")
         yield sha256d(head + point + varint(len(item.script)) + item.script + value + tail)
@@ -89,10 +108,9 @@ def assemble(
     spent: Sequence[Spent], unlocked: Sequence[bytes], outputs: Sequence[Output], lock_time: int = 0
 ) -> bytes:
     """The signed transaction. All its inputs are final, so its lock time holds nothing up."""
-    sequence = SEQUENCE_FINAL.to_bytes(4, "little")
-    parts = [VERSION.to_bytes(4, "little"), varint(len(spent))]
+    parts = [_VERSION, varint(len(spent))]
     for item, script in zip(spent, unlocked, strict=True):
-        parts += (_outpoint_bytes(item.outpoint), varint(len(script)), script, sequence)
+        parts += (bytes(item.outpoint), varint(len(script)), script, _SEQUENCE)
     parts += (varint(len(outputs)), *map(bytes, outputs), lock_time.to_bytes(4, "little"))
     return b"".join(parts)
 
@@ -144,18 +162,6 @@ def parse_transaction(raw: bytes) -> Transaction:
     found = reader.transaction()
     reader.end("the transaction")
     return found
-
-
-def parse_block(raw: bytes) -> Iterator[Transaction]:
-    """The transactions of a raw block, in order. Raises BadBytes."""
-    reader = ByteReader(raw, HEADER_BYTES)
-    for _ in range(reader.varint()):
-        yield reader.transaction()
-    reader.end("the block")
-
-
-def _outpoint_bytes(outpoint: Outpoint) -> bytes:
-    return bytes.fromhex(outpoint.txid)[::-1] + outpoint.vout.to_bytes(4, "little")
 
 
 class ByteReader:
