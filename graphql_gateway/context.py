@@ -90,6 +90,16 @@ class Loaders:
         return _loader(load, lambda listing: listing.id)
 
     @cached_property
+    def offers(self) -> Load:
+        """Offers by id."""
+
+        async def load(ids: list[str]) -> Iterable[market_pb2.Offer]:
+            request = market_service_pb2.BatchGetOffersRequest(offer_ids=ids)
+            return (await self._services.market.BatchGetOffers(request)).offers
+
+        return _loader(load, lambda offer: offer.id)
+
+    @cached_property
     def sales(self) -> Load:
         """Sales by id."""
 

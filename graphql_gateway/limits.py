@@ -55,6 +55,7 @@ _ITEMS = {
     "Leaderboard.standings": 100.0,
     "Me.logIns": 100.0,
     "Query.nodes": 100.0,
+    "Query.priceSeries": 1_000.0,
     "Query.series": 100.0,
     "Result.standings": 100.0,
     "Round.entries": 100.0,

@@ -12,16 +12,20 @@ from satreel.market.v1 import market_service_pb2
 from graphql_gateway.arguments import MemeIdFilter
 from graphql_gateway.context import Info
 from graphql_gateway.ids import bare_id
-from graphql_gateway.market.types import Listing, Sale
+from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
 
 
-@strawberry.type(description="Something happened on the market: a listing changed, or a title was sold.")
+@strawberry.type(
+    description="Something happened on the market: a listing or an offer was made, changed or closed, or a "
+    "title was sold."
+)
 class MarketActivity:
     """One event of the market."""
 
     at: datetime = strawberry.field(description="When.")
     listing: Listing | None = strawberry.field(description="The listing as it is now, when it was one.")
+    offer: Offer | None = strawberry.field(description="The offer as it is now, when it was one.")
     sale: Sale | None = strawberry.field(description="The sale, when it was one.")
 
 
@@ -30,8 +34,8 @@ class MarketSubscription:
     """The live market."""
 
     @strawberry.subscription(
-        description="Listings made, sold and taken back, and sales, from the next event on; of one meme, or "
-        "of all."
+        description="Listings and offers made, changed and closed, and sales, from the next event on; of one "
+        "meme, or of all."
     )
     async def market_activity(
         self, info: Info, meme_id: MemeIdFilter = None
@@ -47,13 +51,14 @@ class MarketSubscription:
 
 
 def _meme_of(event: market_service_pb2.MarketEvent) -> str:
-    return event.sale.meme_id if event.WhichOneof("subject") == "sale" else event.listing.meme_id
+    subject = event.WhichOneof("subject")
+    return str(getattr(event, subject).meme_id) if subject else ""
 
 
 def _activity(event: market_service_pb2.MarketEvent) -> MarketActivity:
-    sold = event.WhichOneof("subject") == "sale"
     return MarketActivity(
         at=event.at,  # type: ignore[arg-type] # the scalar shows a Timestamp
-        listing=None if sold else shown(Listing, event.listing),
-        sale=shown(Sale, event.sale) if sold else None,
+        listing=shown(Listing, event.listing) if event.HasField("listing") else None,
+        offer=shown(Offer, event.offer) if event.HasField("offer") else None,
+        sale=shown(Sale, event.sale) if event.HasField("sale") else None,
     )

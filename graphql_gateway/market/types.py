@@ -23,19 +23,44 @@ class ListingState(enum.IntEnum):
     SOLD = 2
     CANCELLED = 3
     SETTLING = 4
+    EXPIRED = 5
+
+
+@proto_enum(market_pb2.OfferState, "OfferState")
+class OfferState(enum.IntEnum):
+    """Where an offer stands."""
+
+    PENDING = 1
+    OPEN = 2
+    SETTLING = 3
+    ACCEPTED = 4
+    CANCELLED = 5
+    EXPIRED = 6
+    SUPERSEDED = 7
+    REFUSED = 8
+
+
+@proto_enum(market_pb2.Step, "MarketStep")
+class MarketStep(enum.IntEnum):
+    """Length of a step of a series."""
+
+    HOUR = 1
+    DAY = 2
 
 
 @proto_type(market_pb2.Listing, loader="listings")
 class Listing(relay.Node):
-    """A title offered at a fixed price."""
+    """A title listed at a fixed price."""
 
     id: relay.NodeID[str]
     price_sats: Sats
     state: ListingState
+    version: int
     created_at: datetime
+    expires_at: datetime | None
     closed_at: datetime | None
 
-    @strawberry.field(description="The meme whose title is offered.")
+    @strawberry.field(description="The meme whose title is listed.")
     async def meme(self: market_pb2.Listing, info: Info) -> LazyMeme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
@@ -46,6 +71,33 @@ class Listing(relay.Node):
         return await info.context.loaders.users.load(self.seller_id)
 
 
+@proto_type(market_pb2.Offer, loader="offers")
+class Offer(relay.Node):
+    """Money offered for a title."""
+
+    id: relay.NodeID[str]
+    price_sats: Sats
+    state: OfferState
+    created_at: datetime
+    expires_at: datetime
+    closed_at: datetime | None
+
+    @strawberry.field(description="The meme whose title is wanted.")
+    async def meme(self: market_pb2.Offer, info: Info) -> LazyMeme | None:
+        """The meme."""
+        return await info.context.loaders.memes.load(self.meme_id)
+
+    @strawberry.field(description="The owner it was made to.")
+    async def seller(self: market_pb2.Offer, info: Info) -> User | None:
+        """The owner."""
+        return await info.context.loaders.users.load(self.seller_id)
+
+    @strawberry.field(description="Who offers.")
+    async def buyer(self: market_pb2.Offer, info: Info) -> User | None:
+        """The buyer."""
+        return await info.context.loaders.users.load(self.buyer_id)
+
+
 @proto_type(market_pb2.Sale, loader="sales")
 class Sale(relay.Node):
     """A title sold."""
@@ -54,6 +106,17 @@ class Sale(relay.Node):
     price_sats: Sats
     fee_sats: Sats
     sold_at: datetime
+    number: Long
+
+    @strawberry.field(description="The listing that was bought; null when an offer was accepted.")
+    async def listing(self: market_pb2.Sale, info: Info) -> Listing | None:
+        """The listing."""
+        return await info.context.loaders.listings.load(self.listing_id) if self.listing_id else None
+
+    @strawberry.field(description="The offer that was accepted; null when a listing was bought.")
+    async def offer(self: market_pb2.Sale, info: Info) -> Offer | None:
+        """The offer."""
+        return await info.context.loaders.offers.load(self.offer_id) if self.offer_id else None
 
     @strawberry.field(description="The meme whose title was sold.")
     async def meme(self: market_pb2.Sale, info: Info) -> LazyMeme | None:
@@ -76,6 +139,32 @@ class Quote:
     """What the market knows of one meme."""
 
     open_listing: Listing | None
+    floor_price_sats: Sats
     last_price_sats: Sats
+    last_sold_at: datetime | None
+    sales: Long
+    volume_sats: Sats
+
+
+@proto_type(market_pb2.Candle)
+class Candle:
+    """The sales within one step of a series."""
+
+    starts_at: datetime
+    open_sats: Sats
+    high_sats: Sats
+    low_sats: Sats
+    close_sats: Sats
+    volume_sats: Sats
+    sales: Long
+
+
+@proto_type(market_service_pb2.Overview, name="MarketOverview")
+class MarketOverview:
+    """The whole market in figures."""
+
+    at: datetime
+    open_listings: Long
+    floor_price_sats: Sats
     sales: Long
     volume_sats: Sats

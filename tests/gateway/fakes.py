@@ -414,6 +414,7 @@ class FakeMarket(market_service_pb2_grpc.MarketServiceServicer):
     def __init__(self, log: Log) -> None:
         self.log = log
         self.listings: dict[str, market_pb2.Listing] = {}
+        self.offers: dict[str, market_pb2.Offer] = {}
         self.sales: dict[str, market_pb2.Sale] = {}
         self.feed = Feed(
             lambda: market_service_pb2.WatchMarketResponse(
@@ -435,6 +436,64 @@ class FakeMarket(market_service_pb2_grpc.MarketServiceServicer):
             by_meme[meme_id].meme_id = meme_id
         quotes = [by_meme[meme_id] for meme_id in request.meme_ids]
         return market_service_pb2.BatchGetQuotesResponse(quotes=quotes)
+
+    async def CreateListing(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        listing = market_pb2.Listing(
+            id=request.listing_id,
+            meme_id=request.meme_id,
+            price_sats=request.price_sats,
+            expires_at=request.expires_at if request.HasField("expires_at") else None,
+            state=market_pb2.LISTING_STATE_OPEN,
+            version=1,
+        )
+        self.listings[listing.id] = listing
+        return market_service_pb2.CreateListingResponse(listing=listing)
+
+    async def UpdateListing(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        return market_service_pb2.UpdateListingResponse(listing=self.listings[request.listing_id])
+
+    async def MakeOffer(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        offer = market_pb2.Offer(
+            id=request.offer_id,
+            meme_id=request.meme_id,
+            buyer_id=caller.current().require_user(),
+            price_sats=request.price_sats,
+            expires_at=request.expires_at,
+            state=market_pb2.OFFER_STATE_OPEN,
+        )
+        self.offers[offer.id] = offer
+        return market_service_pb2.MakeOfferResponse(offer=offer)
+
+    async def CancelOffer(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        return market_service_pb2.CancelOfferResponse(offer=self.offers[request.offer_id])
+
+    async def AcceptOffer(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        offer = self.offers[request.offer_id]
+        sale = market_pb2.Sale(id=request.sale_id, offer_id=offer.id, price_sats=offer.price_sats, number=1)
+        return market_service_pb2.AcceptOfferResponse(sale=sale)
+
+    async def BatchGetOffers(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        return market_service_pb2.BatchGetOffersResponse(offers=found(self.offers, request.offer_ids))
+
+    async def ListOffers(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        return market_service_pb2.ListOffersResponse(offers=list(self.offers.values()))
+
+    async def GetSeries(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        candle = market_pb2.Candle(starts_at=request.start, open_sats=5, high_sats=9, sales=2)
+        return market_service_pb2.GetSeriesResponse(candles=[candle])
+
+    async def GetOverview(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        overview = market_service_pb2.Overview(at=AT, open_listings=3, floor_price_sats=1_500)
+        return market_service_pb2.GetOverviewResponse(overview=overview)
 
     async def GetSale(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

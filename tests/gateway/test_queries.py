@@ -68,7 +68,9 @@ async def test_every_node_is_refetched_by_its_global_id(world: World, client: Cl
         id=uuid7(), meme_id=meme.id, seller_id=ada.id, price_sats=2_000, state=LISTED
     )
     sale = market_pb2.Sale(id=uuid7(), meme_id=meme.id, price_sats=3_000)
+    offer = market_pb2.Offer(id=uuid7(), meme_id=meme.id, buyer_id=ada.id, price_sats=4_000, state=2)  # type: ignore[arg-type]
     world.market.listings[listing.id], world.market.sales[sale.id] = listing, sale
+    world.market.offers[offer.id] = offer
     data = await client.ask(
         "query($meme: ID!, $user: ID!) { currentRound { id } user(id: $user) { id } "
         "meme(id: $meme) { id quote { openListing { id } } } }",
@@ -80,9 +82,11 @@ async def test_every_node_is_refetched_by_its_global_id(world: World, client: Cl
         data["currentRound"]["id"],
         data["meme"]["quote"]["openListing"]["id"],
         global_id("Sale", sale.id),
+        global_id("Offer", offer.id),
     ]
     query = """fragment All on Node { __typename id ... on User { displayName } ... on Meme { name }
-      ... on Round { number } ... on Listing { priceSats } ... on Sale { priceSats } }
+      ... on Round { number } ... on Listing { priceSats } ... on Sale { priceSats }
+      ... on Offer { priceSats state } }
       query($ids: [ID!]!, $one: ID!) { node(id: $one) { ...All } nodes(ids: $ids) { ...All } }"""
     found = await client.ask(query, {"ids": [*ids, global_id("Meme", uuid7())], "one": ids[4]})
     assert found["nodes"] == [
@@ -91,6 +95,7 @@ async def test_every_node_is_refetched_by_its_global_id(world: World, client: Cl
         {"__typename": "Round", "id": ids[2], "number": 7},
         {"__typename": "Listing", "id": ids[3], "priceSats": 2_000},
         {"__typename": "Sale", "id": ids[4], "priceSats": 3_000},
+        {"__typename": "Offer", "id": ids[5], "priceSats": 4_000, "state": "OPEN"},
         None,
     ]
     assert found["node"] == found["nodes"][4]

@@ -208,6 +208,18 @@ async def test_the_market_of_one_meme_or_of_all(world: World, client: Client) ->
         assert all(message["payload"]["data"]["marketActivity"] == sale for message in messages)
 
 
+async def test_offers_are_market_activity(world: World, client: Client) -> None:
+    cat = world.meme("cat", world.user("ada"))
+    async with client.socket() as socket:
+        query = "subscription($meme: ID) { marketActivity(memeId: $meme) { listing { id } offer { state } } }"
+        await socket.subscribe(query, {"meme": cat.id})
+        await until(lambda: world.live.market.subscribers)
+        offer = market_pb2.Offer(id=uuid7(), meme_id=cat.id, state=market_pb2.OFFER_STATE_EXPIRED)
+        event = market_service_pb2.MarketEvent(id=uuid7(), at=fakes.AT, offer=offer)
+        world.market.feed.publish(market_service_pb2.WatchMarketResponse(cursor="m1", event=event))
+        assert (await socket.data())["marketActivity"] == {"listing": None, "offer": {"state": "EXPIRED"}}
+
+
 async def test_the_pipeline_of_a_meme(world: World, client: Client) -> None:
     meme, other = world.meme("cat", world.user("ada")), content_pb2.Meme(id=uuid7())
     stage = content_pb2.Stage(state=content_pb2.MEME_STATE_RENDERING, at=fakes.AT, progress=0.25)

@@ -1,22 +1,29 @@
-"""The world around the market, in memory: a ledger that really moves things, a chain, and faults."""
+"""The world around the market, in memory: the ledger's own state machine, a chain, and faults."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
-from mesh.errors import Unavailable
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
+
+from mesh.errors import DeadlineExceeded, Failure, NotFound, RemoteFailure, Unavailable
+from mesh.ids import uuid7
 from mesh.records import Bins, InDoubt, Record, Store
-from services.market.app.ports import Refusal, Refused
-from services.market.domain.failures import TitleNotFound, Unsettled
-from services.market.domain.listings import Listing, MemeId, UserId
-from services.market.domain.sales import SAT, Leg, Sale, Transfer
+from services.ledger.domain import audit
+from services.ledger.domain import commands as c
+from services.ledger.domain.machine import Machine
+from services.ledger.domain.views import AccountView, view_account
+from services.market.domain.deals import SAT
+from services.market.domain.listings import Listing
+from services.market.domain.offers import Offer
+from services.market.domain.sales import Sale
 
 Result = TypeVar("Result")
-MINT = "mint"
 
 
 class Crash(BaseException):
@@ -50,7 +57,11 @@ class Steps:
     def go_right(self) -> None:
         self.taken = self._at = 0
 
-    async def step(self, work: Callable[[], Awaitable[Result]], failure: type[Unavailable]) -> Result:
+    async def pause(self) -> None:
+        """Others may run first: a simulation says how long."""
+
+    async def step(self, work: Callable[[], Awaitable[Result]], failure: type[Failure]) -> Result:
+        await self.pause()
         self.taken += 1
         fault = self._fault if self.taken == self._at else None
         if fault is Fault.DIE_BEFORE:
@@ -94,96 +105,129 @@ class FaultyStore:
         await self._steps.step(lambda: self._store.delete(set_name, key), InDoubt)
 
 
-class FakeLedger:
-    """Balances in memory: linked transfers are made together or not at all, and an id is answered once."""
+class AccountNotFound(NotFound):
+    """The account has never been used."""
 
-    def __init__(self, steps: Steps | None = None) -> None:
-        self.balances: Counter[tuple[str, str]] = Counter()
-        self.made: dict[str, Transfer] = {}
-        self._answers: dict[str, tuple[Transfer, Refused | None]] = {}
-        self._steps = steps or Steps()
-        self.late: list[Sequence[Transfer]] = []
+    reason = "ACCOUNT_NOT_FOUND"
+
+
+class BookLedger:
+    """The ledger's own state machine, asked in its contract's messages: real holds, chains and answers.
+
+    `delays`: what is asked is on its way until `arrive`.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self.machine = Machine()
+        self.machine.advance(now(), c.Reign(session_silence_s=10))
+        self.late: list[Any] = []
         self.delays = False
 
+    def do(self, command: c.Command) -> Any:
+        self.machine.advance(self._now())
+        return self.machine.apply(command)
+
     def fund(self, user_id: str, amount_sats: int) -> None:
-        self.balances[f"user:{user_id}", SAT] += amount_sats
-        self.balances[MINT, SAT] -= amount_sats
+        txid = hashlib.sha256(uuid7().encode()).hexdigest()
+        deposit = c.Deposit(uuid7(self._now()), f"user:{user_id}", amount_sats, txid, 0, "b" * 64)
+        self.do(c.CreditDeposits((deposit,)))
 
     def issue(self, meme_id: str, owner_id: str) -> None:
-        self.balances[f"user:{owner_id}", f"title:{meme_id}"] += 1
-        self.balances[MINT, f"title:{meme_id}"] -= 1
+        self.do(c.IssueTitle(meme_id, owner_id))
+
+    def move(self, payer: str, payee: str, asset: str = SAT, amount: int = 1) -> None:
+        """Something is moved by other hands than this market's."""
+        transfer = c.Transfer(uuid7(self._now()), f"user:{payer}", f"user:{payee}", amount, asset=asset)
+        [result] = self.do(c.CreateTransfers("market", (transfer,)))
+        assert not result.reason, result
+
+    def account(self, name: str, asset: str = SAT) -> AccountView:
+        self.machine.advance(self._now())
+        books = self.machine.books
+        number = books.find(name if ":" in name else f"user:{name}", asset)
+        return AccountView(name, asset, 0, 0, 0) if number is None else view_account(books, number)
 
     def sats(self, account: str) -> int:
-        return self.balances[account if ":" in account else f"user:{account}", SAT]
+        return self.account(account).balance
+
+    def held(self, account: str) -> int:
+        return self.account(account).held
 
     def owner_of(self, meme_id: str) -> str:
-        owners = [
-            account.removeprefix("user:")
-            for (account, asset), balance in self.balances.items()
-            if asset == f"title:{meme_id}" and balance > 0
-        ]
-        if not owners:
-            raise TitleNotFound
-        assert len(owners) == 1, f"a title with {len(owners)} owners"
-        return owners[0]
+        return self.machine.titles.get(meme_id).owner_id
 
-    def check_conservation(self) -> None:
-        totals: Counter[str] = Counter()
-        for (account, asset), balance in self.balances.items():
-            assert balance >= 0 or account == MINT, f"{account} is overdrawn"
-            totals[asset] += balance
-        assert not any(totals.values()), totals
+    def sold(self) -> Counter[str]:
+        """Postings of sales by their memos."""
+        memos = (posting.memo for posting in self.machine.books.postings)
+        return Counter(memo.removeprefix("sale:") for memo in memos if memo.startswith("sale:"))
 
-    async def owner(self, meme_id: MemeId) -> UserId:
-        async def read() -> UserId:
-            return UserId(self.owner_of(meme_id))
+    def digest(self) -> str:
+        """Of everything but refusals."""
+        return audit.digest(self.machine)
 
-        return await self._steps.step(read, Unavailable)
-
-    async def available_sats(self, user_id: UserId) -> int:
-        async def read() -> int:
-            return self.sats(user_id)
-
-        return await self._steps.step(read, Unavailable)
-
-    async def settle(self, transfers: Sequence[Transfer]) -> Refused | None:
-        async def move() -> Refused | None:
-            if self.delays:
-                self.late.append(transfers)
-                raise Unsettled
-            return self.apply(transfers)
-
-        return await self._steps.step(move, Unsettled)
+    def check(self) -> None:
+        assert audit.problems(self.machine) == []
 
     def arrive(self) -> None:
         """What was on its way arrives now."""
         self.delays = False
-        for transfers in self.late:
-            self.apply(transfers)
+        for request in self.late:
+            self.do(c.CreateTransfers("market", request.transfers))
         self.late.clear()
 
-    def apply(self, transfers: Sequence[Transfer]) -> Refused | None:
-        known = [self._answers.get(transfer.id) for transfer in transfers]
-        if any(known):
-            if [answer and answer[0] for answer in known] == list(transfers) and known[0] is not None:
-                return known[0][1]
-            return Refused(Refusal.ID_REUSED, transfers[0].leg, "")
-        refused = self._make(transfers)
-        self._answers.update({transfer.id: (transfer, refused) for transfer in transfers})
-        return refused
+    async def GetTitle(self, request: Any, context: Any = None) -> ledger_service_pb2.GetTitleResponse:
+        title = self.machine.titles.get(request.meme_id)
+        return ledger_service_pb2.GetTitleResponse(
+            title=ledger_pb2.Title(meme_id=request.meme_id, owner_id=title.owner_id)
+        )
 
-    def _make(self, transfers: Sequence[Transfer]) -> Refused | None:
-        after = self.balances.copy()
-        for transfer in transfers:
-            after[transfer.debit_account, transfer.asset] -= transfer.amount
-            after[transfer.credit_account, transfer.asset] += transfer.amount
-            if after[transfer.debit_account, transfer.asset] < 0:
-                refusal = Refusal.NOT_OWNER if transfer.leg is Leg.TITLE else Refusal.INSUFFICIENT_FUNDS
-                return Refused(refusal, transfer.leg, f"{transfer.debit_account} has too little")
-        self.balances = after
-        self.made.update({transfer.id: transfer for transfer in transfers})
-        self.check_conservation()
-        return None
+    async def GetAccount(self, request: Any, context: Any = None) -> ledger_service_pb2.GetAccountResponse:
+        if self.machine.books.find(request.account_id, request.asset) is None:
+            raise AccountNotFound
+        account = self.account(request.account_id, request.asset)
+        return ledger_service_pb2.GetAccountResponse(
+            account=ledger_pb2.Account(available=account.balance - account.held)
+        )
+
+    async def CreateTransfers(
+        self, request: Any, context: Any = None
+    ) -> ledger_service_pb2.CreateTransfersResponse:
+        if self.delays:
+            self.late.append(request)
+            raise DeadlineExceeded
+        results = self.do(c.CreateTransfers("market", request.transfers))
+        return ledger_service_pb2.CreateTransfersResponse(
+            results=[
+                ledger_pb2.TransferResult(id=transfer.id, reason=int(result.reason), detail=result.detail)  # type: ignore[arg-type] # the contract's numbers
+                for transfer, result in zip(request.transfers, results, strict=True)
+            ]
+        )
+
+
+class FaultyStub:
+    """The ledger's stub without a wire: every call is a step."""
+
+    def __init__(self, ledger: BookLedger, steps: Steps) -> None:
+        self._ledger = ledger
+        self._steps = steps
+
+    async def GetTitle(self, request: Any) -> Any:
+        return await self._call(self._ledger.GetTitle, request)
+
+    async def GetAccount(self, request: Any) -> Any:
+        return await self._call(self._ledger.GetAccount, request)
+
+    async def CreateTransfers(self, request: Any, timeout: float) -> Any:
+        return await self._call(self._ledger.CreateTransfers, request)
+
+    async def _call(self, method: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
+        try:
+            return await self._steps.step(lambda: method(request), DeadlineExceeded)
+        except DeadlineExceeded:
+            raise
+        except Failure as failure:
+            raise RemoteFailure(failure.code, failure.reason, failure.message) from failure
 
 
 class FakeChain:
@@ -211,10 +255,14 @@ class FakeNews:
     """What was told."""
 
     listings: list[Listing] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
     sales: list[Sale] = field(default_factory=list)
 
     def listing(self, listing: Listing) -> None:
         self.listings.append(listing)
+
+    def offer(self, offer: Offer) -> None:
+        self.offers.append(offer)
 
     def sale(self, sale: Sale) -> None:
         self.sales.append(sale)

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import Failure
-from services.market.domain.listings import Listing, ListingId, ListingState
-from services.market.domain.sales import FEE_ACCOUNT
+from services.market.domain.deals import FEE_ACCOUNT
+from services.market.domain.listings import Listing
+from services.market.domain.states import ListingState
+from services.market.domain.values import ListingId
 from tests.market.fakes import Crash, Fault
 from tests.market.world import FUNDS, PRICE, World, open_world
 
@@ -53,7 +55,7 @@ async def test_purchase(tmp_path: Path, fault: Fault, repeated: bool) -> None:
     async def scenario(world: World, arm: Callable[[], None]) -> None:
         seller, buyer, rival = world.person(), world.person(), world.person()
         meme = world.meme(seller)
-        listing = await world.offer(seller, meme)
+        listing = await world.list_title(seller, meme)
         sale_id = world.new_id()
         arm()
         await survive(world.buy(buyer, listing, sale_id))
@@ -83,15 +85,14 @@ async def test_purchase_without_the_title(tmp_path: Path, fault: Fault) -> None:
     async def scenario(world: World, arm: Callable[[], None]) -> None:
         seller, heir, buyer = world.person(), world.person(), world.person()
         meme = world.meme(seller)
-        listing = await world.offer(seller, meme)
-        world.ledger.balances[f"user:{seller}", f"title:{meme}"] -= 1
-        world.ledger.balances[f"user:{heir}", f"title:{meme}"] += 1
+        listing = await world.list_title(seller, meme)
+        world.ledger.move(seller, heir, f"title:{meme}")
         arm()
         await survive(world.buy(buyer, listing))
         world.remember_hit()
         await world.settle_down()
         assert world.ledger.sats(buyer) == FUNDS
-        assert (await world.offer(heir, meme)).state is ListingState.OPEN
+        assert (await world.list_title(heir, meme)).state is ListingState.OPEN
         assert (await world.reading.listing(listing.id)).state is ListingState.CANCELLED
         await world.check()
 
@@ -105,11 +106,11 @@ async def test_listing(tmp_path: Path, fault: Fault) -> None:
         meme = world.meme(seller)
         listing_id = world.new_id()
         arm()
-        await survive(world.offer(seller, meme, listing_id=listing_id))
+        await survive(world.list_title(seller, meme, listing_id=listing_id))
         world.remember_hit()
         await world.settle_down()
         await world.check()
-        again = await world.offer(seller, meme, listing_id=listing_id)
+        again = await world.list_title(seller, meme, listing_id=listing_id)
         assert again.state is ListingState.OPEN
         await world.check()
         await world.buy(world.person(), again)
@@ -123,10 +124,10 @@ async def test_listing_with_another_id_after_a_crash(tmp_path: Path, fault: Faul
         seller = world.person()
         meme = world.meme(seller)
         arm()
-        await survive(world.offer(seller, meme))
+        await survive(world.list_title(seller, meme))
         world.remember_hit()
         await world.settle_down()
-        await survive(world.offer(seller, meme))
+        await survive(world.list_title(seller, meme))
         [(_, open_listing)] = await world.reading.quotes([meme])
         assert open_listing is not None
         await world.check()
@@ -139,7 +140,7 @@ async def test_cancelling(tmp_path: Path, fault: Fault) -> None:
     async def scenario(world: World, arm: Callable[[], None]) -> None:
         seller = world.person()
         meme = world.meme(seller)
-        listing = await world.offer(seller, meme)
+        listing = await world.list_title(seller, meme)
         arm()
         await survive(world.selling.cancel(listing.id, user_id=seller, is_admin=False))
         world.remember_hit()
@@ -148,7 +149,7 @@ async def test_cancelling(tmp_path: Path, fault: Fault) -> None:
         assert state in (ListingState.OPEN, ListingState.CANCELLED)
         if state is ListingState.OPEN:
             await world.selling.cancel(listing.id, user_id=seller, is_admin=False)
-        assert (await world.offer(seller, meme)).state is ListingState.OPEN
+        assert (await world.list_title(seller, meme)).state is ListingState.OPEN
         await world.check()
 
     assert await at_every_step(tmp_path, fault, scenario) >= 3
@@ -159,7 +160,7 @@ async def test_killed_tasks(tmp_path: Path) -> None:
     for turns in range(0, 40, 2):
         async with open_world(tmp_path) as world:
             seller, buyer = world.person(), world.person()
-            listing = await world.offer(seller, world.meme(seller))
+            listing = await world.list_title(seller, world.meme(seller))
             call = asyncio.create_task(world.buy(buyer, listing))
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -205,7 +206,7 @@ async def live(folder: Path, history: list[tuple[tuple[str, int, int], tuple[Fau
             seller_listing = known.get(which)
             if deed == "list":
                 listing_id = ListingId(world.new_id())
-                await survive(world.offer(people[who], memes[which], listing_id=listing_id))
+                await survive(world.list_title(people[who], memes[which], listing_id=listing_id))
                 world.steps.go_right()
                 known[which] = await world.listings.get(listing_id) or known.get(which) or seller_listing  # type: ignore[assignment] # may stay unknown
             elif seller_listing is not None and deed in ("buy", "late"):

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from mesh.errors import Failure, IdReused, Unavailable
+from services.market.domain.deals import FEE_ACCOUNT
 from services.market.domain.failures import (
     AlreadyListed,
     InsufficientFunds,
@@ -21,8 +22,9 @@ from services.market.domain.failures import (
     SelfPurchase,
     TitleNotFound,
 )
-from services.market.domain.listings import Listing, ListingState, MemeId, SaleId
-from services.market.domain.sales import FEE_ACCOUNT
+from services.market.domain.listings import Listing
+from services.market.domain.states import ListingState
+from services.market.domain.values import MemeId, SaleId
 from tests.market.fakes import Fault
 from tests.market.world import FUNDS, PRICE, World
 
@@ -34,7 +36,7 @@ async def state_of(world: World, listing: Listing) -> ListingState:
 async def test_a_title_is_listed_sold_and_moved(world: World) -> None:
     seller, buyer = world.person(), world.person()
     meme = world.meme(seller)
-    listing = await world.offer(seller, meme)
+    listing = await world.list_title(seller, meme)
     sale = await world.buy(buyer, listing)
     assert (sale.price_sats, sale.fee_sats, sale.number) == (PRICE, 100, 1)
     assert world.ledger.sats(buyer) == FUNDS - PRICE
@@ -54,8 +56,8 @@ async def test_the_buyer_can_sell_on_and_quotes_follow(world: World) -> None:
     people = [world.person() for _ in range(4)]
     meme = world.meme(people[0])
     for seller, buyer, price in zip(people, people[1:], (1_000, 3_000, 2_000), strict=False):
-        await world.buy(buyer, await world.offer(seller, meme, price))
-    offered = await world.offer(people[3], meme, 9_000)
+        await world.buy(buyer, await world.list_title(seller, meme, price))
+    offered = await world.list_title(people[3], meme, 9_000)
     [(quote, open_listing)] = await world.reading.quotes([meme])
     assert (quote.sales, quote.volume_sats, quote.last_price_sats) == (3, 6_000, 2_000)
     assert open_listing == offered
@@ -67,15 +69,15 @@ async def test_the_buyer_can_sell_on_and_quotes_follow(world: World) -> None:
 async def test_listing_again_with_the_same_words_answers_the_same(world: World) -> None:
     seller = world.person()
     meme, other = world.meme(seller), world.meme(seller)
-    listing = await world.offer(seller, meme)
-    assert await world.offer(seller, meme, listing_id=listing.id) == listing
+    listing = await world.list_title(seller, meme)
+    assert await world.list_title(seller, meme, listing_id=listing.id) == listing
     before = await world.state()
     for price, which in ((PRICE + 1, meme), (PRICE, other)):
         with pytest.raises(IdReused):
-            await world.offer(seller, which, price, listing_id=listing.id)
+            await world.list_title(seller, which, price, listing_id=listing.id)
     assert await world.state() == before
     await world.buy(world.person(), listing)
-    assert (await world.offer(seller, meme, listing_id=listing.id)).state is ListingState.SOLD
+    assert (await world.list_title(seller, meme, listing_id=listing.id)).state is ListingState.SOLD
 
 
 async def test_one_id_for_two_memes_at_the_same_moment(world: World) -> None:
@@ -83,13 +85,13 @@ async def test_one_id_for_two_memes_at_the_same_moment(world: World) -> None:
     memes = [world.meme(seller) for _ in range(4)]
     listing_id = world.new_id()
     answers = await asyncio.gather(
-        *(world.offer(seller, meme, listing_id=listing_id) for meme in memes), return_exceptions=True
+        *(world.list_title(seller, meme, listing_id=listing_id) for meme in memes), return_exceptions=True
     )
     assert sum(isinstance(answer, Listing) for answer in answers) == 1
     assert sum(isinstance(answer, IdReused) for answer in answers) == 3
     for meme, answer in zip(memes, answers, strict=True):
         if isinstance(answer, IdReused):
-            assert (await world.offer(seller, meme)).state is ListingState.OPEN
+            assert (await world.list_title(seller, meme)).state is ListingState.OPEN
     await world.settle_down()
     await world.check()
 
@@ -98,10 +100,10 @@ async def test_a_place_held_for_a_listing_of_another_meme_is_free(world: World) 
     """As after a crash between the use of one id for two memes and the clearing up."""
     seller = world.person()
     meme, other = world.meme(seller), world.meme(seller)
-    listing = await world.offer(seller, meme)
+    listing = await world.list_title(seller, meme)
     ghost = replace(listing, meme_id=other)
     await world.quotes.change(other, lambda quote: quote.taken_by(ghost))
-    assert (await world.offer(seller, other)).state is ListingState.OPEN
+    assert (await world.list_title(seller, other)).state is ListingState.OPEN
     assert await state_of(world, listing) is ListingState.OPEN
     await world.check()
 
@@ -109,17 +111,17 @@ async def test_a_place_held_for_a_listing_of_another_meme_is_free(world: World) 
 async def test_listings_that_are_refused(world: World) -> None:
     seller, other = world.person(), world.person()
     meme = world.meme(seller)
-    listing = await world.offer(seller, meme)
+    listing = await world.list_title(seller, meme)
     before = await world.state()
     with pytest.raises(PriceTooLow):
-        await world.offer(seller, meme, 999)
+        await world.list_title(seller, meme, 999)
     with pytest.raises(TitleNotFound):
-        await world.offer(seller, MemeId(world.new_id()))
+        await world.list_title(seller, MemeId(world.new_id()))
     with pytest.raises(NotOwner) as not_owner:
-        await world.offer(other, meme)
+        await world.list_title(other, meme)
     assert not_owner.value.metadata == {"owner_id": seller}
     with pytest.raises(AlreadyListed) as listed:
-        await world.offer(seller, meme)
+        await world.list_title(seller, meme)
     assert listed.value.metadata == {"listing_id": listing.id}
     assert await world.state() == before
 
@@ -127,7 +129,9 @@ async def test_listings_that_are_refused(world: World) -> None:
 async def test_one_of_many_listings_of_a_title_at_the_same_moment(world: World) -> None:
     seller = world.person()
     meme = world.meme(seller)
-    answers = await asyncio.gather(*(world.offer(seller, meme) for _ in range(6)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(world.list_title(seller, meme) for _ in range(6)), return_exceptions=True
+    )
     assert sum(isinstance(answer, Listing) for answer in answers) == 1
     assert sum(isinstance(answer, AlreadyListed) for answer in answers) == 5
     await world.settle_down()
@@ -137,7 +141,7 @@ async def test_one_of_many_listings_of_a_title_at_the_same_moment(world: World) 
 async def test_cancelling(world: World) -> None:
     seller, other = world.person(), world.person()
     meme = world.meme(seller)
-    listing = await world.offer(seller, meme)
+    listing = await world.list_title(seller, meme)
     with pytest.raises(NotSeller):
         await world.selling.cancel(listing.id, user_id=other, is_admin=False)
     with pytest.raises(ListingNotFound):
@@ -152,14 +156,14 @@ async def test_cancelling(world: World) -> None:
     assert closed.value.metadata == {"state": "CANCELLED"}
     assert await world.state() == before
     assert [told.state for told in world.news.listings] == [ListingState.OPEN, ListingState.CANCELLED]
-    again = await world.offer(seller, meme)
+    again = await world.list_title(seller, meme)
     await world.selling.cancel(again.id, user_id=other, is_admin=True)
     await world.check()
 
 
 async def test_purchases_that_are_refused(world: World) -> None:
     seller, buyer, poor = world.person(), world.person(), world.person(PRICE - 1)
-    listing = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
     before = await world.state()
     with pytest.raises(ListingNotFound):
         await world.buying.purchase(
@@ -186,8 +190,8 @@ async def test_purchases_that_are_refused(world: World) -> None:
 
 async def test_a_purchase_repeated_answers_the_same_sale(world: World) -> None:
     seller, buyer = world.person(), world.person()
-    listing = await world.offer(seller, world.meme(seller))
-    other = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
+    other = await world.list_title(seller, world.meme(seller))
     sale = await world.buy(buyer, listing)
     assert await world.buy(buyer, listing, sale.id) == sale
     before = await world.state()
@@ -203,7 +207,7 @@ async def test_a_purchase_repeated_answers_the_same_sale(world: World) -> None:
 
 async def test_one_sale_id_for_two_listings_at_the_same_moment(world: World) -> None:
     seller, buyer = world.person(), world.person()
-    listings = [await world.offer(seller, world.meme(seller)) for _ in range(2)]
+    listings = [await world.list_title(seller, world.meme(seller)) for _ in range(2)]
     sale_id = world.new_id()
     answers = await asyncio.gather(
         *(world.buy(buyer, listing, sale_id) for listing in listings), return_exceptions=True
@@ -212,14 +216,14 @@ async def test_one_sale_id_for_two_listings_at_the_same_moment(world: World) -> 
     assert world.ledger.sats(buyer) == FUNDS - PRICE
     await world.settle_down()
     await world.check()
-    assert len(await world.all_sales()) == 1
+    assert len(await world.sales_made()) == 1
 
 
 async def test_one_of_many_buyers_at_the_same_moment(world: World) -> None:
     seller = world.person()
     buyers = [world.person() for _ in range(12)]
     meme = world.meme(seller)
-    listing = await world.offer(seller, meme)
+    listing = await world.list_title(seller, meme)
     answers = await asyncio.gather(*(world.buy(buyer, listing) for buyer in buyers), return_exceptions=True)
     reasons = [answer.reason for answer in answers if isinstance(answer, Failure)]
     assert reasons == ["LISTING_CLOSED"] * 11
@@ -232,7 +236,7 @@ async def test_one_of_many_buyers_at_the_same_moment(world: World) -> None:
 
 async def test_money_that_goes_elsewhere_in_between_reopens_the_listing(world: World) -> None:
     seller, buyer = world.person(), world.person(PRICE)
-    listings = [await world.offer(seller, world.meme(seller)) for _ in range(3)]
+    listings = [await world.list_title(seller, world.meme(seller)) for _ in range(3)]
     answers = await asyncio.gather(
         *(world.buy(buyer, listing) for listing in listings), return_exceptions=True
     )
@@ -247,24 +251,22 @@ async def test_money_that_goes_elsewhere_in_between_reopens_the_listing(world: W
 async def test_a_seller_without_the_title_closes_the_listing(world: World) -> None:
     seller, buyer, heir = world.person(), world.person(), world.person()
     meme = world.meme(seller)
-    listing = await world.offer(seller, meme)
-    world.ledger.balances[f"user:{seller}", f"title:{meme}"] -= 1
-    world.ledger.balances[f"user:{heir}", f"title:{meme}"] += 1
-    money = dict(world.ledger.balances)
+    listing = await world.list_title(seller, meme)
+    world.ledger.move(seller, heir, f"title:{meme}")
+    money = world.ledger.digest()
     with pytest.raises(NotOwner):
         await world.buy(buyer, listing)
-    assert dict(world.ledger.balances) == money
+    assert world.ledger.digest() == money
     assert await state_of(world, listing) is ListingState.CANCELLED
-    assert (await world.offer(heir, meme)).state is ListingState.OPEN
+    assert (await world.list_title(heir, meme)).state is ListingState.OPEN
 
 
 async def test_a_new_owner_may_list_over_a_listing_that_is_worth_nothing(world: World) -> None:
     seller, heir = world.person(), world.person()
     meme = world.meme(seller)
-    stale = await world.offer(seller, meme)
-    world.ledger.balances[f"user:{seller}", f"title:{meme}"] -= 1
-    world.ledger.balances[f"user:{heir}", f"title:{meme}"] += 1
-    fresh = await world.offer(heir, meme)
+    stale = await world.list_title(seller, meme)
+    world.ledger.move(seller, heir, f"title:{meme}")
+    fresh = await world.list_title(heir, meme)
     assert await state_of(world, stale) is ListingState.CANCELLED
     assert await state_of(world, fresh) is ListingState.OPEN
     await world.check()
@@ -272,7 +274,7 @@ async def test_a_new_owner_may_list_over_a_listing_that_is_worth_nothing(world: 
 
 async def test_a_ledger_in_doubt_leaves_the_listing_settling_until_it_is_known(world: World) -> None:
     seller, buyer, other = world.person(), world.person(), world.person()
-    listing = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
     sale_id = world.new_id()
     world.ledger.delays = True
     with pytest.raises(Unavailable):
@@ -292,19 +294,17 @@ async def test_a_ledger_in_doubt_leaves_the_listing_settling_until_it_is_known(w
 
 async def test_what_was_refused_once_is_not_made_by_a_late_copy(world: World) -> None:
     seller, buyer, other = world.person(), world.person(), world.person()
-    listing = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
     sale_id = world.new_id()
     world.ledger.delays = True
     with pytest.raises(Unavailable):
         await world.buy(buyer, listing, sale_id)
     world.ledger.delays = False
-    world.ledger.balances[f"user:{buyer}", "sat"] -= FUNDS
-    world.ledger.balances[f"user:{other}", "sat"] += FUNDS
+    world.ledger.move(buyer, other, amount=FUNDS)
     with pytest.raises(InsufficientFunds):
         await world.buy(buyer, listing, sale_id)
     assert await state_of(world, listing) is ListingState.OPEN
-    world.ledger.balances[f"user:{buyer}", "sat"] += FUNDS
-    world.ledger.balances[f"user:{other}", "sat"] -= FUNDS
+    world.ledger.move(other, buyer, amount=FUNDS)
     world.ledger.arrive()
     with pytest.raises(InsufficientFunds) as again:
         await world.buy(buyer, listing, sale_id)
@@ -317,7 +317,7 @@ async def test_what_was_refused_once_is_not_made_by_a_late_copy(world: World) ->
 
 async def test_a_settlement_that_arrives_late_counts(world: World) -> None:
     seller, buyer = world.person(), world.person()
-    listing = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
     world.ledger.delays = True
     with pytest.raises(Unavailable):
         await world.buy(buyer, listing)
@@ -331,7 +331,7 @@ async def test_titles_follow_on_chain_in_order_once_the_chain_is_back(world: Wor
     meme = world.meme(people[0])
     world.chain.away = True
     for seller, buyer in pairwise(people):
-        await world.buy(buyer, await world.offer(seller, meme))
+        await world.buy(buyer, await world.list_title(seller, meme))
         assert not await world.outbox.deliver()
     assert world.chain.owners == {}
     assert len(world.news.sales) == 1, "news of the second waits for the first: they are told in order"
@@ -344,7 +344,7 @@ async def test_titles_follow_on_chain_in_order_once_the_chain_is_back(world: Wor
 
 async def test_background_work_settles_and_delivers_by_itself(world: World) -> None:
     seller, buyer = world.person(), world.person()
-    listing = await world.offer(seller, world.meme(seller))
+    listing = await world.list_title(seller, world.meme(seller))
     world.ledger.delays = True
     with pytest.raises(Unavailable):
         await world.buy(buyer, listing)
@@ -379,7 +379,7 @@ async def test_lists_run_newest_first_by_page(world: World) -> None:
     listings = []
     for number in range(6):
         await world.clock.advance(0.01)
-        listings.append(await world.offer(seller, world.meme(seller)))
+        listings.append(await world.list_title(seller, world.meme(seller)))
         if number % 2:
             await world.buy(buyer, listings[-1])
     newest = [listing.id for listing in reversed(listings)]

@@ -10,9 +10,10 @@ from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2
 from mesh import logs
 from mesh.errors import DeadlineExceeded, RemoteFailure
 from services.market.app.ports import Refusal, Refused
+from services.market.domain.deals import SAT, Act, Leg, Transfer
 from services.market.domain.failures import TitleNotFound, Unsettled
-from services.market.domain.listings import MemeId, UserId
-from services.market.domain.sales import SAT, Leg, Sale, Transfer
+from services.market.domain.sales import Sale
+from services.market.domain.values import MemeId, UserId
 
 log = logs.logger(__name__)
 
@@ -23,6 +24,13 @@ _NOT_COVERED = {
     _Reason.ERROR_REASON_INSUFFICIENT_FUNDS,
     _Reason.ERROR_REASON_ACCOUNT_NOT_FOUND,
     _Reason.ERROR_REASON_ACCOUNT_IN_DEBT,
+}
+_HOLD_GONE = {_Reason.ERROR_REASON_HOLD_NOT_FOUND, _Reason.ERROR_REASON_HOLD_CLOSED}
+_KINDS = {
+    Act.POST: ledger_pb2.TRANSFER_KIND_POST,
+    Act.HOLD: ledger_pb2.TRANSFER_KIND_HOLD,
+    Act.POST_HOLD: ledger_pb2.TRANSFER_KIND_POST_HOLD,
+    Act.VOID_HOLD: ledger_pb2.TRANSFER_KIND_VOID_HOLD,
 }
 
 
@@ -54,8 +62,8 @@ class GrpcLedger:
             raise
         return answer.account.available
 
-    async def settle(self, transfers: Sequence[Transfer]) -> Refused | None:
-        """Makes all transfers or none."""
+    async def carry_out(self, transfers: Sequence[Transfer]) -> Refused | None:
+        """Carries out all transfers or none."""
         last = len(transfers) - 1
         request = ledger_service_pb2.CreateTransfersRequest(
             transfers=[_transfer(transfer, linked=number < last) for number, transfer in enumerate(transfers)]
@@ -89,11 +97,13 @@ class GrpcChain:
 def _transfer(transfer: Transfer, *, linked: bool) -> ledger_pb2.Transfer:
     return ledger_pb2.Transfer(
         id=transfer.id,
-        kind=ledger_pb2.TRANSFER_KIND_POST,
+        kind=_KINDS[transfer.act],
         debit_account=transfer.debit_account,
         credit_account=transfer.credit_account,
         asset=transfer.asset,
         amount=transfer.amount,
+        hold_id=transfer.hold_id,
+        hold_expires_s=transfer.hold_expires_s,
         linked=linked,
         memo=transfer.memo,
     )
@@ -121,10 +131,15 @@ def _refused(transfers: Sequence[Transfer], results: Sequence[ledger_pb2.Transfe
 def _refusal(transfer: Transfer, result: ledger_pb2.TransferResult) -> Refusal:
     if result.reason == _Reason.ERROR_REASON_ID_REUSED:
         return Refusal.ID_REUSED
+    if result.reason in _HOLD_GONE:
+        return Refusal.HOLD_GONE
+    # An id of such an age that the ledger has forgotten it: a hold that was still open would still be known.
+    if result.reason == _Reason.ERROR_REASON_ID_OUT_OF_TIME and transfer.act is Act.VOID_HOLD:
+        return Refusal.HOLD_GONE
     if result.reason in _NOT_COVERED:
         return Refusal.NOT_OWNER if transfer.leg is Leg.TITLE else Refusal.INSUFFICIENT_FUNDS
     log.error(
-        "settlement refused for no good reason",
+        "refused for no good reason",
         reason=_Reason.Name(result.reason),
         leg=transfer.leg,
         detail=result.detail,

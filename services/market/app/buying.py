@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mesh.clock import Clock
 from mesh.errors import IdReused
-from services.market.app.ports import Ledger, Listings, Sales
+from services.market.app.places import Places
+from services.market.app.ports import Ledger, Listings, News, Sales
 from services.market.app.settlement import Settlement
+from services.market.domain.deals import purchase
 from services.market.domain.failures import (
     InsufficientFunds,
     ListingClosed,
     ListingNotFound,
+    NotOwner,
     PriceChanged,
     SelfPurchase,
+    SettlementFault,
 )
-from services.market.domain.listings import (
+from services.market.domain.listings import Listing
+from services.market.domain.sales import Sale
+from services.market.domain.states import ListingState
+from services.market.domain.values import (
     Attempt,
-    Listing,
     ListingId,
-    ListingState,
     SaleId,
     UserId,
     check_id_fresh,
     check_id_time,
 )
-from services.market.domain.sales import Sale
 
 
 class Buying:
-    """Buys titles."""
+    """Buys listed titles."""
 
     def __init__(
-        self, *, listings: Listings, sales: Sales, ledger: Ledger, settlement: Settlement, clock: Clock
+        self,
+        *,
+        listings: Listings,
+        sales: Sales,
+        ledger: Ledger,
+        places: Places,
+        settlement: Settlement,
+        news: News,
+        clock: Clock,
     ) -> None:
         self._listings = listings
         self._sales = sales
         self._ledger = ledger
+        self._places = places
         self._settlement = settlement
+        self._news = news
         self._clock = clock
 
     async def purchase(
@@ -47,14 +63,9 @@ class Buying:
         IdReused; and Unavailable when the outcome is not known: the listing stays SETTLING until it is.
         """
         check_id_time(sale_id, self._clock.now_ns())
-        done = await self._sales.get(sale_id)
+        asked = (listing_id, buyer_id, expected_price_sats)
+        done = await self._done(sale_id, *asked)
         if done is not None:
-            if (done.listing_id, done.buyer_id, done.price_sats) != (
-                listing_id,
-                buyer_id,
-                expected_price_sats,
-            ):
-                raise IdReused
             return done
         check_id_fresh(sale_id, self._clock.now_ns())
         listing = await self._listings.get(listing_id)
@@ -62,34 +73,87 @@ class Buying:
             raise ListingNotFound
         if listing.seller_id == buyer_id:
             raise SelfPurchase
-        if listing.price_sats != expected_price_sats:
-            raise PriceChanged(price=listing.price_sats)
-        if listing.state is ListingState.OPEN:
-            return await self._claim_and_settle(listing, sale_id, buyer_id)
-        return await self._resume(listing, sale_id, buyer_id)
+        if listing.attempt is None or listing.attempt.sale_id != sale_id:
+            try:
+                listing = await self._claimed(listing, sale_id, buyer_id, expected_price_sats)
+            except ListingClosed:
+                # By this very sale, if the same call came twice at once.
+                done = await self._done(sale_id, *asked)
+                if done is None:
+                    raise
+                return done
+        attempt = listing.attempt
+        if attempt is None or (attempt.buyer_id, listing.price_sats) != (buyer_id, expected_price_sats):
+            raise IdReused
+        return await self.settle(listing, attempt)
 
-    async def _claim_and_settle(self, listing: Listing, sale_id: SaleId, buyer_id: UserId) -> Sale:
+    async def settle(self, listing: Listing, attempt: Attempt) -> Sale:
+        """The sale that the attempt becomes; it has claimed the listing. Raises what `purchase` raises."""
+        try:
+            sale = await self._settlement.settle(purchase(listing, attempt), listing)
+        except NotOwner:
+            await self._close(listing, attempt)
+            raise
+        except (InsufficientFunds, IdReused, SettlementFault):
+            now_ns = self._clock.now_ns()
+            await self._move(listing, attempt, lambda found: found.reopened(now_ns))
+            raise
+        await self._move(listing, attempt, lambda found: found.sold(sale.id, sale.sold_ns))
+        return sale
+
+    async def _done(
+        self, sale_id: SaleId, listing_id: ListingId, buyer_id: UserId, price_sats: int
+    ) -> Sale | None:
+        """The sale, if it is made. Raises IdReused when it is another one."""
+        sale = await self._sales.get(sale_id)
+        asked = (listing_id, buyer_id, price_sats)
+        if sale is not None and (sale.listing_id, sale.buyer_id, sale.price_sats) != asked:
+            raise IdReused
+        return sale
+
+    async def _claimed(
+        self, listing: Listing, sale_id: SaleId, buyer_id: UserId, expected_price_sats: int
+    ) -> Listing:
+        """The listing with this sale's attempt. Raises ListingClosed, PriceChanged, InsufficientFunds."""
+        _check_open(listing, expected_price_sats, self._clock.now_ns())
         # Asked first so that someone without the money cannot keep a listing from others for a moment.
         available_sats = await self._ledger.available_sats(buyer_id)
         if available_sats < listing.price_sats:
             raise InsufficientFunds(available=available_sats, needed=listing.price_sats)
-        attempt = Attempt(sale_id, buyer_id, self._clock.now_ns())
 
         def decide(found: Listing) -> Listing:
-            return found.claimed(attempt) if found.state is ListingState.OPEN else found
+            if found.attempt is not None and found.attempt.sale_id == sale_id:
+                return found
+            now_ns = self._clock.now_ns()
+            _check_open(found, expected_price_sats, now_ns)
+            return found.claimed(Attempt(sale_id, buyer_id, now_ns))
 
-        claimed = await self._listings.change(listing.id, decide)
-        if claimed is None:
+        change = await self._listings.change(listing.id, decide)
+        if change is None:
             raise ListingNotFound
-        if claimed.attempt == attempt:
-            return await self._settlement.settle(claimed, attempt)
-        return await self._resume(claimed, sale_id, buyer_id)
+        return change.after
 
-    async def _resume(self, listing: Listing, sale_id: SaleId, buyer_id: UserId) -> Sale:
-        """Goes on with this same purchase if it is the one under way."""
-        attempt = listing.attempt
-        if attempt is None or attempt.sale_id != sale_id:
-            raise ListingClosed(state=listing.state.upper())
-        if attempt.buyer_id != buyer_id:
-            raise IdReused
-        return await self._settlement.settle(listing, attempt)
+    async def _close(self, listing: Listing, attempt: Attempt) -> None:
+        now_ns = self._clock.now_ns()
+        closed = await self._move(listing, attempt, lambda found: found.cancelled(now_ns))
+        await self._places.free(listing.meme_id, listing)
+        if closed is not None:
+            self._news.listing(closed)
+
+    async def _move(
+        self, listing: Listing, attempt: Attempt, move: Callable[[Listing], Listing]
+    ) -> Listing | None:
+        """The listing moved on, if the attempt still has it."""
+        change = await self._listings.change(
+            listing.id, lambda found: move(found) if found.attempt == attempt else found
+        )
+        return change.after if change is not None and change.made else None
+
+
+def _check_open(listing: Listing, expected_price_sats: int, now_ns: int) -> None:
+    """Raises ListingClosed, PriceChanged unless it can be claimed at this time and price."""
+    standing = listing.as_of(now_ns)
+    if standing.state is not ListingState.OPEN:
+        raise ListingClosed(state=standing.state.upper())
+    if standing.price_sats != expected_price_sats:
+        raise PriceChanged(price=standing.price_sats)

@@ -1,118 +1,150 @@
-"""Selling: listings are made and taken back."""
+"""Selling: listings are made, changed and closed."""
 
 from __future__ import annotations
 
-from mesh.clock import Clock
-from mesh.errors import Aborted, IdReused
-from services.market.app.ports import Ledger, Listings, News, Quotes
-from services.market.domain.failures import AlreadyListed, ListingClosed, ListingNotFound, NotOwner, NotSeller
-from services.market.domain.listings import (
-    Listing,
-    ListingId,
-    ListingState,
-    MemeId,
-    UserId,
-    new_listing,
-)
+from collections.abc import Callable
+from dataclasses import replace
 
-# Each round frees the meme's place of a listing that is over; more than a few means that others fight for it.
-_PLACE_ATTEMPTS_MAX = 4
+from mesh.clock import Clock
+from mesh.errors import IdReused
+from services.market.app.places import Places
+from services.market.app.ports import Change, Ledger, Listings, News
+from services.market.domain.failures import (
+    AlreadyListed,
+    ListingClosed,
+    ListingNotFound,
+    NotOwner,
+    NotSeller,
+    TitleBusy,
+    VersionChanged,
+)
+from services.market.domain.listings import Listing, check_terms, new_listing
+from services.market.domain.states import ListingState
+from services.market.domain.values import ListingId, MemeId, Sats, Terms, UserId
 
 
 class Selling:
-    """Makes and cancels listings. A meme has one listing at a time that is not closed."""
+    """Makes, changes and closes listings. A meme has one at a time that is not closed."""
 
     def __init__(
-        self, *, listings: Listings, quotes: Quotes, ledger: Ledger, news: News, clock: Clock
+        self, *, listings: Listings, places: Places, ledger: Ledger, news: News, clock: Clock
     ) -> None:
         self._listings = listings
-        self._quotes = quotes
+        self._places = places
         self._ledger = ledger
         self._news = news
         self._clock = clock
 
     async def create(
-        self, *, listing_id: ListingId, meme_id: MemeId, seller_id: UserId, price_sats: int
+        self, *, listing_id: ListingId, meme_id: MemeId, seller_id: UserId, terms: Terms
     ) -> Listing:
-        """Offers a title. Raises PriceTooLow, IdReused, TitleNotFound, NotOwner, AlreadyListed."""
+        """Lists a title. Repeating it with the same words answers the same listing.
+
+        Raises PriceTooLow, ExpiryInvalid, IdReused, TitleNotFound, NotOwner, AlreadyListed, TitleBusy.
+        """
+        now_ns = self._clock.now_ns()
         asked = new_listing(
-            listing_id=listing_id,
-            meme_id=meme_id,
-            seller_id=seller_id,
-            price_sats=price_sats,
-            now_ns=self._clock.now_ns(),
+            listing_id=listing_id, meme_id=meme_id, seller_id=seller_id, terms=terms, now_ns=now_ns
         )
         found = await self._listings.get(listing_id)
-        if found is not None:
-            return _same(found, asked)
-        owner_id = await self._ledger.owner(meme_id)
-        if owner_id != seller_id:
-            raise NotOwner(owner_id=owner_id)
-        return _same(await self._placed(asked), asked)
+        if found is None:
+            check_terms(terms, now_ns)
+            owner_id = await self._ledger.owner(meme_id)
+            if owner_id != seller_id:
+                raise NotOwner(owner_id=owner_id)
+            found = await self._placed(asked)
+        if not found.same_words(asked):
+            raise IdReused
+        return found.as_of(self._clock.now_ns())
+
+    async def change(
+        self,
+        listing_id: ListingId,
+        *,
+        user_id: UserId,
+        expected_version: int,
+        price_sats: int | None,
+        expires_ns: int | None,
+    ) -> Listing:
+        """Changes what is given of the terms, if the version is the one expected.
+
+        Who finds exactly that change made gets the listing as it stands. Raises ListingNotFound, NotSeller,
+        ListingClosed, VersionChanged, PriceTooLow, ExpiryInvalid.
+        """
+
+        def decide(found: Listing) -> Listing:
+            if found.seller_id != user_id:
+                raise NotSeller
+            terms = _changed(found.terms, price_sats, expires_ns)
+            if found.version == expected_version + 1 and terms == found.terms:
+                return found
+            now_ns = self._clock.now_ns()
+            _check_open(found, now_ns)
+            if found.version != expected_version:
+                raise VersionChanged(version=found.version)
+            check_terms(terms, now_ns)
+            return found if terms == found.terms else found.changed(terms)
+
+        change = await self._changed(listing_id, decide)
+        return change.after.as_of(self._clock.now_ns())
 
     async def cancel(self, listing_id: ListingId, *, user_id: UserId, is_admin: bool) -> Listing:
         """Takes a listing back. Raises ListingNotFound, NotSeller, ListingClosed."""
 
-        def decide(listing: Listing) -> Listing:
-            if listing.seller_id != user_id and not is_admin:
+        def decide(found: Listing) -> Listing:
+            if found.seller_id != user_id and not is_admin:
                 raise NotSeller
-            if listing.state is ListingState.CANCELLED:
-                return listing
-            if listing.state is not ListingState.OPEN:
-                raise ListingClosed(state=listing.state.upper())
-            return listing.cancelled(self._clock.now_ns())
+            if found.state is ListingState.CANCELLED:
+                return found
+            now_ns = self._clock.now_ns()
+            _check_open(found, now_ns)
+            return found.cancelled(now_ns)
 
-        before = await self._listings.get(listing_id)
-        listing = await self._listings.change(listing_id, decide)
-        if before is None or listing is None:
-            raise ListingNotFound
-        await self._free_place(listing)
-        if not before.is_closed:
-            self._news.listing(listing)
-        return listing
+        return await self._closed(listing_id, decide)
+
+    async def expire(self, listing_id: ListingId) -> Listing:
+        """Writes down that its time is over, if it is. Raises ListingNotFound."""
+        return await self._closed(listing_id, lambda found: found.as_of(self._clock.now_ns()))
 
     async def _placed(self, asked: Listing) -> Listing:
         """The listing, made from what holds its meme's place: after a crash, an earlier request."""
-        holder = await self._take_place(asked)
+        holder = await self._places.take(asked.meme_id, asked, asked.seller_id)
+        if not isinstance(holder, Listing):
+            raise TitleBusy
+        if holder.id != asked.id:
+            raise AlreadyListed(listing_id=holder.id)
         listing, made_now = await self._listings.create(holder)
-        if not listing.same_offer(holder):
-            # The id was used for another meme at the same moment: that listing stands, this place is free.
-            await self._free_place(holder)
+        if listing.is_closed or not listing.same_words(holder):
+            # A repetition that came late, or the id was used for another meme at the same moment.
+            await self._places.free(asked.meme_id, holder)
         elif made_now:
             self._news.listing(listing)
         return listing
 
-    async def _take_place(self, asked: Listing) -> Listing:
-        for _ in range(_PLACE_ATTEMPTS_MAX):
-            quote = await self._quotes.change(asked.meme_id, lambda quote: quote.taken_by(asked))
-            holder = quote.place
-            if holder is None or holder.id == asked.id:
-                return holder or asked
-            standing, _ = await self._listings.create(holder)
-            if not await self._is_over(standing, asked):
-                raise AlreadyListed(listing_id=holder.id)
-            await self._free_place(holder)
-        raise Aborted("others are listing the same title")
+    async def _closed(self, listing_id: ListingId, decide: Callable[[Listing], Listing]) -> Listing:
+        change = await self._changed(listing_id, decide)
+        if change.after.is_closed:
+            await self._places.free(change.after.meme_id, change.after)
+        return change.after
 
-    async def _is_over(self, standing: Listing, asked: Listing) -> bool:
-        """Whether a listing holds its place for nothing; ends it if its seller has lost the title."""
-        if standing.meme_id != asked.meme_id or standing.state is ListingState.CANCELLED:
-            return True
-        if standing.state is not ListingState.OPEN or standing.seller_id == asked.seller_id:
-            return False
-        ended = await self._listings.change(
-            standing.id,
-            lambda listing: (
-                listing.cancelled(self._clock.now_ns()) if listing.state is ListingState.OPEN else listing
-            ),
-        )
-        return ended is not None and ended.state is ListingState.CANCELLED
-
-    async def _free_place(self, listing: Listing) -> None:
-        await self._quotes.change(listing.meme_id, lambda quote: quote.freed_by(listing.id))
+    async def _changed(self, listing_id: ListingId, decide: Callable[[Listing], Listing]) -> Change[Listing]:
+        change = await self._listings.change(listing_id, decide)
+        if change is None:
+            raise ListingNotFound
+        if change.made:
+            self._news.listing(change.after)
+        return change
 
 
-def _same(standing: Listing, asked: Listing) -> Listing:
-    if not standing.same_offer(asked):
-        raise IdReused
-    return standing
+def _changed(terms: Terms, price_sats: int | None, expires_ns: int | None) -> Terms:
+    return replace(
+        terms,
+        price_sats=terms.price_sats if price_sats is None else Sats(price_sats),
+        expires_ns=terms.expires_ns if expires_ns is None else expires_ns,
+    )
+
+
+def _check_open(listing: Listing, now_ns: int) -> None:
+    standing = listing.as_of(now_ns)
+    if standing.state is not ListingState.OPEN:
+        raise ListingClosed(state=standing.state.upper())

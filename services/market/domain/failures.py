@@ -25,6 +25,48 @@ class ListingClosed(FailedPrecondition):
     reason = "LISTING_CLOSED"
 
 
+class VersionChanged(FailedPrecondition):
+    """The listing was changed since the version that the caller saw."""
+
+    reason = "VERSION_CHANGED"
+
+
+class ExpiryInvalid(InvalidArgument):
+    """The expiry is not ahead of now, or too far ahead."""
+
+    reason = "EXPIRY_INVALID"
+
+
+class OfferNotFound(NotFound):
+    """No offer has this id."""
+
+    reason = "OFFER_NOT_FOUND"
+
+
+class OfferClosed(FailedPrecondition):
+    """The offer is not open any more, or not yet."""
+
+    reason = "OFFER_CLOSED"
+
+
+class NotBuyer(PermissionDenied):
+    """Only who made the offer or an administrator may cancel it."""
+
+    reason = "NOT_BUYER"
+
+
+class TitleBusy(FailedPrecondition):
+    """The title is being sold at this moment; ask again when that is over."""
+
+    reason = "TITLE_BUSY"
+
+
+class SeriesRangeInvalid(InvalidArgument):
+    """The series does not begin before it ends, or has more steps than one answer."""
+
+    reason = "SERIES_RANGE_INVALID"
+
+
 class NotOwner(PermissionDenied):
     """Only the title's owner may sell it."""
 
@@ -63,7 +105,7 @@ class InsufficientFunds(FailedPrecondition):
 
 
 class NotSeller(PermissionDenied):
-    """Only the seller or an administrator may cancel."""
+    """Only the seller may change a listing, and only the seller or an administrator may cancel it."""
 
     reason = "NOT_SELLER"
 
@@ -87,7 +129,7 @@ class PageTokenInvalid(InvalidArgument):
 
 
 class Unsettled(Unavailable):
-    """The purchase is being settled and its outcome is not known yet; repeat it with the same sale id."""
+    """It is being settled and its outcome is not known yet; repeat the call with the same id."""
 
 
 class SettlementFault(Failure):
@@ -97,4 +139,4 @@ class SettlementFault(Failure):
 
 
 class ImpossibleMove(Failure):
-    """A listing was to change in a way that listings never change: a mistake in this service."""
+    """Something was to change in a way in which it never changes: a mistake in this service."""

@@ -1,53 +1,25 @@
-"""Sales: what moves in the ledger, and what the market remembers of it."""
+"""Sales, and what the market remembers of all sales of a meme."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from mesh.ids import derived_id, made_ns
+from services.market.domain.deals import Deal, Holder, fee_of
 from services.market.domain.failures import ImpossibleMove
-from services.market.domain.listings import Attempt, Listing, ListingId, MemeId, SaleId, Sats, UserId
+from services.market.domain.values import ListingId, MemeId, OfferId, SaleId, Sats, UserId
 
 NOTHING = Sats(0)
-# DOMAIN.md, "Money", Market: 2 % from the seller's proceeds, rounded down.
-FEE_BP = 200
-_BP = 10_000
-SAT = "sat"
-FEE_ACCOUNT = "platform:fee"
-
-
-class Leg(StrEnum):
-    """The parts of a settlement, in the order in which they are made."""
-
-    PROCEEDS = "proceeds"
-    FEE = "fee"
-    TITLE = "title"
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One part of a settlement, as the ledger is asked to make it."""
-
-    leg: Leg
-    id: str
-    debit_account: str
-    credit_account: str
-    asset: str
-    amount: int
-    memo: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A title sold. `number` counts the sales of its meme, from 1.
+    """A title sold. `number` counts the sales of its meme, from 1, in the order of `sold_ns`.
 
-    `announced` and `title_moved` say what of the sale's consequences is done: news of it, and the transfer on
-    chain.
+    `announced`, `offers_closed` and `title_moved` say what of the sale's consequences is done: news of it,
+    the end of offers to the former owner, and the transfer on chain.
     """
 
     id: SaleId
-    listing_id: ListingId
     meme_id: MemeId
     seller_id: UserId
     buyer_id: UserId
@@ -55,88 +27,73 @@ class Sale:
     fee_sats: Sats
     sold_ns: int
     number: int
+    listing_id: ListingId | None = None
+    offer_id: OfferId | None = None
     announced: bool = False
+    offers_closed: bool = False
     title_moved: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is left to be done about it."""
+        return not (self.announced and self.offers_closed and self.title_moved)
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The market's view of one meme: the listing that holds its place, and the sum of its sales.
+    """The market's view of one meme: who holds its place, and the sum of its sales.
 
-    One listing at a time holds the place, and a sale is counted by the same change that frees it: so no sale
-    is counted twice, and none is left out.
+    Only the holder of the place may sell, one at a time; a sale gets its number while its holder has the
+    place, and is counted by the change that frees it. So numbers have no gaps and no doubles, and no sale is
+    counted twice or left out.
     """
 
     meme_id: MemeId
-    place: Listing | None = None
+    place: Holder | None = None
     last_price_sats: Sats = NOTHING
+    last_sold_ns: int = 0
     sales: int = 0
     volume_sats: Sats = NOTHING
 
-    def taken_by(self, listing: Listing) -> Quote:
-        """With the place held by the listing, unless another one holds it."""
-        return self if self.place is not None else replace(self, place=listing)
+    def taken_by(self, holder: Holder) -> Quote:
+        """With the place held by it, unless another one holds it."""
+        return self if self.place is not None else replace(self, place=holder)
 
-    def freed_by(self, listing_id: ListingId) -> Quote:
-        """With the place free, if this listing held it."""
-        return replace(self, place=None) if self._held_by(listing_id) else self
+    def freed_by(self, holder: Holder) -> Quote:
+        """With the place free, if it was the holder's."""
+        return replace(self, place=None) if self.held_by(holder) else self
 
-    def counting(self, sale: Sale) -> Quote:
-        """With the sale counted and its listing's place free; the same when it was counted before."""
-        if not self._held_by(sale.listing_id):
-            return self
-        return Quote(
-            meme_id=self.meme_id,
+    def held_by(self, holder: Holder) -> bool:
+        """Whether the place is its."""
+        return self.place is not None and self.place.key == holder.key
+
+    def counting(self, sale: Sale, holder: Holder) -> Quote:
+        """With the sale counted, unless it was before, and the place free of its holder."""
+        free = self.freed_by(holder)
+        if sale.number != self.sales + 1:
+            return free
+        return replace(
+            free,
             last_price_sats=sale.price_sats,
-            sales=self.sales + 1,
+            last_sold_ns=sale.sold_ns,
+            sales=sale.number,
             volume_sats=Sats(self.volume_sats + sale.price_sats),
         )
 
-    def _held_by(self, listing_id: ListingId) -> bool:
-        return self.place is not None and self.place.id == listing_id
-
-
-def fee_of(price_sats: Sats) -> Sats:
-    """The platform's part of a price, rounded down."""
-    return Sats(price_sats * FEE_BP // _BP)
-
-
-def settlement(listing: Listing, attempt: Attempt) -> tuple[Transfer, ...]:
-    """Everything that changes hands, to be made together or not at all."""
-    fee_sats = fee_of(listing.price_sats)
-    buyer, seller = f"user:{attempt.buyer_id}", f"user:{listing.seller_id}"
-    parts = (
-        (Leg.PROCEEDS, buyer, seller, SAT, listing.price_sats - fee_sats),
-        (Leg.FEE, buyer, FEE_ACCOUNT, SAT, fee_sats),
-        (Leg.TITLE, seller, buyer, f"title:{listing.meme_id}", 1),
-    )
-    return tuple(
-        Transfer(
-            leg=leg,
-            # Whoever repeats a settlement, after any crash, repeats the same transfers.
-            id=derived_id(made_ns(attempt.sale_id), f"satreel.market:{attempt.sale_id}:{leg}"),
-            debit_account=debit,
-            credit_account=credit,
-            asset=asset,
-            amount=amount,
-            memo=f"sale:{attempt.sale_id}",
+    def next_sale(self, deal: Deal, now_ns: int) -> Sale:
+        """The sale that a settled deal is. Raises ImpossibleMove when buyer and seller are one."""
+        if deal.buyer_id == deal.seller_id:
+            raise ImpossibleMove("nobody sells to themselves")
+        return Sale(
+            id=deal.sale_id,
+            meme_id=deal.meme_id,
+            seller_id=deal.seller_id,
+            buyer_id=deal.buyer_id,
+            price_sats=deal.price_sats,
+            fee_sats=fee_of(deal.price_sats),
+            # Clocks of instances differ a little; the order of sales does not.
+            sold_ns=max(now_ns, self.last_sold_ns),
+            number=self.sales + 1,
+            listing_id=deal.listing_id,
+            offer_id=deal.offer_id,
         )
-        for leg, debit, credit, asset, amount in parts
-    )
-
-
-def sale_of(listing: Listing, attempt: Attempt, *, number: int, now_ns: int) -> Sale:
-    """The sale that a settled attempt is. Raises ImpossibleMove when buyer and seller are one."""
-    if attempt.buyer_id == listing.seller_id:
-        raise ImpossibleMove("nobody sells to themselves")
-    return Sale(
-        id=attempt.sale_id,
-        listing_id=listing.id,
-        meme_id=listing.meme_id,
-        seller_id=listing.seller_id,
-        buyer_id=attempt.buyer_id,
-        price_sats=listing.price_sats,
-        fee_sats=fee_of(listing.price_sats),
-        sold_ns=now_ns,
-        number=number,
-    )

@@ -10,6 +10,7 @@ from satreel.mesh.v1 import access_pb2
 from mesh.clock import Clock
 from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
 from services.market.domain.listings import Listing
+from services.market.domain.offers import Offer
 from services.market.domain.sales import Sale
 from services.market.rpc import convert
 
@@ -27,8 +28,12 @@ class FeedNews:
         self._new_id = new_id
 
     def listing(self, listing: Listing) -> None:
-        """A listing was made, sold or cancelled."""
+        """A listing was made, changed or closed."""
         self._publish(_Event(listing=convert.listing(listing)))
+
+    def offer(self, offer: Offer) -> None:
+        """An offer was made or closed."""
+        self._publish(_Event(offer=convert.offer(offer)))
 
     def sale(self, sale: Sale) -> None:
         """A title was sold."""

@@ -11,11 +11,13 @@ from satreel.market.v1 import market_service_pb2_grpc
 
 from mesh import caller
 from mesh.feeds import Feed
+from services.market.app.accepting import Accepting
+from services.market.app.bidding import Bidding
 from services.market.app.buying import Buying
-from services.market.app.ports import ListingFilter, SaleFilter
+from services.market.app.ports import ListingFilter, OfferFilter, SaleFilter
 from services.market.app.reading import Reading
 from services.market.app.selling import Selling
-from services.market.domain.listings import ListingId, MemeId, SaleId, UserId
+from services.market.domain.values import NEVER, ListingId, MemeId, OfferId, SaleId, UserId
 from services.market.rpc import convert, news
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -24,9 +26,20 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
     """MarketService."""
 
-    def __init__(self, *, selling: Selling, buying: Buying, reading: Reading, feed: Feed) -> None:
+    def __init__(
+        self,
+        *,
+        selling: Selling,
+        buying: Buying,
+        bidding: Bidding,
+        accepting: Accepting,
+        reading: Reading,
+        feed: Feed,
+    ) -> None:
         self._selling = selling
         self._buying = buying
+        self._bidding = bidding
+        self._accepting = accepting
         self._reading = reading
         self._feed = feed
 
@@ -35,9 +48,21 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
             listing_id=ListingId(request.listing_id),
             meme_id=MemeId(request.meme_id),
             seller_id=_user_id(),
-            price_sats=request.price_sats,
+            terms=convert.terms(
+                request.price_sats, request.expires_at if request.HasField("expires_at") else None
+            ),
         )
         return pb.CreateListingResponse(listing=convert.listing(listing))
+
+    async def UpdateListing(self, request: pb.UpdateListingRequest, _: Context) -> pb.UpdateListingResponse:
+        listing = await self._selling.change(
+            ListingId(request.listing_id),
+            user_id=_user_id(),
+            expected_version=request.expected_version,
+            price_sats=request.price_sats if request.HasField("price_sats") else None,
+            expires_ns=_expires_ns(request),
+        )
+        return pb.UpdateListingResponse(listing=convert.listing(listing))
 
     async def CancelListing(self, request: pb.CancelListingRequest, _: Context) -> pb.CancelListingResponse:
         listing = await self._selling.cancel(
@@ -54,6 +79,27 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         )
         return pb.PurchaseResponse(sale=convert.sale(sale))
 
+    async def MakeOffer(self, request: pb.MakeOfferRequest, _: Context) -> pb.MakeOfferResponse:
+        offer = await self._bidding.make(
+            offer_id=OfferId(request.offer_id),
+            meme_id=MemeId(request.meme_id),
+            buyer_id=_user_id(),
+            terms=convert.terms(request.price_sats, request.expires_at),
+        )
+        return pb.MakeOfferResponse(offer=convert.offer(offer))
+
+    async def CancelOffer(self, request: pb.CancelOfferRequest, _: Context) -> pb.CancelOfferResponse:
+        offer = await self._bidding.cancel(
+            OfferId(request.offer_id), user_id=_user_id(), is_admin=caller.current().is_admin
+        )
+        return pb.CancelOfferResponse(offer=convert.offer(offer))
+
+    async def AcceptOffer(self, request: pb.AcceptOfferRequest, _: Context) -> pb.AcceptOfferResponse:
+        sale = await self._accepting.accept(
+            sale_id=SaleId(request.sale_id), offer_id=OfferId(request.offer_id), user_id=_user_id()
+        )
+        return pb.AcceptOfferResponse(sale=convert.sale(sale))
+
     async def GetListing(self, request: pb.GetListingRequest, _: Context) -> pb.GetListingResponse:
         listing = await self._reading.listing(ListingId(request.listing_id))
         return pb.GetListingResponse(listing=convert.listing(listing))
@@ -66,7 +112,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
 
     async def ListListings(self, request: pb.ListListingsRequest, _: Context) -> pb.ListListingsResponse:
         which = ListingFilter(
-            state=convert.STATES.get(request.state),
+            state=convert.LISTING_STATES.get(request.state),
             meme_id=MemeId(request.meme_id) if request.meme_id else None,
             seller_id=UserId(request.seller_id) if request.seller_id else None,
         )
@@ -75,6 +121,30 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         )
         return pb.ListListingsResponse(
             listings=[convert.listing(listing) for listing in listings], next_page_token=following
+        )
+
+    async def GetOffer(self, request: pb.GetOfferRequest, _: Context) -> pb.GetOfferResponse:
+        offer = await self._reading.offer(OfferId(request.offer_id))
+        return pb.GetOfferResponse(offer=convert.offer(offer))
+
+    async def BatchGetOffers(
+        self, request: pb.BatchGetOffersRequest, _: Context
+    ) -> pb.BatchGetOffersResponse:
+        offers = await self._reading.offers([OfferId(asked) for asked in request.offer_ids])
+        return pb.BatchGetOffersResponse(offers=[convert.offer(offer) for offer in offers])
+
+    async def ListOffers(self, request: pb.ListOffersRequest, _: Context) -> pb.ListOffersResponse:
+        which = OfferFilter(
+            state=convert.OFFER_STATES.get(request.state),
+            meme_id=MemeId(request.meme_id) if request.meme_id else None,
+            seller_id=UserId(request.seller_id) if request.seller_id else None,
+            buyer_id=UserId(request.buyer_id) if request.buyer_id else None,
+        )
+        offers, following = await self._reading.list_offers(
+            which, page_size=request.page_size, token=request.page_token
+        )
+        return pb.ListOffersResponse(
+            offers=[convert.offer(offer) for offer in offers], next_page_token=following
         )
 
     async def BatchGetQuotes(
@@ -96,6 +166,18 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         )
         return pb.ListSalesResponse(sales=[convert.sale(sale) for sale in sales], next_page_token=following)
 
+    async def GetSeries(self, request: pb.GetSeriesRequest, _: Context) -> pb.GetSeriesResponse:
+        series = await self._reading.series(
+            MemeId(request.meme_id),
+            convert.STEPS[request.step],
+            request.start.ToNanoseconds(),
+            request.end.ToNanoseconds(),
+        )
+        return pb.GetSeriesResponse(candles=[convert.candle(place, candle) for place, candle in series])
+
+    async def GetOverview(self, _request: pb.GetOverviewRequest, _: Context) -> pb.GetOverviewResponse:
+        return pb.GetOverviewResponse(overview=convert.overview(await self._reading.overview()))
+
     async def WatchMarket(
         self, request: pb.WatchMarketRequest, _: Context
     ) -> AsyncIterator[pb.WatchMarketResponse]:
@@ -105,3 +187,12 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
 
 def _user_id() -> UserId:
     return UserId(caller.current().require_user())
+
+
+def _expires_ns(request: pb.UpdateListingRequest) -> int | None:
+    match request.WhichOneof("expiry"):
+        case "expires_at":
+            return convert.instant(request.expires_at)
+        case "never_expires":
+            return NEVER
+    return None

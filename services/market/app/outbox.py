@@ -1,4 +1,4 @@
-"""What happens after the call: purchases that a crash left unfinished, and the consequences of sales."""
+"""Outbox: the consequences of sales, seen to until all are done."""
 
 from __future__ import annotations
 
@@ -6,72 +6,43 @@ import asyncio
 from dataclasses import replace
 
 from mesh import logs
-from mesh.clock import NS_PER_S, Clock
+from mesh.clock import Clock
 from mesh.errors import Failure
-from services.market.app.ports import Chain, Listings, News, Sales
-from services.market.app.settlement import Settlement
-from services.market.domain.listings import Listing, MemeId
+from services.market.app.bidding import Bidding
+from services.market.app.ports import Chain, Listings, News, Offers, Sales
 from services.market.domain.sales import Sale
+from services.market.domain.states import ListingState, OfferState
+from services.market.domain.values import MemeId
 
 log = logs.logger(__name__)
 
-RECOVERY_INTERVAL_S = 2.0
-# A younger purchase may still be in its caller's hands. Settling it twice would be safe, and a waste.
-RECOVER_AFTER_S = 6.0
 OUTBOX_INTERVAL_S = 2.0
 OUTBOX_INTERVAL_MAX_S = 60.0
 MEMES_AT_ONCE = 8
 
 
-class Recovery:
-    """Ends purchases whose caller is gone. Any number of instances may run it."""
-
-    def __init__(self, *, listings: Listings, settlement: Settlement, clock: Clock) -> None:
-        self._listings = listings
-        self._settlement = settlement
-        self._clock = clock
-
-    async def run(self) -> None:
-        """Settles at once what the last process left behind, then whatever stays unsettled for too long."""
-        await self._guarded(age_s=0)
-        while True:
-            await self._clock.sleep(RECOVERY_INTERVAL_S)
-            await self._guarded(age_s=RECOVER_AFTER_S)
-
-    async def recover(self, *, age_s: float) -> None:
-        """Tries to settle each purchase that is at least this old."""
-        now_ns = self._clock.now_ns()
-        for listing in await self._listings.settling():
-            attempt = listing.attempt
-            if attempt is not None and now_ns - attempt.claimed_ns >= age_s * NS_PER_S:
-                await self._settle(listing)
-
-    async def _settle(self, listing: Listing) -> None:
-        if listing.attempt is None:
-            return
-        try:
-            sale = await self._settlement.settle(listing, listing.attempt)
-            log.info("purchase recovered", listing_id=listing.id, sale_id=sale.id)
-        except Failure as failure:
-            log.info("purchase not settled", listing_id=listing.id, reason=failure.reason)
-
-    async def _guarded(self, *, age_s: float) -> None:
-        try:
-            await self.recover(age_s=age_s)
-        except Failure as failure:
-            log.warning("recovery is waiting", reason=failure.reason, why=failure.message)
-
-
 class Outbox:
-    """Sees to the consequences of sales until all are done: news, and the title's transfer on chain.
+    """Tells sales, closes offers to former owners, and has titles moved on chain.
 
     Transfers of one meme are asked for in the order of its sales, each after the one before was accepted, so
     that the title ends on chain where it ended in the ledger.
     """
 
-    def __init__(self, *, listings: Listings, sales: Sales, chain: Chain, news: News, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        listings: Listings,
+        offers: Offers,
+        sales: Sales,
+        bidding: Bidding,
+        chain: Chain,
+        news: News,
+        clock: Clock,
+    ) -> None:
         self._listings = listings
+        self._offers = offers
         self._sales = sales
+        self._bidding = bidding
         self._chain = chain
         self._news = news
         self._clock = clock
@@ -118,14 +89,26 @@ class Outbox:
 
     async def _deliver_sale(self, sale: Sale) -> None:
         if not sale.announced:
-            listing = await self._listings.get(sale.listing_id)
-            if listing is not None:
-                self._news.listing(listing)
-            self._news.sale(sale)
+            await self._announce(sale)
             await self._sales.change(sale.id, lambda found: replace(found, announced=True))
+        if not sale.offers_closed:
+            await self._bidding.supersede(sale.meme_id)
+            await self._sales.change(sale.id, lambda found: replace(found, offers_closed=True))
         if not sale.title_moved:
             await self._chain.transfer_title(sale)
             await self._sales.change(sale.id, lambda found: replace(found, title_moved=True))
+
+    async def _announce(self, sale: Sale) -> None:
+        """Tells the sale, and what it closed: as it will be in a moment, if that is not written yet."""
+        listing = None if sale.listing_id is None else await self._listings.get(sale.listing_id)
+        if listing is not None:
+            settling = listing.state is ListingState.SETTLING
+            self._news.listing(listing.sold(sale.id, sale.sold_ns) if settling else listing)
+        offer = None if sale.offer_id is None else await self._offers.get(sale.offer_id)
+        if offer is not None:
+            settling = offer.state is OfferState.SETTLING
+            self._news.offer(offer.accepted(sale.id, sale.sold_ns) if settling else offer)
+        self._news.sale(sale)
 
     async def _wait(self, seconds: float) -> None:
         async with asyncio.TaskGroup() as group:
