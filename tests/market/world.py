@@ -283,7 +283,7 @@ class World:
         held: dict[UserId, int] = defaultdict(int)
         for offer in offers:
             held[offer.buyer_id] += offer.price_sats if offer.state is OfferState.OPEN else 0
-            assert offer.held == (offer.state is OfferState.OPEN)
+            assert offer.held == (offer.state is OfferState.OPEN), offer
         for buyer_id, sats in held.items():
             assert self.ledger.held(buyer_id) == sats
 
