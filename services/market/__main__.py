@@ -78,7 +78,13 @@ async def main(settings: MarketSettings) -> None:
             clock=clock,
         )
         accepting = Accepting(
-            offers=offers, sales=sales, bidding=bidding, places=places, settlement=settlement, clock=clock
+            offers=offers,
+            sales=sales,
+            ledger=ledger,
+            bidding=bidding,
+            places=places,
+            settlement=settlement,
+            clock=clock,
         )
         recovery = Recovery(
             listings=listings,

@@ -29,7 +29,7 @@ from services.market.domain.deals import FEE_ACCOUNT, fee_of
 from services.market.domain.listings import Listing
 from services.market.domain.offers import Offer
 from services.market.domain.sales import Sale
-from services.market.domain.values import NEVER, MemeId, Terms, UserId
+from services.market.domain.values import NEVER, MemeId, SaleId, Terms, UserId
 from tests.market.fakes import Crash, Fault, FaultyStore, Steps, as_store
 from tests.market.world import FUNDS, Instance, World
 
@@ -100,8 +100,8 @@ class Simulation:
         self.makers = {meme: UserId(self.world.ledger.owner_of(meme)) for meme in self.memes}
         self.listings: dict[str, Listing] = {}
         self.offers: dict[str, Offer] = {}
-        self.began: dict[str, int] = {}
-        self.answers: dict[str, Sale] = {}
+        self.began: dict[SaleId, int] = {}
+        self.answers: dict[SaleId, Sale] = {}
         self.versions: dict[tuple[str, int], Terms] = {}
         self.calls: list[Callable[[], Awaitable[Any]]] = []
         self.outcomes: Counter[str] = Counter()
@@ -190,7 +190,7 @@ class Simulation:
         if not self.listings:
             return
         where, listing = self._anywhere(), self.random.choice(list(self.listings.values())[-4:])
-        buyer, sale_id = self.random.choice(self.people), self.world.new_id()
+        buyer, sale_id = self.random.choice(self.people), SaleId(self.world.new_id())
         self.began[sale_id] = self.clocks[where].now_ns()
 
         async def call() -> None:
@@ -224,7 +224,7 @@ class Simulation:
         if not self.offers:
             return
         where, offer = self._anywhere(), self.random.choice(list(self.offers.values())[-4:])
-        sale_id = self.world.new_id()
+        sale_id = SaleId(self.world.new_id())
         self.began[sale_id] = self.clocks[where].now_ns()
 
         async def call() -> None:

@@ -87,6 +87,7 @@ class Instance:
         self.accepting = Accepting(
             offers=offers,
             sales=sales,
+            ledger=ledger,
             bidding=self.bidding,
             places=self.places,
             settlement=self.settlement,
@@ -284,6 +285,8 @@ class World:
         for offer in offers:
             held[offer.buyer_id] += offer.price_sats if offer.state is OfferState.OPEN else 0
             assert offer.held == (offer.state is OfferState.OPEN), offer
+            if offer.state is OfferState.OPEN:
+                assert self.ledger.owner_of(offer.meme_id) == offer.seller_id, offer
         for buyer_id, sats in held.items():
             assert self.ledger.held(buyer_id) == sats
 
@@ -301,7 +304,8 @@ class World:
         for step in Step:
             assert await self.candles(meme_id, step, in_order) == recomputed_candles(step, in_order)
         if in_order:
-            assert self.chain.owners[meme_id] == in_order[-1].buyer_id == self.ledger.owner_of(meme_id)
+            assert self.ledger.owner_of(meme_id) == in_order[-1].buyer_id, in_order
+            assert self.chain.owners[meme_id] == in_order[-1].buyer_id, in_order
 
     async def candles(self, meme_id: MemeId, step: Step, sales: list[Sale]) -> dict[int, Candle]:
         """The candles that are kept of the time in which these sales lie."""

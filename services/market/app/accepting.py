@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.clock import Clock
-from mesh.errors import IdReused
+from mesh.errors import Failure, IdReused
 from services.market.app.bidding import Bidding
 from services.market.app.places import Places
-from services.market.app.ports import Offers, Sales
-from services.market.app.settlement import Settlement
-from services.market.domain.deals import Acceptance, acceptance
+from services.market.app.ports import Ledger, Offers, Refusal, Sales
+from services.market.app.settlement import Settlement, failure
+from services.market.domain.deals import Acceptance, Deal, acceptance, settlement, veto
 from services.market.domain.failures import (
     NotOwner,
     OfferClosed,
     OfferNotFound,
     SettlementFault,
-    TitleBusy,
+    Unsettled,
 )
 from services.market.domain.listings import Listing
 from services.market.domain.offers import Offer
@@ -40,6 +40,7 @@ class Accepting:
         *,
         offers: Offers,
         sales: Sales,
+        ledger: Ledger,
         bidding: Bidding,
         places: Places,
         settlement: Settlement,
@@ -47,6 +48,7 @@ class Accepting:
     ) -> None:
         self._offers = offers
         self._sales = sales
+        self._ledger = ledger
         self._bidding = bidding
         self._places = places
         self._settlement = settlement
@@ -55,8 +57,8 @@ class Accepting:
     async def accept(self, *, sale_id: SaleId, offer_id: OfferId, user_id: UserId) -> Sale:
         """Money and title change hands, or nothing does. Repeating it with the same id answers the same sale.
 
-        Raises OfferNotFound, NotOwner, OfferClosed, TitleBusy, IdReused; and Unavailable when the outcome is
-        not known: the offer stays SETTLING until it is.
+        Raises OfferNotFound, NotOwner, OfferClosed, IdReused, SettlementFault; and Unavailable when the
+        outcome is not known: the offer stays SETTLING until it is.
         """
         check_id_time(sale_id, self._clock.now_ns())
         done = await self._done(sale_id, offer_id, user_id)
@@ -89,8 +91,10 @@ class Accepting:
         except OfferClosed:
             await self._undo(offer, holder, lambda found, now: found.closed(OfferState.EXPIRED, now))
             raise
-        except (TitleBusy, IdReused, SettlementFault):
+        except (IdReused, SettlementFault):
             await self._undo(offer, holder, lambda found, now: found.reopened(now))
+            # Who looked for offers to a former owner did not find this one while it was SETTLING.
+            await self._bidding.supersede(offer.meme_id)
             raise
         await self._offers.change(
             offer.id,
@@ -124,19 +128,33 @@ class Accepting:
 
     async def _settled(self, offer: Offer, holder: Acceptance) -> Sale:
         standing = await self._places.take(offer.meme_id, holder, offer.seller_id)
+        deal = acceptance(offer, holder.attempt)
         if standing.key == holder.key:
-            return await self._settlement.settle(acceptance(offer, holder.attempt), holder)
-        # Either somebody else has settled this very attempt, and the place is free for the next; or it never
-        # got the place, and the ledger was not asked.
+            return await self._settlement.settle(deal, holder)
+        # Perhaps somebody else has settled this very attempt, and the place was free for the next.
         sale = await self._sales.get(holder.attempt.sale_id)
         if sale is not None and sale.offer_id == offer.id:
             return sale
         if isinstance(standing, Listing) and standing.seller_id != offer.seller_id:
-            raise NotOwner("the title has been sold")
-        raise TitleBusy
+            raise await self._lost(deal)
+        raise Unsettled("the title is being sold to somebody else, or not: that is known in a moment")
+
+    async def _lost(self, deal: Deal) -> Failure:
+        """Why the deal of a seller whose title was sold has failed for ever.
+
+        No late copy of this attempt may settle it if the seller owns the title again: so the ledger is made
+        to refuse it. Raises Unsettled when it has settled it before.
+        """
+        refused = await self._ledger.carry_out(veto(deal))
+        if refused is not None and refused.refusal is Refusal.HOLD_GONE:
+            return NotOwner("the title has been sold")
+        refused = await self._ledger.carry_out(settlement(deal))
+        if refused is None:
+            raise Unsettled
+        return failure(refused, deal.price_sats)
 
     async def _undo(self, offer: Offer, holder: Acceptance, move: Callable[[Offer, int], Offer]) -> None:
-        """After nothing moved: the place first, for while it is held the offer must be SETTLING."""
+        """After the ledger refused: the place first, for who holds it must be SETTLING."""
         await self._places.free(offer.meme_id, holder)
         now_ns = self._clock.now_ns()
         await self._bidding.close(

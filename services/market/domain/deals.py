@@ -140,6 +140,14 @@ def settlement(deal: Deal) -> tuple[Transfer, ...]:
     return (*money, title)
 
 
+def veto(deal: Deal) -> tuple[Transfer, ...]:
+    """What makes the ledger refuse the settlement for ever, unless it has answered it already.
+
+    It uses up one of the settlement's ids, for something that cannot be done: there is no such hold.
+    """
+    return (Transfer(Leg.TITLE, Act.VOID_HOLD, _id(deal.sale_id, Leg.TITLE), hold_id=deal.sale_id),)
+
+
 def holds(offer: Offer) -> tuple[Transfer, ...]:
     """What keeps the offer's money: what the seller would get, and the fee."""
     lasts_s = -(-(offer.terms.expires_ns - offer.created_ns) // NS_PER_S) + HOLD_OUTLASTS_S
