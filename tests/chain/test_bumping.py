@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from services.chain.domain.states import TxState
 from services.chain.domain.values import FLOAT_USER, Network, Outpoint, Purpose, Sats
 from services.chain.domain.wire import parse_transaction
 from tests.chain.chainsim import SimNode
+from tests.chain.faults import Killed, MortalStore
 from tests.chain.world import ANNA, RULES, Rig, fund, open_rig, opened_store
 
 OUTSIDE = bytes(range(20))
@@ -163,3 +165,38 @@ async def test_a_bumped_payment_survives_a_reorganisation(rig: Rig, sim: SimNode
     assert {tx.state for tx in rig.desk.books.live()} == {TxState.MINED}
     assert sim.paid(parse_transaction(stuck.raw).outputs[0].script) == [1_000]
     await rig.balanced()
+
+
+async def test_killed_at_every_write_of_a_child(tmp_path: Path) -> None:
+    async def day(at: int | None) -> int:
+        sim = SimNode()
+        async with opened_store(tmp_path / f"{at}.sqlite") as store:
+            rig = await open_rig(store, sim, rules=replace(RULES, bump=BUMP))
+            await fund(rig, sim, FLOAT_USER, 50_000)
+            await fund(rig, sim, ANNA, 60_000)
+            stuck = await paid(rig)
+            sim.mine(3, only=[])
+            await rig.sync()
+            mortal = MortalStore(store, at=at, behind=bool(at and at % 2))
+            await rig.live_on(mortal)
+            with suppress(Killed):
+                await rig.desk.keep_house()
+            await mortal.at_rest()
+            await rig.live_on(store)
+            for _ in range(2):
+                await rig.desk.tend()
+                await rig.desk.keep_house()
+                await rig.balanced()
+            [child] = children(rig)
+            assert rig.balance(FLOAT_USER) == 50_000 - child.fee_sats
+            assert sim.sent.count(stuck.txid) == 1
+            sim.mine()
+            await rig.sync()
+            assert {tx.state for tx in rig.desk.books.live()} == {TxState.MINED}
+            await rig.balanced()
+            return mortal.writes
+
+    writes = await day(None)
+    assert writes > 5
+    for at in range(writes):
+        await day(at)

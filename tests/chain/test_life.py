@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from services.chain.domain.states import TxState, WithdrawalState
 from services.chain.domain.values import Network, Outpoint, Sats, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, Rig, fund, open_rig, opened_store
+from tests.chain.world import ANNA, RULES, Rig, fund, open_rig, opened_store
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -111,6 +112,32 @@ async def test_a_contested_transaction_that_loses_stops_the_wallet_and_is_not_pa
     assert (await tx_of(rig, withdrawal)).state is TxState.CONTESTED
     await rig.desk.pay()
     assert (rig.desk.withdrawals.queued, sim.sent) == (0, [])
+
+
+async def test_missing_inputs_are_never_final_by_themselves(sim: SimNode, tmp_path: Path) -> None:
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, sim, rules=replace(RULES, replace_after_blocks=100))
+        deposit = await fund(rig, sim, ANNA, 50_000)
+        withdrawal = await asked(rig)
+        [txid] = sim.sent
+        sim.rewind(1)
+        for gone in (txid, deposit.txid):
+            sim.evict(gone)
+        sim.mine(3)
+        for _ in range(3):
+            await rig.sync()  # the node says that inputs are missing
+            await rig.restart()
+        assert rig.available(ANNA) == 0
+        assert (await tx_of(rig, withdrawal)).txid == txid
+        assert (rig.desk.withdrawals.queued, txid in sim.pool) == (0, False)
+        sim.pool[deposit.txid] = deposit
+        sim.mine()
+        await rig.sync()
+        assert sim.sent == [txid, txid]
+        sim.mine()
+        await rig.sync()
+        assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+        await rig.balanced()
 
 
 async def test_a_refusal_after_a_lost_answer_is_not_final(rig: Rig, sim: SimNode) -> None:

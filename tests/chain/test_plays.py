@@ -5,28 +5,36 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mesh.errors import Failure
 from mesh.ids import uuid7
+from services.chain.app.bumping import BumpRule
 from services.chain.app.desk import Desk
-from services.chain.app.orders import HalfDone
+from services.chain.app.orders import HalfDone, Policy
+from services.chain.app.sweeping import HotRule
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.failures import WalletEmpty, WithdrawalNotFound
-from services.chain.domain.keys import FLOAT, KeyUse
+from services.chain.domain.keys import FLOAT, REFILL, KeyUse
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import sha256d
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, BERT, CARA, Rig, inscribed_in, open_rig, opened_store
+from tests.chain.world import ANNA, BERT, CARA, RULES, Rig, inscribed_in, open_rig, opened_store
 
 USERS = (ANNA, BERT, CARA)
 STEPS = 60
-SEEDS = 12
+SEEDS = 16
+COLD = bytes(range(1, 21))
+HOT = HotRule(Network.REGTEST, 20_000, 120_000, address_of(COLD, Network.REGTEST))
+HOUSE = replace(
+    RULES, hot=HOT, bump=BumpRule(1, 400, 500), policy=Policy(change_sats_min=2_000, coins_max=12)
+)
 
 
 class Play:
@@ -53,6 +61,9 @@ class Play:
             *[self.restart] * 4,
             *[self.inscribe] * 3,
             *[self.move] * 3,
+            *[self.keep_house] * 8,
+            *[self.blocks_go_by] * 8,
+            *[self.refill] * 2,
         ]
 
     async def script(self, user: UserId) -> bytes:
@@ -140,6 +151,17 @@ class Play:
             await self.rig.desk.titles.transfer(uuid7(), meme, self.random.choice(USERS))
             await self.rig.desk.write_next()
 
+    async def keep_house(self) -> None:
+        """Sweeps, joins, and pays more for what is stuck."""
+        await self.rig.desk.keep_house()
+
+    async def blocks_go_by(self) -> None:
+        self.sim.mine(self.random.randint(1, 3), only=[])
+        await self.rig.sync()
+
+    async def refill(self) -> None:
+        self.sim.fund(self.rig.world.keys.key(REFILL).script, self.random.randint(200, 9_000))
+
     async def end(self) -> None:
         """Quiet days, with money in the float."""
         self.sim.sends, self.rig.ledger.lose_answers = [], 0
@@ -151,6 +173,7 @@ class Play:
                 while await self.rig.desk.write_next():
                     pass
                 await self.rig.desk.tend()
+            await self.rig.desk.keep_house()
             self.sim.mine()
             await self.rig.sync()
 
@@ -159,6 +182,8 @@ class Play:
         assert self.rig.desk.wallet.frozen == ""
         await self.rig.balanced()
         assert self.rig.ledger.holds == {}
+        back = sum(self.sim.paid(self.rig.world.keys.key(REFILL).script))
+        assert (await self.rig.custody()).cold_sats == sum(self.sim.paid(p2pkh(COLD))) - back
         for id_, key_hash in self.asked.items():
             paid = self.sim.paid(p2pkh(key_hash))
             try:
@@ -179,7 +204,7 @@ class Play:
 async def test_random_days_end_well(tmp_path: Path, seed: int) -> None:
     sim = SimNode()
     async with opened_store(tmp_path / "chain.sqlite") as store:
-        play = Play(await open_rig(store, sim), sim, seed)
+        play = Play(await open_rig(store, sim, rules=HOUSE), sim, seed)
         await play.begin()
         await play.play()
         await play.end()

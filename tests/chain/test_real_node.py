@@ -204,6 +204,37 @@ async def test_a_payment_that_the_node_takes_and_never_mines_is_paid_for_by_a_ch
     await rig.balanced()
 
 
+async def test_a_double_spend_of_our_coin_is_contested_until_a_block_decides(
+    rig: Rig, regtest: Regtest
+) -> None:
+    await deposited(rig, regtest, ANNA, 50_000)
+    to = await regtest.rpc.text("getnewaddress")
+    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+    tx = await rig.desk.withdrawals.batch()
+    assert tx is not None
+    # Somebody with our keys was faster at this node.
+    point = Outpoint.parse(tx.inputs[0])
+    coin = rig.desk.books.coins[point].value
+    key = rig.world.keys.key(coin.path)
+    spent, outputs = [Spent(point, coin.sats, key.script)], [Output(Sats(coin.sats - 100), key.script)]
+    [digest] = digests(spent, outputs)
+    rival = assemble(spent, [unlocking(key.sign_digest(digest), key.public_key)], outputs)
+    await regtest.rpc.text("sendrawtransaction", rival.hex())
+    await rig.desk.sender.send(tx.plan)
+    found, ours = await rig.desk.withdrawals.get(asked.id)
+    assert ours is not None
+    assert (found.state, ours.state) == (WithdrawalState.SENT, TxState.CONTESTED)
+    assert rig.desk.wallet.frozen == ""
+    await rig.balanced()
+    # This block has ours: the rival loses.
+    await mined_elsewhere(regtest, tx.raw.hex())
+    await rig.sync()
+    assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.CONFIRMED
+    assert sats_of(await regtest.rpc.call("getreceivedbyaddress", to, 1)) == 10_000
+    assert rig.desk.wallet.frozen == ""
+    await rig.balanced()
+
+
 async def test_a_deposit_that_is_double_spent_is_never_credited(rig: Rig, regtest: Regtest) -> None:
     wallet = Wallet(PrivateKey())
     wallet.receive(await regtest.fund(wallet.address, 50_000))
