@@ -23,12 +23,14 @@ RPC_WARMING_UP = -28
 RPC_USER = "satreel"
 
 # Limits as a BSV miner sets them today. `minminingtxfee` is 100 sat/kB; with less set the node would take
-# transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down.
+# transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down. Safe
+# mode would shut the faucet after a reorganisation of three blocks.
 CONFIG = """\
 regtest=1
 server=1
-listen=0
+{p2p}
 dnsseed=0
+disablesafemode=1
 rpcuser={user}
 rpcpassword={password}
 rpcbind={host}
@@ -55,10 +57,14 @@ threadsperblock=1
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """Loopback ports: JSON-RPC, and one ZMQ publisher for the topics hashblock, rawtx and rawtx2."""
+    """Loopback ports: JSON-RPC, and one ZMQ publisher for the topics hashblock, rawtx and rawtx2.
+
+    `p2p` is where other nodes may connect; without it none can.
+    """
 
     rpc: int
     zmq: int
+    p2p: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +106,9 @@ def _prepare(data_dir: Path, ports: NodePorts) -> tuple[Path, str]:
     """The configuration file and the password, both for the owner's eyes only."""
     data_dir.mkdir(parents=True, exist_ok=True)
     config, password = data_dir.resolve() / "node.conf", _password(data_dir)
+    p2p = "listen=0" if ports.p2p is None else f"listen=1\nbind={LOOPBACK}\nport={ports.p2p}"
     text = CONFIG.format(
-        user=RPC_USER, password=password, host=LOOPBACK, rpc_port=ports.rpc, zmq_port=ports.zmq
+        user=RPC_USER, password=password, host=LOOPBACK, rpc_port=ports.rpc, zmq_port=ports.zmq, p2p=p2p
     )
     config.touch(mode=0o600)
     config.write_text(text)
