@@ -36,6 +36,7 @@ BUY = """mutation($listing: ID!, $price: Sats!) {
 }"""
 OWNER = "query($id: ID!) { meme(id: $id) { owner { id } inscription { origin outpoint confirmations } } }"
 EXPLAINED = "query($id: ID!) { round(id: $id) { payoutExplanation { matches mismatches totalSats } } }"
+TITLES = "{ titleAudit { lookedAt titles different } }"
 EXPORT = "query($id: ID!) { round(id: $id) { publicRecord { json } } }"
 WITHDRAW = """mutation($address: String!, $amount: Sats!) {
   withdraw(address: $address, amountSats: $amount) { id feeSats }
@@ -296,6 +297,13 @@ async def _check_title(town: Town) -> None:
 
     inscription = await town.mine_until("the sold title moves on chain", moved)
     town.report.step(f"the sold title is now in {inscription['outpoint']}")
+
+    async def compared() -> dict[str, Any] | None:
+        audit: dict[str, Any] = (await town.admin.client.ask(TITLES))["titleAudit"]
+        return audit if audit["lookedAt"] and audit["titles"] == len(town.memes) else None
+
+    audit = await town.until("ledger and chain are compared, title by title", compared)
+    town.report.check("ledger and chain agree on every title", audit["different"] == 0, audit)
 
 
 async def _withdraw(town: Town) -> None:

@@ -22,6 +22,7 @@ from services.chain.app.fees import FeeRate
 from services.chain.app.origins import OriginUnproved, prove_title
 from services.chain.app.ports import Sent
 from services.chain.app.records import Records
+from services.chain.app.title_audit import Kind
 from services.chain.app.withdrawals import Payout
 from services.chain.domain import spending
 from services.chain.domain.aip import verify
@@ -131,6 +132,26 @@ async def test_a_title_is_inscribed_moved_twice_and_proved(rig: Rig, regtest: Re
     held = (await outputs_of(regtest, point.txid))[0]
     key = rig.world.keys.key(await rig.desk.accounts.path(ANNA, KeyUse.TITLE))
     assert (held.sats, held.script) == (1, key.script)
+
+
+async def test_the_audit_finds_real_titles_right_and_a_wrong_owner_wrong(rig: Rig, regtest: Regtest) -> None:
+    await deposited(rig, regtest, FLOAT_USER, 100_000)
+    meme = MemeId(uuid7())
+    rig.rules = replace(rig.rules, audit_grace_s=0)
+    await rig.restart()
+    await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "A cat", "image/png", b"PNG", "ab" * 32))
+    assert await rig.desk.write_next()
+    rig.ledger.titles[meme] = BERT
+    await rig.desk.audit.look()
+    assert [one.kind for one in rig.desk.audit.report().differences] == [Kind.OWNER]
+    await rig.desk.titles.transfer(uuid7(), meme, BERT)
+    assert await rig.desk.write_next()
+    for _ in range(2):
+        await regtest.mine()
+        await rig.sync()
+        await rig.desk.audit.look()
+        assert rig.desk.audit.report().differences == ()
+    assert rig.desk.audit.report().titles == 1
 
 
 async def test_a_faked_title_is_refused(rig: Rig, regtest: Regtest) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chain.conftest import node, rig
+from tests.chain.conftest import node, outside, rig
 from tests.fixtures_node import bsv_node, node_rpc, regtest
 
-__all__ = ["bsv_node", "node", "node_rpc", "regtest", "rig"]
+__all__ = ["bsv_node", "node", "node_rpc", "outside", "regtest", "rig"]

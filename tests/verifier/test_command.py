@@ -16,6 +16,7 @@ from sandbox.regtest import Regtest
 from services.chain.domain.keys import RECORD
 from services.chain.domain.values import FLOAT_USER
 from services.rounds.domain.record import canonical
+from tests.chain.outside import Outside
 from tests.chain.test_real_node import deposited
 from tests.chain.world import Rig
 from tests.verifier.world import exported, payload_of
@@ -66,6 +67,16 @@ async def test_a_real_record_is_verified(written: Written, capsys: pytest.Captur
     assert "beside it " in text
     assert await written.run(written.txid) == 0
     assert "8 checks hold, 3 were not made" in capsys.readouterr().out
+
+
+async def test_a_real_record_is_verified_through_whatsonchain(
+    written: Written, outside: Outside, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--whatsonchain", outside.explorers.woc_url, "--record", str(written.export))
+    assert await written.run(written.txid, *given, url="") == 0
+    assert capsys.readouterr().out.endswith("11 checks hold\n")
+    assert await written.run("ab" * 32, *given, url="") == 2
+    assert "knows no transaction" in capsys.readouterr().err
 
 
 async def test_what_does_not_fit_exits_with_1(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
