@@ -23,8 +23,8 @@ RPC_WARMING_UP = -28
 RPC_USER = "satreel"
 
 # Limits as a BSV miner sets them today. `minminingtxfee` is 100 sat/kB; with less set the node would take
-# transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down. Safe
-# mode would shut the faucet after a reorganisation of three blocks.
+# transactions without a fee. The wallet (the faucet) pays twice that, because it rounds its own fees down.
+# Safe mode would shut the faucet after a reorganisation of three blocks.
 CONFIG = """\
 regtest=1
 server=1
