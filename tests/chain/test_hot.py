@@ -139,7 +139,7 @@ async def test_a_sweep_that_can_never_be_mined_is_taken_back(
         sim.sends = ["lose"]
         sim.mine(2)
         await rig.sync()
-    await rig.desk.wallet.reject(tx, "for the test")
+    await rig.desk.rejecting.reject(tx, "for the test")
     assert ((await rig.custody()).cold_sats, rig.ledger.balances.get(COLD_ACCOUNT)) == (0, 0)
     assert rig.balance(FLOAT_USER) == 100_000
     await rig.balanced()

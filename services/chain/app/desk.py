@@ -170,7 +170,7 @@ class Desk(Parts):
         """Sees to unmined transactions, waiting deposits and unknown outcomes."""
         for kept in list(self.books.txs.values()):
             if kept.value.state is TxState.REJECTED:
-                await self.wallet.reject(kept.value, "what was begun is finished")
+                await self.rejecting.reject(kept.value, "what was begun is finished")
         await self.sender.tend()
         await self.deposits.check_waiting()
         await self.withdrawals.hold_new()

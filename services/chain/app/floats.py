@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from mesh import logs, telemetry
 from mesh.clock import Clock
+from services.chain.app.costs import cost_of
 from services.chain.app.orders import Order
 from services.chain.app.ports import Ledger
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
-from services.chain.domain.keys import KeyUse
-from services.chain.domain.spending import Draft
 from services.chain.domain.values import FLOAT_USER
 
 SAY_EVERY_S = 10.0
@@ -32,8 +31,7 @@ class Float:
 
     async def make(self, order: Order) -> Tx | None:
         """The transaction, or None while the float does not cover it. Raises WalletEmpty."""
-        found = self._wallet.draft(order)
-        needed = _cost(found) - order.share(found.fee_sats).due_sats
+        needed = cost_of(order, self._wallet.draft(order))
         available = await self._ledger.available_sats(FLOAT_USER)
         if available < needed:
             _waits.add(1, {"purpose": order.purpose})
@@ -51,9 +49,3 @@ class Float:
                 available_sats=available,
                 needed_sats=needed,
             )
-
-
-def _cost(found: Draft) -> int:
-    money = sum(int(coin.sats) for coin in found.inputs if coin.path.use is not KeyUse.TITLE)
-    back = sum(int(output.sats) for output in found.outputs[len(found.outputs) - found.change :])
-    return money - back

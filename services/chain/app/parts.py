@@ -10,6 +10,7 @@ from mesh.clock import Clock
 from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.bumping import Bumping, BumpRule
+from services.chain.app.costs import Costs
 from services.chain.app.deposits import Deposits
 from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
@@ -20,6 +21,7 @@ from services.chain.app.mempool import Mempool
 from services.chain.app.orders import CoinsOnly, Policy, Work
 from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Hints, Ledger, News, Users
 from services.chain.app.records import Records
+from services.chain.app.rejecting import Rejecting
 from services.chain.app.results import Results
 from services.chain.app.sender import Sender
 from services.chain.app.sweeping import HotRule, Sweeping
@@ -79,16 +81,18 @@ class Parts:
         self.world = world
         self.rules = rules
         self.books = books
+        self.costs = Costs(books=books, ledger=world.ledger)
+        self.rejecting = Rejecting(books=books, costs=self.costs)
         self.wallet = Wallet(
             books=books,
             keys=world.keys,
-            ledger=world.ledger,
+            rejecting=self.rejecting,
             fence=fence,
             clock=world.clock,
             policy=rules.policy,
             fees=world.fees,
         )
-        self.wallet.work = self.work
+        self.wallet.work = self.rejecting.work = self.work
 
     @cached_property
     def work(self) -> Mapping[Purpose, Work]:
@@ -220,6 +224,8 @@ class Parts:
         return Sender(
             books=self.books,
             wallet=self.wallet,
+            costs=self.costs,
+            rejecting=self.rejecting,
             reader=self.world.reader,
             broadcaster=self.world.broadcaster,
             clock=self.world.clock,

@@ -7,8 +7,10 @@ from dataclasses import replace
 from mesh import logs
 from mesh.clock import Clock
 from services.chain.app.books import Books
+from services.chain.app.costs import Costs
 from services.chain.app.pauses import Pauses
 from services.chain.app.ports import Broadcast, Broadcaster, ChainReader
+from services.chain.app.rejecting import Rejecting
 from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Tx
 from services.chain.domain.states import UNMINED, CoinState, DepositState, TxState
@@ -28,6 +30,8 @@ class Sender:
         *,
         books: Books,
         wallet: Wallet,
+        costs: Costs,
+        rejecting: Rejecting,
         reader: ChainReader,
         broadcaster: Broadcaster,
         clock: Clock,
@@ -35,6 +39,8 @@ class Sender:
     ) -> None:
         self._books = books
         self._wallet = wallet
+        self._costs = costs
+        self._rejecting = rejecting
         self._reader = reader
         self._broadcaster = broadcaster
         self._replace_after_blocks = replace_after_blocks
@@ -45,7 +51,7 @@ class Sender:
 
     async def send(self, plan: PlanId) -> None:
         """Sends one for the first time, or again."""
-        if not await self._wallet.pay_cost(plan):
+        if not await self._costs.pay(plan):
             return
         kept = self._books.txs.get(plan)
         if kept is None or kept.value.state not in UNMINED:
@@ -59,9 +65,9 @@ class Sender:
             case Broadcast.ACCEPTED:
                 await self._move(plan, TxState.SEEN)
             case Broadcast.REJECTED:
-                await self._wallet.reject(tx, sent.reason)
+                await self._rejecting.reject(tx, sent.reason)
             case Broadcast.REFUSED if first:
-                await self._wallet.reject(tx, sent.reason)
+                await self._rejecting.reject(tx, sent.reason)
             case Broadcast.CONTESTED:
                 log.error("contested: another spend of its coins is known", txid=tx.txid, reason=sent.reason)
                 await self._move(plan, TxState.CONTESTED)
@@ -138,7 +144,7 @@ class Sender:
 
     async def _give_up_if_doomed(self, tx: Tx) -> None:
         if await self._is_doomed(tx):
-            await self._wallet.reject(tx, "a coin that it spends is gone")
+            await self._rejecting.reject(tx, "a coin that it spends is gone")
 
     async def _is_doomed(self, tx: Tx) -> bool:
         """Whether a coin that it spends came with a deposit that has been gone for long enough."""

@@ -1,4 +1,4 @@
-"""The hot wallet: from an order to a signed, durable transaction; and back, when one can never be mined.
+"""The hot wallet: from an order to a signed, durable transaction.
 
 The steps, each durable before the next: jobs assigned and coins reserved for a plan (conditional writes),
 then the signed transaction under that plan's key, create-only, then its own outputs. Only what is written
@@ -16,25 +16,23 @@ from mesh.clock import Clock
 from mesh.ids import uuid7
 from mesh.records import Exists
 from services.chain.app.books import Books
+from services.chain.app.costs import cost_of
 from services.chain.app.fees import FeeRate
 from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Work
-from services.chain.app.ports import Fence, Ledger, Transfer
+from services.chain.app.ports import Fence
 from services.chain.app.records import Kept
+from services.chain.app.rejecting import Rejecting, freed
 from services.chain.domain.entities import Coin, Tx
 from services.chain.domain.failures import NotLeader
-from services.chain.domain.keys import CHANGE, KeyPath, KeyRing, KeyUse
+from services.chain.domain.keys import CHANGE, KeyPath, KeyRing
 from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
-from services.chain.domain.states import GIVEN_UP, TX, UNMINED, CoinState, TxState
-from services.chain.domain.states import check as check_state
+from services.chain.domain.states import GIVEN_UP, UNMINED, CoinState, TxState
 from services.chain.domain.values import (
-    COINS_ACCOUNT,
-    FLOAT_USER,
     Outpoint,
     PlanId,
     Purpose,
     Sats,
     Txid,
-    derived_id,
     noise_of,
 )
 from services.chain.domain.wire import Output, parse_transaction
@@ -50,7 +48,7 @@ class Wallet:
         *,
         books: Books,
         keys: KeyRing,
-        ledger: Ledger,
+        rejecting: Rejecting,
         fence: Fence,
         clock: Clock,
         policy: Policy,
@@ -58,7 +56,7 @@ class Wallet:
     ) -> None:
         self._books = books
         self._keys = keys
-        self._ledger = ledger
+        self._rejecting = rejecting
         self._fence = fence
         self._clock = clock
         self._policy = policy
@@ -66,8 +64,6 @@ class Wallet:
         self._change_script = keys.key(CHANGE).script
         self.work: Mapping[Purpose, Work] = {}
         self.frozen = ""
-        # Rejected transactions by what they were to do, until another does it.
-        self._unreplaced: dict[str, PlanId] = {}
 
     def freeze(self, why: str) -> None:
         """Stops signing until the service is started again."""
@@ -151,15 +147,13 @@ class Wallet:
         self._fence.check()
         tx = await self._write(order, found, signed, plan, now_ns)
         await self.adopt_outputs(tx)
-        await self._replace(tx)
+        await self._rejecting.replaced(tx)
         await self.work[order.purpose].signed(tx)
         return tx
 
     async def _write(self, order: Order, found: Draft, signed: Signed, plan: PlanId, now_ns: int) -> Tx:
         shares = order.share(signed.fee_sats)
-        money = sum(int(coin.sats) for coin in found.inputs if coin.path.use is not KeyUse.TITLE)
-        back = sum(int(output.sats) for output in found.outputs[len(found.outputs) - found.change :])
-        cost = money - back - shares.due_sats
+        cost = cost_of(order, found)
         tx = Tx(
             plan=plan,
             purpose=order.purpose,
@@ -203,10 +197,7 @@ class Wallet:
 
     async def recover(self) -> None:
         """Finishes or gives up what a crash left half done, coins first."""
-        for rejected in await self._books.records.txs.where("state", TxState.REJECTED):
-            self._unreplaced |= dict.fromkeys(rejected.value.jobs, rejected.value.plan)
-        for under_way in self._books.live():
-            await self._replace(under_way)
+        await self._rejecting.recover()
         for kept in list(self._books.txs.values()):
             await self.adopt_outputs(kept.value)
             await self._claim_inputs(kept.value)
@@ -214,7 +205,7 @@ class Wallet:
             if coin.value.state is CoinState.RESERVED and coin.value.plan not in self._books.txs:
                 tx = await self.settled(coin.value.plan)
                 final = tx is not None and tx.state is TxState.FINAL
-                after = replace(coin.value, state=CoinState.SPENT) if final else self.freed(coin.value)
+                after = replace(coin.value, state=CoinState.SPENT) if final else freed(coin.value)
                 await self._books.put_coins([(coin, after)])
 
     async def _claim_inputs(self, tx: Tx) -> None:
@@ -236,88 +227,6 @@ class Wallet:
             Tx(plan=plan, purpose=Purpose.WALLET, state=TxState.ABANDONED, open=0)
         )
         return None if found.value.state in GIVEN_UP else found.value
-
-    async def pay_cost(self, plan: PlanId) -> bool:
-        """Has the float pay what the transaction costs it, before it is sent; False while it cannot."""
-        kept = self._books.txs.get(plan)
-        if kept is None:
-            return False
-        tx = kept.value
-        if tx.cost_done:
-            return True
-        async with self._books.settling(f"cost:{plan}"):
-            tx = self._books.txs[plan].value
-            refusal = (await self._ledger.move([_cost(tx)]))[0]
-            after = replace(tx, cost_done=True) if refusal is None else _another_try(tx)
-            await self._books.put_tx(self._books.txs[plan], after)
-        if refusal is not None:
-            log.warning("float too low", txid=tx.txid, needed_sats=tx.cost_sats, detail=refusal.detail)
-        return refusal is None
-
-    async def reject(self, tx: Tx, why: str) -> None:
-        """Undoes a transaction that can never be mined, and those that spend its outputs."""
-        async with self._books.settling(f"reject:{tx.plan}"):
-            await self._reject(tx.plan, why)
-
-    async def _reject(self, plan: PlanId, why: str) -> None:
-        kept = self._books.txs.get(plan)
-        if kept is None or kept.value.state is TxState.MINED:
-            return  # somebody else was faster
-        tx = kept.value
-        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
-        if kept.value.state is not TxState.REJECTED:
-            kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
-        rejected = kept.value
-        await self._refund(rejected)
-        await self._release(rejected)
-        # It stays open until they are closed: a crash in between begins here again.
-        for child in self._children(rejected):
-            await self._reject(child.plan, f"its parent {tx.txid} was rejected")
-        await self.work[rejected.purpose].rejected(rejected)
-        await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
-        self._unreplaced |= dict.fromkeys(rejected.jobs, plan)
-        self._books.settled(f"mined:{plan}", f"cost:{plan}")
-
-    async def _replace(self, tx: Tx) -> None:
-        """Writes on the rejected transactions that were to do the same that this one does it."""
-        before = {self._unreplaced.pop(job, PlanId("")) for job in tx.jobs} - {PlanId(""), tx.plan}
-        for plan, kept in (await self._books.records.txs.get_many(sorted(before))).items():
-            if kept.value.state is TxState.REJECTED and not kept.value.open:
-                state = check_state(TX, kept.value.state, TxState.REPLACED)
-                await self._books.records.txs.put(kept, replace(kept.value, state=state, replaced_by=tx.txid))
-                log.info("replaced", plan=plan, txid=kept.value.txid, by=tx.txid)
-
-    async def _refund(self, tx: Tx) -> None:
-        if not tx.cost_sats:
-            return
-        # Whether the float had paid may be in doubt: asking again tells.
-        paid = tx.cost_done or (await self._ledger.move([_cost(tx)]))[0] is None
-        if paid:
-            await self._ledger.move([_cost(tx, back=True)])
-
-    async def _release(self, tx: Tx) -> None:
-        """Its inputs are free again, its outputs are gone."""
-        changes: list[tuple[Kept[Coin], Coin]] = []
-        for kept in self._books.coins.values():
-            coin = kept.value
-            if coin.plan == tx.plan and coin.state is CoinState.RESERVED:
-                changes.append((kept, self.freed(coin)))
-            elif coin.outpoint.txid == tx.txid:
-                changes.append((kept, replace(coin, credited=False) if coin.plan else _gone(coin)))
-        await self._books.put_coins(changes)
-
-    def _children(self, tx: Tx) -> list[Tx]:
-        """Open transactions that spend its outputs."""
-        return [
-            kept.value
-            for kept in self._books.txs.values()
-            if any(Outpoint.parse(point).txid == tx.txid for point in kept.value.inputs)
-        ]
-
-    def freed(self, coin: Coin) -> Coin:
-        """A reserved coin whose plan is over: free, or gone when what it came with is no longer there."""
-        free = replace(coin, state=CoinState.FREE, plan=PlanId(""))
-        return free if coin.credited else replace(free, state=CoinState.GONE)
 
     async def finish(self, tx: Tx) -> None:
         """A transaction is deep enough: its coins are spent for good."""
@@ -343,19 +252,3 @@ class Wallet:
         if kept is None:
             raise HalfDone(f"the record of {tx.txid} is missing")
         return kept
-
-
-def _cost(tx: Tx, *, back: bool = False) -> Transfer:
-    """The float pays what the transaction costs it, or gets it back."""
-    debit, credit = (COINS_ACCOUNT, FLOAT_USER) if back else (FLOAT_USER, COINS_ACCOUNT)
-    id_ = derived_id(tx.created_ns, "refund" if back else "cost", tx.txid, str(tx.cost_tries))
-    return Transfer(id_, debit, credit, Sats(tx.cost_sats), f"{tx.purpose}:{tx.txid}")
-
-
-def _another_try(tx: Tx) -> Tx:
-    """The ledger remembers a refusal: the next try needs an id of its own."""
-    return replace(tx, cost_tries=tx.cost_tries + 1)
-
-
-def _gone(coin: Coin) -> Coin:
-    return replace(coin, state=CoinState.GONE)

@@ -1,0 +1,97 @@
+"""Giving up what can never be mined: money back, coins free, jobs to be done by another transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mesh import logs
+from services.chain.app.books import Books
+from services.chain.app.costs import Costs
+from services.chain.app.orders import Work
+from services.chain.app.records import Kept
+from services.chain.domain.entities import NO_PLAN, Coin, Tx
+from services.chain.domain.states import TX, CoinState, TxState, check
+from services.chain.domain.values import Outpoint, PlanId, Purpose
+
+log = logs.logger(__name__)
+
+
+class Rejecting:
+    """Undoes transactions, those that stand on them first; knows which are to be replaced, and by what."""
+
+    def __init__(self, *, books: Books, costs: Costs) -> None:
+        self._books = books
+        self._costs = costs
+        self.work: Mapping[Purpose, Work] = {}
+        # Rejected transactions by what they were to do, until another does it.
+        self._unreplaced: dict[str, PlanId] = {}
+
+    async def recover(self) -> None:
+        """Knows again what is to be replaced, and writes down what was."""
+        for rejected in await self._books.records.txs.where("state", TxState.REJECTED):
+            self._unreplaced |= dict.fromkeys(rejected.value.jobs, rejected.value.plan)
+        for under_way in self._books.live():
+            await self.replaced(under_way)
+
+    async def reject(self, tx: Tx, why: str) -> None:
+        """Undoes a transaction that can never be mined, and those that spend its outputs."""
+        async with self._books.settling(f"reject:{tx.plan}"):
+            await self._reject(tx.plan, why)
+
+    async def _reject(self, plan: PlanId, why: str) -> None:
+        kept = self._books.txs.get(plan)
+        if kept is None or kept.value.state is TxState.MINED:
+            return  # somebody else was faster
+        tx = kept.value
+        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
+        if kept.value.state is not TxState.REJECTED:
+            kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
+        rejected = kept.value
+        await self._costs.refund(rejected)
+        await self._release(rejected)
+        # It stays open until they are closed: a crash in between begins here again.
+        for child in self._children(rejected):
+            await self._reject(child.plan, f"its parent {tx.txid} was rejected")
+        await self.work[rejected.purpose].rejected(rejected)
+        await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
+        self._unreplaced |= dict.fromkeys(rejected.jobs, plan)
+        self._books.settled(f"mined:{plan}", f"cost:{plan}")
+
+    async def replaced(self, tx: Tx) -> None:
+        """Writes on the rejected transactions that were to do the same that this one does it."""
+        before = {self._unreplaced.pop(job, NO_PLAN) for job in tx.jobs} - {NO_PLAN, tx.plan}
+        for plan, kept in (await self._books.records.txs.get_many(sorted(before))).items():
+            if kept.value.state is TxState.REJECTED and not kept.value.open:
+                state = check(TX, kept.value.state, TxState.REPLACED)
+                await self._books.records.txs.put(kept, replace(kept.value, state=state, replaced_by=tx.txid))
+                log.info("replaced", plan=plan, txid=kept.value.txid, by=tx.txid)
+
+    async def _release(self, tx: Tx) -> None:
+        """Its inputs are free again, its outputs are gone."""
+        changes: list[tuple[Kept[Coin], Coin]] = []
+        for kept in self._books.coins.values():
+            coin = kept.value
+            if coin.plan == tx.plan and coin.state is CoinState.RESERVED:
+                changes.append((kept, freed(coin)))
+            elif coin.outpoint.txid == tx.txid:
+                changes.append((kept, replace(coin, credited=False) if coin.plan else _gone(coin)))
+        await self._books.put_coins(changes)
+
+    def _children(self, tx: Tx) -> list[Tx]:
+        """Open transactions that spend its outputs."""
+        return [
+            kept.value
+            for kept in self._books.txs.values()
+            if any(Outpoint.parse(point).txid == tx.txid for point in kept.value.inputs)
+        ]
+
+
+def freed(coin: Coin) -> Coin:
+    """A reserved coin whose plan is over: free, or gone when what it came with is no longer there."""
+    free = replace(coin, state=CoinState.FREE, plan=NO_PLAN)
+    return free if coin.credited else replace(free, state=CoinState.GONE)
+
+
+def _gone(coin: Coin) -> Coin:
+    return replace(coin, state=CoinState.GONE)
