@@ -22,12 +22,13 @@ from services.chain.app.fees import FeeRate
 from services.chain.app.origins import OriginUnproved, prove_title
 from services.chain.app.ports import Sent
 from services.chain.app.records import Records
+from services.chain.app.sweeping import HotRule
 from services.chain.app.title_audit import Kind
 from services.chain.app.withdrawals import Payout
 from services.chain.domain import spending
 from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
-from services.chain.domain.keys import RECORD, KeyUse, SigningKey
+from services.chain.domain.keys import RECORD, REFILL, KeyUse, SigningKey
 from services.chain.domain.record_outputs import read_record_output
 from services.chain.domain.states import DepositState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, Txid
@@ -223,6 +224,27 @@ async def test_a_payment_that_the_node_takes_and_never_mines_is_paid_for_by_a_ch
     assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.CONFIRMED
     assert [one.state for one in rig.desk.books.live()] == [TxState.MINED] * 2
     await rig.balanced()
+
+
+async def test_what_is_above_the_ceiling_is_swept_and_comes_back_accounted_for(
+    rig: Rig, regtest: Regtest
+) -> None:
+    await deposited(rig, regtest, FLOAT_USER, 50_000)
+    await deposited(rig, regtest, ANNA, 150_000)
+    cold = await regtest.rpc.text("getnewaddress")
+    rig.desk.sweeping.rule = HotRule(Network.REGTEST, 50_000, 150_000, cold)
+    await rig.desk.keep_house()
+    await rig.balanced()
+    await regtest.mine()
+    await rig.sync()
+    assert sats_of(await regtest.rpc.call("getreceivedbyaddress", cold, 1)) == 100_000
+    found = await rig.custody()
+    assert (found.cold_sats, found.difference_sats, rig.balance(ANNA)) == (100_000, 0, 150_000)
+    await regtest.fund(rig.world.keys.address(REFILL), 30_000)
+    await regtest.mine()
+    await rig.sync()
+    found = await rig.custody()
+    assert (found.cold_sats, found.difference_sats) == (70_000, 0)
 
 
 async def test_a_double_spend_of_our_coin_is_contested_until_a_block_decides(

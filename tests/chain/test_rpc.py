@@ -26,6 +26,7 @@ from mesh.testing import LoopbackServer, serving
 from services.chain.adapters.feeds import FeedNews
 from services.chain.app.records import Records
 from services.chain.app.service import Chain
+from services.chain.app.sweeping import HotRule
 from services.chain.domain import failures
 from services.chain.domain.addresses import address_of
 from services.chain.domain.keys import FLOAT, KeyUse
@@ -211,7 +212,8 @@ async def test_objects_are_seen_by_their_owner_and_administrators_only(house: Ho
     with house.server.user(BERT, roles={"admin"}):
         # It may have been sent meanwhile.
         assert (await house.gateway.GetWithdrawal(read)).withdrawal.id == own.withdrawal.id
-        assert (await house.gateway.GetFloatAddress(pb.GetFloatAddressRequest())).address
+        operator = await house.gateway.GetFloatAddress(pb.GetFloatAddressRequest())
+        assert len({operator.address, operator.refill_address, ""}) == 3
     with pytest.raises(RemoteFailure) as nobody:
         await house.gateway.GetDepositAddress(pb.GetDepositAddressRequest())
     assert nobody.value.code is Code.UNAUTHENTICATED
@@ -330,6 +332,17 @@ async def test_the_audit_of_titles_is_told_to_those_who_may_ask(house: House) ->
         ):
             await asyncio.sleep(0.01)
     assert (found.titles, found.different, list(found.differences)) == (0, 0, [])
+
+
+async def test_everybody_sees_where_the_hot_wallet_stands(house: House) -> None:
+    await house.fund(ANNA, 5_000)
+    sweeping = house.chain.desk.sweeping
+    seen = []
+    with house.server.user(BERT):
+        for floor, ceiling in ((0, 0), (5_001, 0), (1_000, 4_999)):
+            sweeping.rule = HotRule(Network.REGTEST, floor, ceiling)
+            seen.append((await house.gateway.GetCustody(pb.GetCustodyRequest())).hot_level)
+    assert seen == [pb.HOT_LEVEL_WITHIN, pb.HOT_LEVEL_BELOW_FLOOR, pb.HOT_LEVEL_ABOVE_CEILING]
 
 
 async def test_custody_in_doubt_is_said_and_told_again_later(house: House) -> None:
