@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test simulate check k8s-check bench-smoke bench-ledger format clean
+.PHONY: help setup proto lock run demo test simulate check k8s-check bench-smoke bench-ledger bench-chain format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench-smoke: setup ## time to the first round once set up, memory, block to brow
 
 bench-ledger: setup ## the ledger beside its targets, two updates per transfer and PostgreSQL (8 minutes; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.ledger
+
+bench-chain: setup ## payments built and signed, blocks, proofs and signatures checked, beside bsv-sdk; the node (2 minutes; writes docs/PERFORMANCE.md)
+	@$(BIN)/python -m bench.chain
 
 k8s-check: proto ## the manifests: do they render, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 
-import psutil
 import uvloop
 
+from bench.document import circumstances, write
 from bench.ledger import table
 from bench.ledger.plan import FULL, QUICK, Plan
 from bench.ledger.results import Results
 from bench.ledger.runs import Runs
 from bench.ledger.site import running_site
 
+COMMAND = "make bench-ledger"
 KINDS = ("singles", "batches", "metering", "two_updates", "postgres", "idle")
 
 
@@ -54,22 +54,13 @@ def main() -> None:
     plan = QUICK if asked.quick else FULL
     load_before = os.getloadavg()[0]
     results = uvloop.run(measure(plan, tuple(asked.only)))
-    results.notes.insert(0, _circumstances((load_before, os.getloadavg()[0])))
+    results.notes.insert(0, circumstances(load_before, "servers and clients"))
     text = table.rendered(results)
     print(text)
     if results.failed:
         raise SystemExit(f"failed: {', '.join(results.failed)}; nothing is written")
     if not asked.quick and set(asked.only) == set(KINDS):
-        table.write(text)
-
-
-def _circumstances(loads: tuple[float, float]) -> str:
-    memory_gb = psutil.virtual_memory().total / 1e9
-    return (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores for servers and clients, "
-        f"{memory_gb:.0f} GB, {platform.system()}, Python {platform.python_version()}; "
-        f"load average before and after: {loads[0]:.1f}, {loads[1]:.1f}."
-    )
+        write(text, COMMAND)
 
 
 if __name__ == "__main__":

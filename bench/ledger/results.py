@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bench.document import Target
 from bench.ledger.load import Sample
 
 LEDGER, TWO_UPDATES, POSTGRES = "ledger", "two updates", "PostgreSQL"
@@ -58,24 +59,6 @@ class Results:
         if found is None or self.empty is None:
             return None
         return (found.resident_bytes - self.empty.resident_bytes) / found.transfers
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A figure to reach: at least so much, or less than so much."""
-
-    name: str
-    bound: float
-    measured: float | None
-    at_least: bool = True
-    unit: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """None when it was not measured."""
-        if self.measured is None:
-            return None
-        return self.measured >= self.bound if self.at_least else self.measured < self.bound
 
 
 def targets(results: Results) -> list[Target]:
