@@ -86,10 +86,10 @@ def measured(
     """Calls `once` with 0, 1, ... so often in each of some rounds. `before` runs ahead of each, untimed."""
     seconds = cpu_s = 0.0
     each_ms: list[float] = []
+    gc.collect()
     for _ in range(ROUNDS):
         if before is not None:
             before()
-        gc.collect()
         begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
         for number in range(operations):
             once(number)
