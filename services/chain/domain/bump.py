@@ -23,6 +23,9 @@ class Flag(IntEnum):
     TXID = 2
 
 
+_FLAGS = {int(flag): flag for flag in Flag}
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A given node; `hash` is in the order of bytes that is hashed, and empty when it is repeated."""
@@ -145,8 +148,9 @@ def _parents(number: int, nodes: dict[int, bytes], size: int | None) -> dict[int
     """The nodes above; every node needs its sibling."""
     found: dict[int, bytes] = {}
     for at, node in nodes.items():
-        sibling = nodes.get(at ^ 1)
-        if sibling is not None:
+        if at // 2 in found:
+            continue
+        if at ^ 1 in nodes:
             found[at // 2] = parent_of(nodes[at & ~1], nodes[at | 1])
         elif at + 1 == size:
             found[at // 2] = sha256d(node * 2)
@@ -159,9 +163,9 @@ def _read_level(reader: ByteReader, levels_left: int) -> Level:
     level: Level = {}
     for _ in range(reader.shortest_varint()):
         at, flag = reader.shortest_varint(), reader.take(1)[0]
-        if flag not in tuple(Flag):
+        if flag not in _FLAGS:
             raise BadProof(f"a leaf has the unknown flags {flag:02x}")
         if at >> levels_left or at in level:
             raise BadProof(f"offset {at} is there twice or outside the tree")
-        level[at] = Leaf(Flag(flag), b"" if flag == Flag.REPEATED else reader.take(NODE_BYTES))
+        level[at] = Leaf(_FLAGS[flag], b"" if flag == Flag.REPEATED else reader.take(NODE_BYTES))
     return level
