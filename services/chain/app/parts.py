@@ -14,12 +14,13 @@ from services.chain.app.costs import Costs
 from services.chain.app.deposits import Deposits
 from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
-from services.chain.app.follower import Follower, Reader
+from services.chain.app.follower import Follower
 from services.chain.app.freshness import Freshness
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
 from services.chain.app.orders import CoinsOnly, Policy, Work
 from services.chain.app.ports import Broadcaster, ChainNews, ChainReader, Fence, Hints, Ledger, News, Users
+from services.chain.app.reader import Reader
 from services.chain.app.records import Records
 from services.chain.app.rejecting import Rejecting
 from services.chain.app.results import Results
