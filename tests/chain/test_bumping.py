@@ -116,6 +116,18 @@ async def test_a_child_never_pays_more_than_its_ceiling(sim: SimNode, tmp_path: 
         await rig.balanced()
 
 
+async def test_a_child_reaches_what_miners_ask_by_now(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    await fund(rig, sim, ANNA, 60_000)
+    stuck = await paid(rig)
+    rig.world.fees.sats_per_kb = 900
+    await blocks_without(rig, sim, 3)
+    [child] = children(rig)
+    package = len(stuck.raw) + len(child.raw)
+    assert 0 <= stuck.fee_sats + child.fee_sats - fee_for(package, 900) <= 5
+    await rig.balanced()
+
+
 async def test_a_child_that_cannot_be_mined_is_undone_and_made_anew(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, FLOAT_USER, 50_000)
     await fund(rig, sim, ANNA, 60_000)

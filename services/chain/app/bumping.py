@@ -28,7 +28,8 @@ log = logs.logger(__name__)
 class BumpRule:
     """When a transaction is stuck: so many blocks came without it (0: never), and what is done then.
 
-    Parent and child together reach `sats_per_kb`; the child pays at most `fee_max_sats`.
+    Parent and child together reach `sats_per_kb`, or what miners ask by now if that is more; the child pays
+    at most `fee_max_sats`.
     """
 
     after_blocks: int = 6
@@ -81,7 +82,8 @@ class Bumping:
             return None
         package = self._package(coin)
         paid = sum(one.fee_sats for one in package)
-        wanted = fee_for(sum(len(one.raw) for one in package) + CHILD_BYTES, self._rule.sats_per_kb) - paid
+        rate = max(self._rule.sats_per_kb, self._fees.sats_per_kb)
+        wanted = fee_for(sum(len(one.raw) for one in package) + CHILD_BYTES, rate) - paid
         plain = fee_for(CHILD_BYTES, self._fees.sats_per_kb)
         if wanted <= plain:
             log.warning("stuck, though it pays enough", txid=tx.txid, package=len(package), fee_sats=paid)
