@@ -72,11 +72,11 @@ async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
     if settings.woc_url:
         source = HttpSource(session, settings.woc_access, clock)
         readers["whatsonchain"] = WhatsOnChain(source, settings.network, clock)
-        broadcasters["whatsonchain"] = WhatsOnChainSender(source)
+        broadcasters["whatsonchain.sending"] = WhatsOnChainSender(source)
         news = WhatsOnChainNews(session, settings.woc_socket, settings.poll_s)
-    if node_url := settings.node_url.get_secret_value():
-        node = await runtime.enter(open_node(node_url, settings.node_timeout_s))
-        readers["node"] = broadcasters["node"] = node
+    if settings.node_address:
+        node = await runtime.enter(open_node(settings.node_address, settings.node_timeout_s))
+        readers["node"] = broadcasters["node.sending"] = node
     if news is None:
         news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
     changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
@@ -91,7 +91,7 @@ async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
     fees = FeeRate(settings.sats_per_kb, settings.sats_per_kb_max, quotes)
     return Outside(
         Readers(readers, trust, CONSENSUS[settings.network]),
-        Broadcasters(broadcasters, trust),
+        Broadcasters(broadcasters, trust, clock),
         news,
         hints,
         fees,

@@ -19,6 +19,7 @@ from services.chain.app.withdrawals import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network
 
+NODE_URL = "http://127.0.0.1:18332"
 HttpAddress = Annotated[str, StringConstraints(pattern=r"^(|(https?|wss?)://[^\s?#@]+)$", max_length=500)]
 """An address without query, user or password: keys have settings of their own."""
 
@@ -62,8 +63,9 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
         20.0, gt=0, le=120, description="How long WhatsOnChain and ARC have for an answer."
     )
     node_url: SecretStr = Field(
-        SecretStr("http://127.0.0.1:18332"),
-        description="The node's JSON-RPC: http://USER:PASSWORD@HOST:PORT; empty: none.",
+        SecretStr(""),
+        description="The node's JSON-RPC: http://USER:PASSWORD@HOST:PORT; empty: none beside WhatsOnChain, "
+        "else one at 127.0.0.1:18332.",
     )
     node_zmq: str = Field("", description="The node's ZMQ with hashblock and rawtx; empty: polling only.")
     node_timeout_s: float = Field(10.0, gt=0, le=120, description="How long the node has for an answer.")
@@ -139,8 +141,6 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
-        if not self.node_url.get_secret_value() and not self.woc_url:
-            raise ValueError("there is nothing to read the chain from: set WOC_URL or NODE_URL")
         if self.network is Network.MAIN:
             plain = [url for url in (self.woc_url, self.woc_socket, self.arc_url) if not _is_private(url)]
             if plain:
@@ -158,6 +158,11 @@ class ChainSettings(MeshSettings, env_prefix="SATREEL_CHAIN_"):
             passphrase=self.key_passphrase.get_secret_value(),
             passphrase_file=self.key_passphrase_file,
         )
+
+    @property
+    def node_address(self) -> str:
+        """The node's JSON-RPC, with user and password; "" where none is used."""
+        return self.node_url.get_secret_value() or ("" if self.woc_url else NODE_URL)
 
     @property
     def woc_access(self) -> Access:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,7 +36,9 @@ ANNA = uuid7()
 class Town:
     """Ledger and chain as processes."""
 
-    def __init__(self, folder: Path, node: BsvNode, redis_url: str) -> None:
+    def __init__(
+        self, folder: Path, node: BsvNode, redis_url: str, told: Mapping[str, str] | None = None
+    ) -> None:
         private, public = tls.make_user_token_keys(folder)
         self._signer = UserTokenSigner(private.read_bytes(), SystemClock())
         self._folder = folder
@@ -52,6 +54,7 @@ class Town:
             "SATREEL_CHAIN_NODE_URL": node.url,
             "SATREEL_CHAIN_NODE_ZMQ": node.zmq_endpoint,
             "SATREEL_CHAIN_BATCH_S": "0.2",
+            **(told or {}),
         }
         opened = [
             connect(me=me, peer=name, addresses=f"127.0.0.1:{self.ports[name]}", tls_dir=None)

@@ -97,7 +97,7 @@ class ChainReader(Protocol):
         ...
 
     def blame(self, why: str, *, lied: bool) -> None:
-        """Hears that the best block which it told last cannot be (it lied), or is behind ours."""
+        """Hears that the block which it told last cannot be (it lied), or is behind ours."""
         ...
 
 

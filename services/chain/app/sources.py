@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from mesh import logs, telemetry
+from mesh.clock import Clock
 from services.chain.app.headers import checked_header
 from services.chain.app.ports import Broadcast, Broadcaster, ChainReader, Found, Sent
 from services.chain.app.trust import LAGGED_S, LIED_S, UNSEEN_S, Trust
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 UNSEEN_MAX = 3
 """Transactions that a broadcaster may say yes to without anybody seeing them, before it is left out."""
+SEEN_WITHIN_S = 30.0
+"""Time in which others must see what a broadcaster took."""
 ACCEPTED_KEPT = 10_000
 
 _sent = telemetry.meter.create_counter("chain.sent", description="What was sent, by whom, with what outcome.")
@@ -35,14 +38,14 @@ class Readers:
         self._trust = trust
         self._consensus = consensus
         self._turn = 0
-        self._told_best = ""
+        self._told = ""
 
     async def best(self) -> BlockHash:
         """Hash of a best block. They take turns: who is ahead is followed, who is behind is found out."""
         self._turn += 1
 
         name, found = await self._ask_any(lambda reader: reader.best(), self._turn)
-        self._told_best = name
+        self._told = name
         return found
 
     async def header(self, block_hash: BlockHash) -> Found | None:
@@ -52,11 +55,12 @@ class Readers:
             found = await reader.header(block_hash)
             return None if found is None else checked_header(found, block_hash, self._consensus)
 
-        return await self._find(header)
+        return (await self._find(header))[1]
 
     async def hash_at(self, height: int) -> BlockHash | None:
         """The block at this height of the best chain."""
-        return await self._find(lambda reader: reader.hash_at(height))
+        self._told, found = await self._find(lambda reader: reader.hash_at(height))
+        return found
 
     async def findings(self, block: Block, interest: Interest) -> Findings:
         """What in this block concerns us."""
@@ -84,7 +88,7 @@ class Readers:
 
     def blame(self, why: str, *, lied: bool) -> None:
         """Leaves out who told the best block last; if it is only behind, where another can be asked."""
-        name = self._told_best
+        name = self._told
         others = any(self._trust.has(other) for other in self._readers if other != name)
         if name and (lied or others):
             self._trust.lose(name, why, LIED_S if lied else LAGGED_S)
@@ -116,15 +120,18 @@ class Readers:
                 return name, answer
         raise problem
 
-    async def _find(self, what: Callable[[ChainReader], Awaitable[Result | None]]) -> Result | None:
-        """The first that is found; None when one answered and nobody has it."""
+    async def _find(
+        self, what: Callable[[ChainReader], Awaitable[Result | None]]
+    ) -> tuple[str, Result | None]:
+        """The first that is found, and whose it is; None when who answers does not have it."""
         answered: set[str] = set()
+        name = ""
         for place in range(len(self._readers)):
             name, found = await self._ask_any(what, place)
             if found is not None or name in answered:
-                return found
+                return name, found
             answered.add(name)
-        return None
+        return name, None
 
 
 class Broadcasters:
@@ -135,18 +142,20 @@ class Broadcasters:
     told that a payment can never be mined would have it made again.
     """
 
-    def __init__(self, broadcasters: Mapping[str, Broadcaster], trust: Trust) -> None:
+    def __init__(self, broadcasters: Mapping[str, Broadcaster], trust: Trust, clock: Clock) -> None:
         self._broadcasters = broadcasters
         self._trust = trust
-        self._accepted: dict[Txid, set[str]] = {}
+        self._clock = clock
+        self._accepted: dict[Txid, dict[str, float]] = {}
         self._unseen: dict[str, set[Txid]] = {name: set() for name in broadcasters}
 
     async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
         """Sends a transaction."""
         txid = txid_of(raw)
-        again = self._accepted.pop(txid, set[str]())
-        for name in again:
-            self._not_seen(name, txid)
+        again = self._accepted.pop(txid, dict[str, float]())
+        for name, accepted_s in again.items():
+            if self._clock.monotonic_s() - accepted_s >= SEEN_WITHIN_S:
+                self._not_seen(name, txid)
         outcomes: list[Sent] = []
         for name in sorted(self._broadcasters, key=lambda name: not self._trust.has(name)):
             sent = await self._broadcasters[name].send(raw, spent)
@@ -169,7 +178,7 @@ class Broadcasters:
     def _note(self, name: str, txid: Txid, sent: Sent) -> None:
         _sent.add(1, {"broadcaster": name, "outcome": sent.outcome})
         if sent.outcome is Broadcast.ACCEPTED:
-            self._accepted.setdefault(txid, set()).add(name)
+            self._accepted.setdefault(txid, {})[name] = self._clock.monotonic_s()
             while len(self._accepted) > ACCEPTED_KEPT:
                 del self._accepted[next(iter(self._accepted))]
         if sent.outcome is not Broadcast.UNKNOWN and self._trust.has(name):
@@ -179,7 +188,8 @@ class Broadcasters:
         unseen = self._unseen[name]
         unseen.add(txid)
         log.warning("said yes to what nobody sees", broadcaster=name, txid=txid)
-        if len(unseen) >= UNSEEN_MAX:
+        others = any(self._trust.has(other) for other in self._broadcasters if other != name)
+        if len(unseen) >= UNSEEN_MAX and others:
             self._trust.lose(name, f"{len(unseen)} transactions that it took were seen by nobody", UNSEEN_S)
             unseen.clear()
 

@@ -32,6 +32,7 @@ TXIDS_MAX, TXID_DIGITS = 20, 64
 TX_BYTES_MAX = 32 << 20
 """A longer transaction is not read: nobody pays a deposit with one, and its bytes would be held at once."""
 TOLD_KEPT = 10_000
+HEIGHT_MAX = 1 << 31
 
 
 class WhatsOnChain:
@@ -42,6 +43,9 @@ class WhatsOnChain:
         self._network = network
         self._histories = Histories(source, network, clock)
         self._tip = BlockHash("")
+        self._read_height = HEIGHT_MAX
+        # As long as the tip is the same they are, too: a long way down is not begun again and again.
+        self._headers: dict[BlockHash, Found] = {}
         # Transactions that were proved and told, with their blocks.
         self._told: dict[Txid, BlockHash] = {}
 
@@ -50,12 +54,19 @@ class WhatsOnChain:
         info = (await self._source.get("/chain/info")).read(CHAIN_INFO)
         if info.chain != self._network:
             raise SourceLies(f"{self._source.name} is of the network {info.chain[:20]!r}")
-        self._tip = BlockHash(info.bestblockhash)
+        if self._tip != info.bestblockhash:
+            self._tip = BlockHash(info.bestblockhash)
+            self._headers.clear()
         return self._tip
 
     async def header(self, block_hash: BlockHash) -> Found | None:
         """A header, or None when it does not know the block."""
-        return await self._header(block_hash)
+        if (known := self._headers.get(block_hash)) is not None:
+            return known
+        found = await self._header(block_hash)
+        if found is not None and found.header.hash == block_hash:
+            self._headers[block_hash] = found
+        return found
 
     async def hash_at(self, height: int) -> BlockHash | None:
         """The block at this height of its best chain."""
@@ -75,9 +86,11 @@ class WhatsOnChain:
 
     async def findings(self, block: Block, interest: Interest) -> Findings:
         """What in this block concerns us, as far as it is proved."""
-        found = await self._header(block.hash)
+        await self.best()  # what was asked under another tip is asked again
+        found = await self.header(block.hash)
         if found is None or found.confirmations < 1:
             raise NodeUnavailable(f"{self._source.name} does not have block {block.hash} on its chain")
+        self._read_height = block.height
         heights = await self._histories.confirmed(interest.scripts, self._tip, block.height - LATE_BLOCKS)
         touched = {txid for txid, height in heights.items() if height == block.height}
         own = {txid for txid, height in (await self._mined(interest.own)).items() if height == block.height}
@@ -136,9 +149,13 @@ class WhatsOnChain:
         return await self._histories.unconfirmed(interest.scripts)
 
     async def waiting(self, txids: Sequence[Txid]) -> set[Txid]:
-        """Those of the transactions that wait to be mined."""
+        """Those of the transactions that wait to be mined, or stand in a block that was not read yet."""
         statuses = await self._statuses(txids)
-        return {Txid(one.txid) for one in statuses if not one.error and not one.blockhash}
+        return {
+            Txid(one.txid)
+            for one in statuses
+            if not one.error and (not one.blockhash or one.blockheight > self._read_height)
+        }
 
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
         """Raw transactions, those that it knows."""
