@@ -121,6 +121,7 @@ class BookLedger:
         self._now = now
         self.machine = Machine()
         self.machine.advance(now(), c.Reign(session_silence_s=10))
+        self.deposits: dict[str, str] = {}
         self.late: list[Any] = []
         self.delays = False
 
@@ -130,7 +131,8 @@ class BookLedger:
 
     def fund(self, user_id: str, amount_sats: int) -> None:
         txid = hashlib.sha256(uuid7().encode()).hexdigest()
-        deposit = c.Deposit(uuid7(self._now()), f"user:{user_id}", amount_sats, txid, 0, "b" * 64)
+        self.deposits[user_id] = deposit_id = uuid7(self._now())
+        deposit = c.Deposit(deposit_id, f"user:{user_id}", amount_sats, txid, 0, "b" * 64)
         self.do(c.CreditDeposits((deposit,)))
 
     def issue(self, meme_id: str, owner_id: str) -> None:
