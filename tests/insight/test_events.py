@@ -132,20 +132,29 @@ def market_events() -> list[Batch]:
         id="l1", meme_id="m1", seller_id="u1", state=market_pb2.LISTING_STATE_SOLD, created_at=AT
     )
     sale = market_pb2.Sale(id="s1", meme_id="m1", buyer_id="u2", price_sats=5_000, sold_at=LATER)
+    offered = market_pb2.Offer(
+        id="o1", meme_id="m1", buyer_id="u3", state=market_pb2.OFFER_STATE_OPEN, created_at=AT
+    )
+    gone = market_pb2.Offer(
+        id="o1", meme_id="m1", buyer_id="u3", state=market_pb2.OFFER_STATE_EXPIRED, created_at=AT
+    )
     event = market_service_pb2.MarketEvent
     return [
         *market_facts(event(id="1", at=AT, listing=open_)),
         *market_facts(event(id="2", at=AT, listing=sold)),
         *market_facts(event(id="3", at=AT, sale=sale)),
+        *market_facts(event(id="4", at=AT, offer=offered)),
+        *market_facts(event(id="5", at=LATER, offer=gone)),
     ]
 
 
 def test_market() -> None:
     assert totals(market_events()) == {
         "market.listings": 1,
+        "market.offers": 1,
         "market.sales": 1,
         "market.volume": 5_000,
-        "users.active": 2,
+        "users.active": 3,
     }
 
 

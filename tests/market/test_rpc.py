@@ -23,6 +23,7 @@ from mesh.feeds import open_feed
 from mesh.ids import uuid7
 from mesh.testing import LoopbackServer, serving
 from services.market.adapters.peers import GrpcChain, GrpcLedger
+from services.market.domain import failures
 from services.market.rpc.news import FeedNews
 from services.market.rpc.servicer import MarketServicer
 from tests.market.fakes import BookLedger
@@ -629,6 +630,14 @@ async def test_news_of_everything(market: Market) -> None:
     assert events[7].listing.state == market_pb2.LISTING_STATE_CANCELLED, "an accepted offer ends the listing"
     assert (events[8].offer.id, events[8].offer.state) == (first.id, market_pb2.OFFER_STATE_ACCEPTED)
     assert events[9].sale.offer_id == first.id
+
+
+def test_every_reason_of_the_contract_has_a_failure() -> None:
+    prefix = "ERROR_REASON_"
+    contract = {value.name.removeprefix(prefix) for value in market_pb2.ErrorReason.DESCRIPTOR.values}
+    own = [one for one in vars(failures).values() if isinstance(one, type) and issubclass(one, Failure)]
+    made = {one.reason for one in own if one.__module__ == failures.__name__}
+    assert made - {"UNAVAILABLE", "INTERNAL"} == contract - {"ID_REUSED", "UNSPECIFIED"}
 
 
 async def test_calls_of_users_need_a_user_and_the_gateway(market: Market) -> None:

@@ -63,12 +63,15 @@ def round_facts(round_: rounds_pb2.Round) -> list[Batch]:
 
 
 def market_facts(event: market_service_pb2.MarketEvent) -> list[Batch]:
-    """Offers and sales."""
-    listing, sale = event.listing, event.sale
+    """Listings, offers and sales."""
+    listing, offer, sale = event.listing, event.offer, event.sale
     match event.WhichOneof("subject"):
         case "listing" if listing.state == market_pb2.LISTING_STATE_OPEN:
             made = Fact("market.listings", 1, listing.meme_id), Fact("users.active", 1, listing.seller_id)
             return _one(f"market/listing.{listing.id}", listing.created_at, *made)
+        case "offer" if offer.state == market_pb2.OFFER_STATE_OPEN:
+            bid = Fact("market.offers", 1, offer.meme_id), Fact("users.active", 1, offer.buyer_id)
+            return _one(f"market/offer.{offer.id}", offer.created_at, *bid)
         case "sale":
             sold = (
                 Fact("market.sales", 1, sale.meme_id),
