@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import mmap
 import socket
 import struct
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
 from mesh import logs, telemetry
+from services.chain.adapters.downloads import PIECE_BYTES, save_hex_result
 from services.chain.adapters.verdicts import meaning
 from services.chain.app.ports import Broadcast, Found, Sent
 from services.chain.domain.failures import NodeUnavailable, SourceLies
@@ -33,7 +37,8 @@ CONNECTIONS_MAX = 8
 BATCH_MAX = 200
 READ_ATTEMPTS = 3
 RETRY_PAUSE_S = 0.2
-BLOCK_TIMEOUT_S = 120.0
+BLOCK_TIMEOUT_S, BLOCK_PAUSE_S = 1800.0, 120.0
+"""For a whole block, and between two pieces of it: a node takes its time to write out gigabytes."""
 
 RPC_NOT_FOUND = -5
 RPC_OUT_OF_RANGE = -8
@@ -115,14 +120,26 @@ class RpcNode:
 
     async def findings(self, block: Block, interest: Interest) -> Findings:
         """What in this block concerns us: the whole of it is looked at."""
+        with tempfile.TemporaryFile() as file:
+            await self._download(block.hash, file)
+            try:
+                return await asyncio.to_thread(_scan_file, file, block.header, interest)
+            except ValueError as problem:
+                raise SourceLies(f"getblock {block.hash}: {problem}") from problem
+
+    async def _download(self, block_hash: BlockHash, file: BinaryIO) -> None:
+        body = json.dumps({"id": 0, "method": "getblock", "params": [block_hash, 0]})
+        deadline = aiohttp.ClientTimeout(total=BLOCK_TIMEOUT_S, sock_read=BLOCK_PAUSE_S)
         try:
-            text = _text(await self._read("getblock", block.hash, 0, timeout_s=BLOCK_TIMEOUT_S))
-        except NodeRefused as refused:
-            raise NodeUnavailable(str(refused)) from refused
-        try:
-            return await asyncio.to_thread(_scan_hex, text, block.header, interest)
-        except ValueError as problem:
-            raise SourceLies(f"getblock {block.hash}: {problem}") from problem
+            async with self._session.post(self._address, data=body, timeout=deadline) as reply:
+                _acknowledge(reply)
+                if reply.status != 200:
+                    raise NodeUnavailable(f"getblock {block_hash}: HTTP {reply.status}")
+                await save_hex_result(reply.content.iter_chunked(PIECE_BYTES), file)
+        except TimeoutError as problem:
+            raise NodeUnavailable(f"getblock {block_hash}: it takes too long") from problem
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise NodeUnavailable(f"getblock {block_hash}: {type(problem).__name__} {problem}") from problem
 
     async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
         """Nothing: blocks are read whole."""
@@ -262,8 +279,10 @@ def _result(method: str, reply: object) -> object:
     raise NodeUnavailable(f"{method}: not a JSON-RPC answer")
 
 
-def _scan_hex(text: str, header: Header, interest: Interest) -> Findings:
-    return scan_block(bytes.fromhex(text), header, interest)
+def _scan_file(file: BinaryIO, header: Header, interest: Interest) -> Findings:
+    """Raises ValueError. Of the block as much is in memory at a time as one transaction takes."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        return scan_block(cast("bytes", raw), header, interest)
 
 
 def _text(value: object) -> str:
