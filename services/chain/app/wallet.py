@@ -97,9 +97,9 @@ class Wallet:
             return False
         return self._books.depth(coin.outpoint.txid, depths) < self._policy.depth_max
 
-    def as_spendable(self, coin: Coin, script: bytes | None = None) -> Spendable:
+    def as_spendable(self, coin: Coin, script: bytes = b"") -> Spendable:
         """A coin as building wants it; `script` where it is not the key's plain one."""
-        return Spendable(coin.outpoint, coin.sats, coin.path, script or self._keys.key(coin.path).script)
+        return Spendable(coin.outpoint, coin.sats, coin.path, script)
 
     def draft(self, order: Order) -> Draft:
         """Which coins it would take. Raises WalletEmpty."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from services.chain.domain.failures import BadTransaction, WalletEmpty
 from services.chain.domain.keys import KeyPath, SigningKey
@@ -27,12 +28,15 @@ SATS_PER_KB_MIN = 100
 
 @dataclass(frozen=True, slots=True)
 class Spendable:
-    """A coin as far as building goes."""
+    """A coin as far as building goes. `script` is what locks it, where that is not the key's plain P2PKH.
+
+    So a key is derived only for a coin that is chosen: a wallet may look through thousands.
+    """
 
     outpoint: Outpoint
     sats: Sats
     path: KeyPath
-    script: bytes
+    script: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def draft(
     chosen = list(fixed)
     have = sum(int(coin.sats) for coin in chosen)
     fee = _fees(outputs, sats_per_kb)
-    ordered = sorted(pool, key=lambda coin: (coin.sats, coin.outpoint))
+    ordered = sorted(pool, key=attrgetter("sats"))
     while True:
         needed = wanted + fee(max(1, len(chosen)), back)
         if chosen and have >= needed:
@@ -169,11 +173,15 @@ def sign(found: Draft, key: Callable[[KeyPath], SigningKey], mark: int = 0) -> S
 
     `mark` (4 bytes) tells transactions apart that do the same: it is the lock time, which means nothing else.
     """
-    spent = [Spent(coin.outpoint, coin.sats, coin.script) for coin in found.inputs]
-    unlocked = []
-    for coin, digest in zip(found.inputs, digests(spent, found.outputs, mark), strict=True):
-        signer = key(coin.path)
-        unlocked.append(unlocking(signer.sign_digest(digest), signer.public_key))
+    signers = [key(coin.path) for coin in found.inputs]
+    spent = [
+        Spent(coin.outpoint, coin.sats, coin.script or signer.script)
+        for coin, signer in zip(found.inputs, signers, strict=True)
+    ]
+    unlocked = [
+        unlocking(signer.sign_digest(digest), signer.public_key)
+        for signer, digest in zip(signers, digests(spent, found.outputs, mark), strict=True)
+    ]
     raw = assemble(spent, unlocked, found.outputs, mark)
     return Signed(txid_of(raw), raw, found.fee_sats)
 
