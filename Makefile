@@ -59,7 +59,7 @@ bench-smoke: setup ## time to the first round once set up, memory, block to brow
 bench-ledger: setup ## the ledger beside its targets, two updates per transfer and PostgreSQL (8 minutes; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.ledger
 
-bench-chain: setup ## payments built and signed, blocks, proofs and signatures checked, beside bsv-sdk; the node (2 minutes; writes docs/PERFORMANCE.md)
+bench-chain: setup ## payments built and signed, blocks, proofs and signatures checked, beside bsv-sdk; the node (a minute; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.chain
 
 k8s-check: proto ## the manifests: do they render, fit together, and fit the programs

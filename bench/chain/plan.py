@@ -1,4 +1,4 @@
-"""How much is measured: all of it within some two minutes, or a little of everything within half of one."""
+"""How much is measured: all of it within a minute, or a little of everything within a third of one."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Outline(NamedTuple):
 
 
 def outlines(block: bytes) -> Iterator[Outline]:
-    """The transactions of a raw block, in order. Raises BadBytes."""
+    """The transactions of a raw block, in order; a memory map does as well as bytes. Raises BadBytes."""
     try:
         count, at = _varint(block, HEADER_BYTES)
         for _ in range(count):
