@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,21 @@ async def test_a_proof_that_lies_credits_nothing_and_another_is_asked(
     found = await both.findings(block, purse.interest())
     assert [one.outpoint.txid for one in found.payments] == [coin.txid]
     assert not trust.has("whatsonchain")
+
+
+async def test_a_proof_that_lies_makes_nothing_of_ours_mined(outside: Outside, regtest: Regtest) -> None:
+    purse = Purse()
+    coin = await regtest.fund(purse.keys.address(FLOAT), 50_000)
+    await regtest.mine()
+    raw = purse.spend(coin, FLOAT)
+    await regtest.rpc.text("sendrawtransaction", raw.hex())
+    [mined] = await regtest.mine()
+    block = await block_of(outside.node, mined)
+    interest = replace(purse.interest((txid_of(raw),)), scripts=())
+    outside.faults.add(Fault.BAD_PROOF)
+    with pytest.raises(SourceLies):
+        await outside.reader().findings(block, interest)
+    assert (await outside.reader().findings(block, interest)).ours == [txid_of(raw)]
 
 
 async def test_one_of_another_network_is_not_believed(outside: Outside) -> None:

@@ -76,20 +76,22 @@ class Histories:
             entries = history.result or []
             if history.next_page:
                 entries = await self._paged(history.address, lowest)
-            heights = {Txid(entry.tx_hash): entry.height for entry in entries if entry.height >= lowest}
+            heights = {
+                Txid(one.tx_hash): one.height or 0 for one in entries if (one.height or 0) >= max(1, lowest)
+            }
             self._confirmed[history.address] = _Asked(tip, lowest, self._clock.monotonic_s(), heights)
 
     async def _paged(self, address: str, lowest: int) -> list[Entry]:
         """A long history, newest first, down to this height."""
         path = f"/address/{address}/confirmed/history?order=desc&limit={PAGE_ENTRIES}&height={lowest}"
         entries: list[Entry] = []
-        token = ""
+        token: str | None = None
         for _ in range(PAGES_MAX):
             answer = await self._source.get(f"{path}&token={token}" if token else path)
             page = _checked(answer.read(HISTORY), address)
             entries += page.result or []
             token = page.next_page
-            if not token or (page.result and page.result[-1].height < lowest):
+            if not token or (page.result and (page.result[-1].height or 0) < lowest):
                 return entries
         raise OutOfReach(f"the history of {address} does not end")
 
@@ -123,5 +125,5 @@ class Histories:
 
 def _checked(history: History, address: str) -> History:
     if history.error or history.address != address:
-        raise OutOfReach(f"no history of {address}: {history.error[:100]}")
+        raise OutOfReach(f"no history of {address}: {(history.error or 'of another')[:100]}")
     return history

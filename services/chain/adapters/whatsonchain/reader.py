@@ -154,7 +154,7 @@ class WhatsOnChain:
         return {
             Txid(one.txid)
             for one in statuses
-            if not one.error and (not one.blockhash or one.blockheight > self._read_height)
+            if not one.error and (not one.blockheight or one.blockheight > self._read_height)
         }
 
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
@@ -188,7 +188,7 @@ class WhatsOnChain:
     async def _mined(self, txids: Collection[Txid]) -> dict[Txid, int]:
         """Heights of those that are said to be in a block."""
         statuses = await self._statuses(list(txids))
-        return {Txid(one.txid): one.blockheight for one in statuses if not one.error and one.blockhash}
+        return {Txid(one.txid): one.blockheight for one in statuses if not one.error and one.blockheight}
 
     async def _statuses(self, txids: Sequence[Txid]) -> list[TxStatus]:
         found: list[TxStatus] = []

@@ -39,4 +39,4 @@ class WhatsOnChainSender:
         except (NodeUnavailable, ValueError) as problem:
             return Sent(Broadcast.UNKNOWN, str(problem))
         known = status.txid == txid and not status.error
-        return Sent(Broadcast.ACCEPTED if known else Broadcast.UNKNOWN, status.error)
+        return Sent(Broadcast.ACCEPTED if known else Broadcast.UNKNOWN, status.error or "")

@@ -38,23 +38,25 @@ class HeaderShape(_Shape):
     time: Word
     nonce: Word
     bits: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
-    previousblockhash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    previousblockhash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] | None = None
 
     @property
     def header(self) -> Header:
         """The header that these fields make."""
         version = self.version - (1 << 32) if self.version >= 1 << 31 else self.version
         below = "" if self.previousblockhash == "0" * 64 else self.previousblockhash
-        return Header(version, BlockHash(below), self.merkleroot, self.time, int(self.bits, 16), self.nonce)
+        return Header(
+            version, BlockHash(below or ""), self.merkleroot, self.time, int(self.bits, 16), self.nonce
+        )
 
 
 class TxStatus(_Shape):
     """One of POST /txs/status. Without a block it waits to be mined; with an error it is not known."""
 
     txid: Hash
-    blockhash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
-    blockheight: int = 0
-    error: str = ""
+    blockhash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] | None = None
+    blockheight: int | None = None
+    error: str | None = None
 
 
 class Spender(_Shape):
@@ -68,7 +70,7 @@ class Entry(_Shape):
     """A transaction in the history of an address; without a height while it waits."""
 
     tx_hash: Hash
-    height: int = 0
+    height: int | None = None
 
 
 class History(_Shape):
@@ -76,8 +78,8 @@ class History(_Shape):
 
     address: str
     result: Annotated[list[Entry], Field(max_length=100_000)] | None = None
-    next_page: Annotated[str, Field(alias="nextPageToken", max_length=4096)] = ""
-    error: str = ""
+    next_page: Annotated[str | None, Field(alias="nextPageToken", max_length=4096)] = None
+    error: str | None = None
 
 
 CHAIN_INFO = TypeAdapter(ChainInfo)
