@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -33,11 +33,24 @@ BATCH_MAX = 1_000
 Load: TypeAlias = DataLoader[str, Any]
 
 
+class KeyOnly:
+    """In place of a loader, where the objects are another subgraph's: gives the key, for a router to join."""
+
+    def __init__(self, message: Callable[..., Message]) -> None:
+        self._message = message
+
+    async def load(self, wanted: str) -> Message:
+        """A message that has its id and nothing else."""
+        return self._message(id=wanted)
+
+
 class Loaders:
     """Reads of one request, gathered into one BatchGet call per kind. Never shared between requests."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, elsewhere: Mapping[str, KeyOnly]) -> None:
         self._services = services
+        # These are found in place of the properties of the same names.
+        vars(self).update(elsewhere)
 
     @cached_property
     def users(self) -> Load:
@@ -210,6 +223,8 @@ class Parts:
     authenticator: Authenticator
     revocations: Revocations
     tickets: Tickets
+    # Loaders of what is not served here, by name.
+    elsewhere: Mapping[str, KeyOnly] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -231,7 +246,7 @@ class Context:
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.services)
+        self.loaders = Loaders(self.services, self.parts.elsewhere)
 
     @property
     def services(self) -> Services:
@@ -277,7 +292,7 @@ class Context:
 
     async def renew(self) -> None:
         """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
-        self.loaders = Loaders(self.services)
+        self.loaders = Loaders(self.services, self.parts.elsewhere)
         await self.sign_in(self.viewer.access_token if self.viewer else None)
 
 

@@ -9,7 +9,9 @@ import strawberry
 from strawberry import relay
 
 from graphql_gateway.arguments import about
+from graphql_gateway.composition import Domain, part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Query
 from graphql_gateway.ids import split_id
 from graphql_gateway.proto import loader_of
 from mesh.errors import InvalidArgument
@@ -23,7 +25,7 @@ class TooManyNodes(InvalidArgument):
     reason = "TOO_MANY_NODES"
 
 
-@strawberry.type
+@part_of(Query)
 class NodesQuery:
     """Relay's two queries."""
 
@@ -47,3 +49,6 @@ class NodesQuery:
         split = [split_id(global_id) for global_id in ids]
         loads = [getattr(info.context.loaders, loader_of(name)).load(bare) for name, bare in split]
         return list(await asyncio.gather(*loads))
+
+
+DOMAIN = Domain("nodes", parts=(NodesQuery,))

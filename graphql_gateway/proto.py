@@ -34,6 +34,8 @@ _DESCRIPTORS = Path(__file__).parent.parent / "gen" / "descriptors.binpb"
 _nullable: set[tuple[type, str]] = set()
 # Name of a Relay node's type → the loader that finds it.
 _loaders: dict[str, str] = {}
+# GraphQL type → the message that it shows.
+_messages: dict[type, type[Message]] = {}
 
 
 def shown(as_type: type[T], message: Message) -> T:  # noqa: ARG001 - read by the type checker
@@ -56,6 +58,11 @@ def resolve_field(source: Any, name: str) -> Any:
     return value or None
 
 
+def message_of(cls: type) -> type[Message] | None:
+    """The message that a class made by `proto_type` shows; None for other classes."""
+    return _messages.get(cls)
+
+
 def proto_type(
     message: type[Message], *, name: str | None = None, loader: str = ""
 ) -> Callable[[type[T]], type[T]]:
@@ -67,23 +74,29 @@ def proto_type(
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        descriptor = message.DESCRIPTOR
-        for field_name, annotation in inspect.get_annotations(cls).items():
-            if isinstance(cls.__dict__.get(field_name), StrawberryField):
-                continue
-            field = descriptor.fields_by_name.get(field_name)
-            if field is None:
-                raise TypeError(f"{cls.__name__}.{field_name}: {descriptor.full_name} has no such field")
-            if _may_be_null(annotation):
-                _nullable.add((message, field_name))
-            if not (field_name == "id" and issubclass(cls, relay.Node)):
-                setattr(cls, field_name, strawberry.field(description=comment(field)))
+        _messages[cls] = message
+        show_fields(cls, message)
         if issubclass(cls, relay.Node):
             _make_node(cls, message)
             _loaders[name or cls.__name__] = loader
-        return strawberry.type(cls, name=name, description=comment(descriptor))
+        return strawberry.type(cls, name=name, description=comment(message.DESCRIPTOR))
 
     return decorate
+
+
+def show_fields(cls: type, message: type[Message]) -> None:
+    """Makes annotated fields of a class fields of the message. Raises TypeError when it has no such field."""
+    descriptor = message.DESCRIPTOR
+    for field_name, annotation in inspect.get_annotations(cls).items():
+        if isinstance(cls.__dict__.get(field_name), StrawberryField):
+            continue
+        field = descriptor.fields_by_name.get(field_name)
+        if field is None:
+            raise TypeError(f"{cls.__name__}.{field_name}: {descriptor.full_name} has no such field")
+        if _may_be_null(annotation):
+            _nullable.add((message, field_name))
+        if not (field_name == "id" and issubclass(cls, relay.Node)):
+            setattr(cls, field_name, strawberry.field(description=comment(field)))
 
 
 def proto_enum(contract_enum: Any, name: str) -> Callable[[type[E]], type[E]]:

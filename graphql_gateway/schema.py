@@ -17,31 +17,18 @@ from graphql import GraphQLError, OperationDefinitionNode
 from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graphql_gateway import telemetry
-from graphql_gateway.accounts.mutations import AccountsMutation
-from graphql_gateway.accounts.queries import AccountsQuery
-from graphql_gateway.accounts.subscriptions import AccountsSubscription
-from graphql_gateway.chain.mutations import ChainMutation
-from graphql_gateway.chain.queries import ChainQuery
-from graphql_gateway.chain.subscriptions import ChainSubscription
+from graphql_gateway import accounts, chain, insight, market, memes, nodes, rounds, telemetry
+from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
+from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import rendered, tells_of_fault
-from graphql_gateway.insight.queries import InsightQuery
 from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX, size_rule
-from graphql_gateway.market.mutations import MarketMutation
-from graphql_gateway.market.queries import MarketQuery
-from graphql_gateway.market.subscriptions import MarketSubscription
-from graphql_gateway.memes.mutations import MemesMutation
-from graphql_gateway.memes.queries import MemesQuery
-from graphql_gateway.memes.subscriptions import MemesSubscription
-from graphql_gateway.nodes import NodesQuery
 from graphql_gateway.proto import resolve_field
-from graphql_gateway.rounds.mutations import RoundsMutation
-from graphql_gateway.rounds.queries import RoundsQuery
-from graphql_gateway.rounds.subscriptions import RoundsSubscription
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
@@ -49,23 +36,15 @@ from mesh.errors import Failure
 FILE = Path(__file__).with_name("schema.graphql")
 
 
-@strawberry.type(description="What can be asked.")
-class Query(NodesQuery, RoundsQuery, MemesQuery, MarketQuery, AccountsQuery, ChainQuery, InsightQuery):
-    """All queries."""
-
-
-@strawberry.type(
-    description="What can be done. Calls that create something may be repeated with the same `id`."
+DOMAINS = (
+    nodes.DOMAIN,
+    rounds.DOMAIN,
+    memes.DOMAIN,
+    market.DOMAIN,
+    accounts.DOMAIN,
+    chain.DOMAIN,
+    insight.DOMAIN,
 )
-class Mutation(AccountsMutation, MemesMutation, MarketMutation, ChainMutation, RoundsMutation):
-    """All commands."""
-
-
-@strawberry.type(description="What changes, over graphql-transport-ws.")
-class Subscription(
-    RoundsSubscription, AccountsSubscription, MarketSubscription, MemesSubscription, ChainSubscription
-):
-    """All live updates."""
 
 
 class NamesHidden(SchemaExtension):
@@ -95,6 +74,14 @@ class OperationNamed(SchemaExtension):
 
 class SatreelSchema(strawberry.Schema):
     """Gives each operation a context of its own, and renders the errors of every result."""
+
+    def __init__(self, composition: Composition, **given: Any) -> None:
+        self._composition = composition
+        super().__init__(**given)
+
+    def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
+        """Those of the domains that are served."""
+        return self._composition.fields_of(type_definition)
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """One operation over HTTP, whose context has just been signed in."""
@@ -167,6 +154,7 @@ def build(
     *, tokens_max: int = TOKENS_MAX, depth_max: int = DEPTH_MAX, introspection: bool = True
 ) -> strawberry.Schema:
     """The whole graph, with bounds on documents."""
+    composition = Composition(DOMAINS, DOMAINS)
     extensions: list[Callable[[], SchemaExtension]] = [
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
@@ -174,9 +162,10 @@ def build(
         *(() if introspection else (DisableIntrospection, NamesHidden)),
     ]
     return SatreelSchema(
+        composition,
         query=Query,
-        mutation=Mutation,
-        subscription=Subscription,
+        mutation=Mutation if composition.has(Mutation) else None,
+        subscription=Subscription if composition.has(Subscription) else None,
         extensions=extensions,
         config=StrawberryConfig(default_resolver=resolve_field, scalar_map=SCALARS),
     )

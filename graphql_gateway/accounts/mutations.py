@@ -7,9 +7,11 @@ from typing import Annotated, TypeAlias
 import strawberry
 from satreel.identity.v1 import identity_service_pb2
 
-from graphql_gateway.accounts.types import Challenge, ChallengePurpose, Tokens, User
+from graphql_gateway.accounts.types import Challenge, ChallengePurpose, Tokens
 from graphql_gateway.arguments import about
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Mutation, User
 from graphql_gateway.proto import shown
 
 WalletAddress: TypeAlias = Annotated[
@@ -25,7 +27,7 @@ Signature: TypeAlias = Annotated[
 ]
 
 
-@strawberry.type
+@part_of(Mutation)
 class AccountsMutation:
     """What people can do about themselves."""
 

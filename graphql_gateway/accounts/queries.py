@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import strawberry
-from satreel.chain.v1 import chain_service_pb2
-from satreel.identity.v1 import identity_pb2, identity_service_pb2
+from satreel.identity.v1 import identity_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 
-from graphql_gateway.accounts.types import Account, LogInSession, Posting, User, Viewing
+from graphql_gateway.accounts.types import Account, LogInSession, Posting, Viewing
 from graphql_gateway.arguments import After, First, about
-from graphql_gateway.chain.types import Deposit, Withdrawal
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Me, Query, User
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown, shown_all
 from graphql_gateway.services import Services
@@ -31,40 +31,19 @@ async def find_balance(services: Services, account_id: str) -> ledger_pb2.Accoun
         raise
 
 
-@strawberry.type(description="Where the viewer pays in.")
-class DepositAddress:
-    """An address of the viewer's own."""
-
-    address: str = strawberry.field(description="P2PKH address of the network in use.")
-    confirmations_needed: int = strawberry.field(description="Confirmations until a deposit can be spent.")
-
-
-@strawberry.type(description="The signed-in user, with what only they may see.")
-class Me:
-    """The viewer."""
-
-    user_message: strawberry.Private[identity_pb2.User]
-
-    @strawberry.field(description="As others see them.")
-    def user(self) -> User:
-        """The public side."""
-        return shown(User, self.user_message)
+@part_of(Me)
+class MyAccounts:
+    """What identity and ledger know of the viewer."""
 
     @strawberry.field(description="What the viewer has in satoshis.")
-    async def balance(self, info: Info) -> Account:
+    async def balance(self: Me, info: Info) -> Account:
         """The spendable account; all zero before the first deposit."""
         return shown(Account, await find_balance(info.context.services, f"user:{self.user_message.id}"))
 
-    @strawberry.field(description="Where the viewer pays in; always the same address.")
-    async def deposit_address(self, info: Info) -> DepositAddress:
-        """An address of their own."""
-        response = await info.context.services.chain.GetDepositAddress(
-            chain_service_pb2.GetDepositAddressRequest()
-        )
-        return DepositAddress(address=response.address, confirmations_needed=response.confirmations_needed)
-
     @strawberry.field(description="The viewer's account statement, the newest posting first.")
-    async def statement(self, info: Info, first: First = None, after: After = None) -> Connection[Posting]:
+    async def statement(
+        self: Me, info: Info, first: First = None, after: After = None
+    ) -> Connection[Posting]:
         """Postings of the spendable account."""
 
         async def fetch(size: int, token: str) -> Page:
@@ -75,36 +54,6 @@ class Me:
             return Page(response.postings, response.next_page_token)
 
         return await connect(fetch, first=first, after=after)
-
-    @strawberry.field(description="The viewer's deposits, the newest first.")
-    async def deposits(self, info: Info, first: First = None, after: After = None) -> Connection[Deposit]:
-        """Coins paid in."""
-
-        async def fetch(size: int, token: str) -> Page:
-            request = chain_service_pb2.ListDepositsRequest(page_size=size, page_token=token)
-            response = await info.context.services.chain.ListDeposits(request)
-            return Page(response.deposits, response.next_page_token)
-
-        return await connect(fetch, first=first, after=after)
-
-    @strawberry.field(description="The viewer's withdrawals, the newest first.")
-    async def withdrawals(
-        self, info: Info, first: First = None, after: After = None
-    ) -> Connection[Withdrawal]:
-        """Coins paid out."""
-
-        async def fetch(size: int, token: str) -> Page:
-            request = chain_service_pb2.ListWithdrawalsRequest(page_size=size, page_token=token)
-            response = await info.context.services.chain.ListWithdrawals(request)
-            return Page(response.withdrawals, response.next_page_token)
-
-        return await connect(fetch, first=first, after=after)
-
-    @strawberry.field(description="One withdrawal of the viewer.")
-    async def withdrawal(self, info: Info, id: Annotated[strawberry.ID, about("Its id.")]) -> Withdrawal:
-        """By global id or UUID."""
-        request = chain_service_pb2.GetWithdrawalRequest(withdrawal_id=bare_id("Withdrawal", id))
-        return shown(Withdrawal, (await info.context.services.chain.GetWithdrawal(request)).withdrawal)
 
     @strawberry.field(description="The viewer's paid viewings, the newest first.")
     async def viewings(self, info: Info, first: First = None, after: After = None) -> Connection[Viewing]:
@@ -126,7 +75,7 @@ class Me:
         return shown_all(LogInSession, response.sessions)
 
 
-@strawberry.type
+@part_of(Query)
 class AccountsQuery:
     """What is asked about people."""
 

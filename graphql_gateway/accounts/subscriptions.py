@@ -13,7 +13,9 @@ from graphql_gateway.accounts.queries import find_balance
 from graphql_gateway.accounts.types import Account, StopReason
 from graphql_gateway.accounts.viewing import paid_viewing
 from graphql_gateway.arguments import MemeId, NewId, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Context, Info
+from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.proto import shown
 from graphql_gateway.scalars import Long, Sats
@@ -35,7 +37,7 @@ class WatchEvent:
     )
 
 
-@strawberry.type
+@part_of(Subscription)
 class AccountsSubscription:
     """The viewer's own affairs, live."""
 

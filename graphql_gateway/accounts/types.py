@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from satreel.content.v1 import content_service_pb2
+from satreel.content.v1 import content_pb2
 from satreel.identity.v1 import identity_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from strawberry import relay
 
 from graphql_gateway.arguments import After, First
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
-
-if TYPE_CHECKING:
-    from graphql_gateway.memes.types import Meme
 
 
 @proto_enum(identity_pb2.Role, "Role")
@@ -50,9 +48,6 @@ class StopReason(enum.IntEnum):
     SILENCE = 6
 
 
-LazyMeme = Annotated["Meme", strawberry.lazy("graphql_gateway.memes.types")]
-
-
 @proto_type(ledger_pb2.Title)
 class Title:
     """Who owns a meme."""
@@ -60,16 +55,15 @@ class Title:
     since: datetime
 
     @strawberry.field(description="The meme.")
-    async def meme(self: ledger_pb2.Title, info: Info) -> LazyMeme | None:
+    async def meme(self: ledger_pb2.Title, info: Info) -> Meme | None:
         """The meme itself; null when it is no longer shown."""
         return await info.context.loaders.memes.load(self.meme_id)
 
 
-@proto_type(identity_pb2.User, loader="users")
-class User(relay.Node):
-    """A person, known by a wallet."""
+@part_of(User)
+class UserFields:
+    """What identity and ledger know of a user."""
 
-    id: relay.NodeID[str]
     address: str
     display_name: str
     roles: list[Role]
@@ -93,23 +87,21 @@ class User(relay.Node):
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="Memes that the user made, the newest first.")
-    async def memes(
-        self: identity_pb2.User,
-        info: Info,
-        first: First = None,
-        after: After = None,
-    ) -> Connection[LazyMeme]:
-        """Made memes."""
 
-        async def fetch(size: int, token: str) -> Page:
-            request = content_service_pb2.ListMemesRequest(
-                creator_id=self.id, page_size=size, page_token=token
-            )
-            response = await info.context.services.content.ListMemes(request)
-            return Page(response.memes, response.next_page_token)
+@part_of(Meme)
+class MemeOwnership:
+    """What the ledger knows of a meme."""
 
-        return await connect(fetch, first=first, after=after)
+    @strawberry.field(description="Its title: who owns it and since when; null until it is issued.")
+    async def title(self: content_pb2.Meme, info: Info) -> Title | None:
+        """The title in the ledger."""
+        return await info.context.loaders.titles.load(self.id)
+
+    @strawberry.field(description="Who owns it; null until its title is issued.")
+    async def owner(self: content_pb2.Meme, info: Info) -> User | None:
+        """The title's owner."""
+        title = await info.context.loaders.titles.load(self.id)
+        return None if title is None else await info.context.loaders.users.load(title.owner_id)
 
 
 @proto_type(identity_pb2.Challenge)
@@ -160,7 +152,7 @@ class Viewing(relay.Node):
     closed_at: datetime | None
 
     @strawberry.field(description="What is watched.")
-    async def meme(self: ledger_pb2.Session, info: Info) -> LazyMeme | None:
+    async def meme(self: ledger_pb2.Session, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 

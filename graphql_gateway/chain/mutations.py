@@ -9,13 +9,15 @@ from satreel.chain.v1 import chain_service_pb2
 
 from graphql_gateway.arguments import NewId, about
 from graphql_gateway.chain.types import Withdrawal
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Mutation
 from graphql_gateway.ids import new_or_given
 from graphql_gateway.proto import shown
 from graphql_gateway.scalars import Sats
 
 
-@strawberry.type
+@part_of(Mutation)
 class ChainMutation:
     """What can be done on the chain."""
 

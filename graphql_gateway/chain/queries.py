@@ -8,13 +8,77 @@ import strawberry
 from satreel.chain.v1 import chain_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
 
-from graphql_gateway.arguments import about
-from graphql_gateway.chain.types import Block, Books, ChainTransaction, Custody, LedgerTotals, TitleAudit
+from graphql_gateway.arguments import After, First, about
+from graphql_gateway.chain.types import (
+    Block,
+    Books,
+    ChainTransaction,
+    Custody,
+    Deposit,
+    LedgerTotals,
+    TitleAudit,
+    Withdrawal,
+)
+from graphql_gateway.composition import part_of
+from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Me, Query
+from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
 
 
-@strawberry.type
+@strawberry.type(description="Where the viewer pays in.")
+class DepositAddress:
+    """An address of the viewer's own."""
+
+    address: str = strawberry.field(description="P2PKH address of the network in use.")
+    confirmations_needed: int = strawberry.field(description="Confirmations until a deposit can be spent.")
+
+
+@part_of(Me)
+class MyCoins:
+    """What the chain knows of the viewer."""
+
+    @strawberry.field(description="Where the viewer pays in; always the same address.")
+    async def deposit_address(self, info: Info) -> DepositAddress:
+        """An address of their own."""
+        response = await info.context.services.chain.GetDepositAddress(
+            chain_service_pb2.GetDepositAddressRequest()
+        )
+        return DepositAddress(address=response.address, confirmations_needed=response.confirmations_needed)
+
+    @strawberry.field(description="The viewer's deposits, the newest first.")
+    async def deposits(self, info: Info, first: First = None, after: After = None) -> Connection[Deposit]:
+        """Coins paid in."""
+
+        async def fetch(size: int, token: str) -> Page:
+            request = chain_service_pb2.ListDepositsRequest(page_size=size, page_token=token)
+            response = await info.context.services.chain.ListDeposits(request)
+            return Page(response.deposits, response.next_page_token)
+
+        return await connect(fetch, first=first, after=after)
+
+    @strawberry.field(description="The viewer's withdrawals, the newest first.")
+    async def withdrawals(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Connection[Withdrawal]:
+        """Coins paid out."""
+
+        async def fetch(size: int, token: str) -> Page:
+            request = chain_service_pb2.ListWithdrawalsRequest(page_size=size, page_token=token)
+            response = await info.context.services.chain.ListWithdrawals(request)
+            return Page(response.withdrawals, response.next_page_token)
+
+        return await connect(fetch, first=first, after=after)
+
+    @strawberry.field(description="One withdrawal of the viewer.")
+    async def withdrawal(self, info: Info, id: Annotated[strawberry.ID, about("Its id.")]) -> Withdrawal:
+        """By global id or UUID."""
+        request = chain_service_pb2.GetWithdrawalRequest(withdrawal_id=bare_id("Withdrawal", id))
+        return shown(Withdrawal, (await info.context.services.chain.GetWithdrawal(request)).withdrawal)
+
+
+@part_of(Query)
 class ChainQuery:
     """What is asked about the chain."""
 

@@ -8,11 +8,13 @@ import strawberry
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 
 from graphql_gateway.chain.types import BlockEvent
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Subscription
 from graphql_gateway.proto import shown
 
 
-@strawberry.type
+@part_of(Subscription)
 class ChainSubscription:
     """The live chain."""
 

@@ -7,11 +7,14 @@ from datetime import datetime
 
 import strawberry
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
+from satreel.content.v1 import content_pb2
 from satreel.ledger.v1 import ledger_service_pb2
+from satreel.rounds.v1 import rounds_pb2
 from strawberry import relay
 
-from graphql_gateway.accounts.types import LazyMeme, User
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
 
@@ -150,6 +153,26 @@ class ResultRecord:
     payload_json: str
 
 
+@part_of(Meme)
+class MemeOnChain:
+    """What the chain knows of a meme."""
+
+    @strawberry.field(description="Its title on chain; null until it is asked for.")
+    async def inscription(self: content_pb2.Meme, info: Info) -> Inscription | None:
+        """The ordinal."""
+        return await info.context.loaders.inscriptions.load(self.id)
+
+
+@part_of(Round)
+class RoundOnChain:
+    """What the chain knows of a round."""
+
+    @strawberry.field(description="Its result on chain; null until it is asked for.")
+    async def record(self: rounds_pb2.Round, info: Info) -> ResultRecord | None:
+        """The record."""
+        return await info.context.loaders.records.load(self.id)
+
+
 @proto_enum(chain_service_pb2.HotLevel, "HotLevel")
 class HotLevel(enum.IntEnum):
     """Where the hot wallet stands."""
@@ -196,7 +219,7 @@ class TitleDifference:
     since: datetime
 
     @strawberry.field(description="The meme whose title it is.")
-    async def meme(self: chain_pb2.TitleDifference, info: Info) -> LazyMeme | None:
+    async def meme(self: chain_pb2.TitleDifference, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 

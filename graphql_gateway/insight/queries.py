@@ -9,8 +9,10 @@ import strawberry
 from satreel.insight.v1 import insight_service_pb2
 
 from graphql_gateway.arguments import After, First, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Query
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
 from graphql_gateway.limits import SERIES_POINTS_MAX
 from graphql_gateway.proto import shown_all
@@ -27,7 +29,7 @@ class TooManyPoints(InvalidArgument):
     reason = "TOO_MANY_POINTS"
 
 
-@strawberry.type
+@part_of(Query)
 class InsightQuery:
     """What is asked about the business."""
 

@@ -9,7 +9,9 @@ import strawberry
 from satreel.market.v1 import market_service_pb2
 
 from graphql_gateway.arguments import MemeId, NewId, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Mutation
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
@@ -19,7 +21,7 @@ ListingId: TypeAlias = Annotated[strawberry.ID, about("The listing: its global i
 OfferId: TypeAlias = Annotated[strawberry.ID, about("The offer: its global id or UUID.")]
 
 
-@strawberry.type
+@part_of(Mutation)
 class MarketMutation:
     """What can be done on the market."""
 

@@ -9,8 +9,10 @@ import strawberry
 from satreel.market.v1 import market_service_pb2
 
 from graphql_gateway.arguments import After, First, MemeId, MemeIdFilter, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.market.types import (
     Candle,
@@ -26,7 +28,7 @@ from graphql_gateway.proto import shown, shown_all
 from graphql_gateway.scalars import timestamp
 
 
-@strawberry.type
+@part_of(Query)
 class MarketQuery:
     """What is asked about the market."""
 

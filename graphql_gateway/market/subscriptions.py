@@ -10,7 +10,9 @@ import strawberry
 from satreel.market.v1 import market_service_pb2
 
 from graphql_gateway.arguments import MemeIdFilter
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
@@ -29,7 +31,7 @@ class MarketActivity:
     sale: Sale | None = strawberry.field(description="The sale, when it was one.")
 
 
-@strawberry.type
+@part_of(Subscription)
 class MarketSubscription:
     """The live market."""
 

@@ -6,11 +6,13 @@ import enum
 from datetime import datetime
 
 import strawberry
+from satreel.content.v1 import content_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
 from strawberry import relay
 
-from graphql_gateway.accounts.types import LazyMeme, User
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type
 from graphql_gateway.scalars import Long, Sats
 
@@ -61,7 +63,7 @@ class Listing(relay.Node):
     closed_at: datetime | None
 
     @strawberry.field(description="The meme whose title is listed.")
-    async def meme(self: market_pb2.Listing, info: Info) -> LazyMeme | None:
+    async def meme(self: market_pb2.Listing, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
@@ -83,7 +85,7 @@ class Offer(relay.Node):
     closed_at: datetime | None
 
     @strawberry.field(description="The meme whose title is wanted.")
-    async def meme(self: market_pb2.Offer, info: Info) -> LazyMeme | None:
+    async def meme(self: market_pb2.Offer, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
@@ -119,7 +121,7 @@ class Sale(relay.Node):
         return await info.context.loaders.offers.load(self.offer_id) if self.offer_id else None
 
     @strawberry.field(description="The meme whose title was sold.")
-    async def meme(self: market_pb2.Sale, info: Info) -> LazyMeme | None:
+    async def meme(self: market_pb2.Sale, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
@@ -144,6 +146,16 @@ class Quote:
     last_sold_at: datetime | None
     sales: Long
     volume_sats: Sats
+
+
+@part_of(Meme)
+class MemeOnMarket:
+    """What the market knows of a meme."""
+
+    @strawberry.field(description="What the market knows of it.")
+    async def quote(self: content_pb2.Meme, info: Info) -> Quote | None:
+        """Open listing, last price and volume."""
+        return await info.context.loaders.quotes.load(self.id)
 
 
 @proto_type(market_pb2.Candle)

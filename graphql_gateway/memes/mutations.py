@@ -10,15 +10,16 @@ from satreel.content.v1 import content_service_pb2
 from strawberry.file_uploads import Upload
 
 from graphql_gateway.arguments import MemeId, NewId, WhyForAll, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, Mutation
 from graphql_gateway.ids import bare_id, new_or_given
-from graphql_gateway.memes.types import Meme
 from graphql_gateway.proto import shown
 
 CHUNK_BYTES = 256 * 1024
 
 
-@strawberry.type
+@part_of(Mutation)
 class MemesMutation:
     """What administrators do with memes."""
 

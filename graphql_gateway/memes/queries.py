@@ -8,13 +8,15 @@ import strawberry
 from satreel.content.v1 import content_service_pb2
 
 from graphql_gateway.arguments import After, First, MemeId, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, Query
 from graphql_gateway.ids import bare_id
-from graphql_gateway.memes.types import Meme, MemeState
+from graphql_gateway.memes.types import MemeState
 
 
-@strawberry.type
+@part_of(Query)
 class MemesQuery:
     """What is asked about memes."""
 

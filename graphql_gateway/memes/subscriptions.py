@@ -10,10 +10,12 @@ import strawberry
 from satreel.content.v1 import content_pb2
 
 from graphql_gateway.arguments import MemeIdFilter
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.edge.authentication import Viewer
+from graphql_gateway.entities import Meme, Subscription
 from graphql_gateway.ids import bare_id
-from graphql_gateway.memes.types import Meme, Stage
+from graphql_gateway.memes.types import Stage
 from graphql_gateway.proto import shown
 
 
@@ -35,7 +37,7 @@ def _concerns(viewer: Viewer | None, meme: content_pb2.Meme) -> bool:
     return meme.state in _SEEN_BY_ALL
 
 
-@strawberry.type
+@part_of(Subscription)
 class MemesSubscription:
     """The live pipeline."""
 

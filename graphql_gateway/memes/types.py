@@ -7,12 +7,13 @@ from datetime import datetime
 
 import strawberry
 from satreel.content.v1 import content_pb2, content_service_pb2
-from strawberry import relay
+from satreel.identity.v1 import identity_pb2
 
-from graphql_gateway.accounts.types import Title, User
-from graphql_gateway.chain.types import Inscription
+from graphql_gateway.arguments import After, First
+from graphql_gateway.composition import part_of
+from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
-from graphql_gateway.market.types import Quote
+from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type, shown_all
 from graphql_gateway.scalars import Long
 
@@ -78,11 +79,10 @@ class MemeVersion:
     created_at: datetime
 
 
-@proto_type(content_pb2.Meme, loader="memes")
-class Meme(relay.Node):
-    """A meme."""
+@part_of(Meme)
+class MemeFields:
+    """What content knows of a meme."""
 
-    id: relay.NodeID[str]
     name: str
     state: MemeState
     reason_detail: str | None
@@ -104,27 +104,6 @@ class Meme(relay.Node):
         """The creator."""
         return await info.context.loaders.users.load(self.creator_id)
 
-    @strawberry.field(description="Its title: who owns it and since when; null until it is issued.")
-    async def title(self: content_pb2.Meme, info: Info) -> Title | None:
-        """The title in the ledger."""
-        return await info.context.loaders.titles.load(self.id)
-
-    @strawberry.field(description="Who owns it; null until its title is issued.")
-    async def owner(self: content_pb2.Meme, info: Info) -> User | None:
-        """The title's owner."""
-        title = await info.context.loaders.titles.load(self.id)
-        return None if title is None else await info.context.loaders.users.load(title.owner_id)
-
-    @strawberry.field(description="What the market knows of it.")
-    async def quote(self: content_pb2.Meme, info: Info) -> Quote | None:
-        """Open listing, last price and volume."""
-        return await info.context.loaders.quotes.load(self.id)
-
-    @strawberry.field(description="Its title on chain; null until it is asked for.")
-    async def inscription(self: content_pb2.Meme, info: Info) -> Inscription | None:
-        """The ordinal."""
-        return await info.context.loaders.inscriptions.load(self.id)
-
     @strawberry.field(description="Where everyone may get the poster frame; null until the film is made.")
     def poster_url(self: content_pb2.Meme) -> str | None:
         """Path on this gateway."""
@@ -145,3 +124,26 @@ class Meme(relay.Node):
         request = content_service_pb2.ListVersionsRequest(meme_id=self.id)
         response = await info.context.services.content.ListVersions(request)
         return shown_all(MemeVersion, response.versions)
+
+
+@part_of(User)
+class UserMemes:
+    """What content knows of a user."""
+
+    @strawberry.field(description="Memes that the user made, the newest first.")
+    async def memes(
+        self: identity_pb2.User,
+        info: Info,
+        first: First = None,
+        after: After = None,
+    ) -> Connection[Meme]:
+        """Made memes."""
+
+        async def fetch(size: int, token: str) -> Page:
+            request = content_service_pb2.ListMemesRequest(
+                creator_id=self.id, page_size=size, page_token=token
+            )
+            response = await info.context.services.content.ListMemes(request)
+            return Page(response.memes, response.next_page_token)
+
+        return await connect(fetch, first=first, after=after)

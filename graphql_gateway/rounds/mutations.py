@@ -8,13 +8,14 @@ import strawberry
 from satreel.rounds.v1 import rounds_service_pb2
 
 from graphql_gateway.arguments import WhyForAll, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Mutation, Round
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
-from graphql_gateway.rounds.types import Round
 
 
-@strawberry.type
+@part_of(Mutation)
 class RoundsMutation:
     """What can be done to rounds."""
 

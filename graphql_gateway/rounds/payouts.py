@@ -8,9 +8,8 @@ from typing import TypeVar
 import strawberry
 from satreel.ledger.v1 import ledger_pb2
 
-from graphql_gateway.accounts.types import User
 from graphql_gateway.context import Info
-from graphql_gateway.memes.types import Meme
+from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import comment, proto_type
 from graphql_gateway.scalars import Sats
 from mesh.errors import RemoteFailure

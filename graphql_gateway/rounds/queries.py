@@ -8,11 +8,12 @@ import strawberry
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
 from graphql_gateway.arguments import After, First, about
+from graphql_gateway.composition import part_of
 from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Query, Round
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
-from graphql_gateway.rounds.types import Round
 from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure
 
@@ -28,7 +29,7 @@ async def find_current_round(services: Services) -> rounds_pb2.Round | None:
     return response.round
 
 
-@strawberry.type
+@part_of(Query)
 class RoundsQuery:
     """What is asked about rounds."""
 

@@ -7,17 +7,19 @@ from collections.abc import AsyncIterator
 import strawberry
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Round, Subscription
 from graphql_gateway.proto import shown
 from graphql_gateway.rounds.queries import find_current_round
-from graphql_gateway.rounds.types import Leaderboard, Round
+from graphql_gateway.rounds.types import Leaderboard
 from graphql_gateway.services import Services
 
 _STANDINGS_MAX = 100
 _Told = rounds_pb2.Round | rounds_pb2.Leaderboard
 
 
-@strawberry.type
+@part_of(Subscription)
 class RoundsSubscription:
     """Live rounds."""
 

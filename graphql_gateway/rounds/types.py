@@ -9,14 +9,12 @@ from typing import Annotated
 import strawberry
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
-from strawberry import relay
 
-from graphql_gateway.accounts.types import User
 from graphql_gateway.arguments import about
-from graphql_gateway.chain.types import ResultRecord
+from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
+from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.ids import bare_id
-from graphql_gateway.memes.types import Meme
 from graphql_gateway.proto import proto_enum, proto_type, shown, shown_all
 from graphql_gateway.rounds.payouts import PayoutExplanation, RoundRecord, if_played
 from graphql_gateway.scalars import Long, Sats
@@ -120,11 +118,10 @@ class Result:
     record_json: str | None
 
 
-@proto_type(rounds_pb2.Round, loader="rounds")
-class Round(relay.Node):
-    """A round."""
+@part_of(Round)
+class RoundFields:
+    """What rounds and ledger know of a round."""
 
-    id: relay.NodeID[str]
     number: Long
     state: RoundState
     anchor: Anchor | None
@@ -166,11 +163,6 @@ class Round(relay.Node):
             return None
         request = rounds_service_pb2.GetResultRequest(round_id=self.id)
         return shown(Result, (await info.context.services.rounds.GetResult(request)).result)
-
-    @strawberry.field(description="Its result on chain; null until it is asked for.")
-    async def record(self: rounds_pb2.Round, info: Info) -> ResultRecord | None:
-        """The record."""
-        return await info.context.loaders.records.load(self.id)
 
     @strawberry.field(description="The rules it is played by; null while it is pending.")
     async def rules(self: rounds_pb2.Round, info: Info) -> Rules | None:
