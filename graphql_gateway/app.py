@@ -24,7 +24,7 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     """The application; starts nothing."""
     application = web.Application(client_max_size=settings.request_bytes_max, middlewares=[traced, refusals])
     graph = schema.build(
-        tokens_max=settings.tokens_max, depth_max=settings.depth_max, introspection=settings.introspection
+        tokens_max=settings.tokens_max, bounds=settings.bounds, introspection=settings.introspection
     )
     view = SatreelView(graph, parts, settings)
     application.router.add_route("*", "/graphql", view)

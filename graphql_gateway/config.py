@@ -6,8 +6,11 @@ from typing import ClassVar
 
 from pydantic import DirectoryPath, Field, SecretStr
 
-from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX
+from graphql_gateway.safety.admission import TOKENS_MAX
+from graphql_gateway.safety.price import Bounds
 from mesh.config import Address, MeshSettings
+
+_LARGEST = Bounds()
 
 
 class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
@@ -61,4 +64,16 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Key of film tickets, the same in all gateways; empty: a random one for this process.",
     )
     tokens_max: int = Field(TOKENS_MAX, gt=0, description="Most tokens in a GraphQL document.")
-    depth_max: int = Field(DEPTH_MAX, gt=0, description="Most levels of fields in an operation.")
+    depth_max: int = Field(_LARGEST.depth, gt=0, description="Most levels of fields in an operation.")
+    fields_max: int = Field(_LARGEST.fields, gt=0, description="Most fields, all fragments written out.")
+    aliases_max: int = Field(_LARGEST.aliases, gt=0, description="Most aliases, all fragments written out.")
+    cost_max: int = Field(
+        _LARGEST.cost,
+        gt=0,
+        description="Largest cost: values of the answer, were all its lists full, and calls.",
+    )
+
+    @property
+    def bounds(self) -> Bounds:
+        """The largest operation."""
+        return Bounds(self.depth_max, self.fields_max, self.aliases_max, self.cost_max)

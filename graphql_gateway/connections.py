@@ -15,12 +15,11 @@ import orjson
 import strawberry
 from google.protobuf.message import Message
 
+from graphql_gateway.safety.declared import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from mesh.errors import InvalidArgument
 
 T = TypeVar("T")
 
-PAGE_SIZE_DEFAULT = 20
-PAGE_SIZE_MAX = 100
 _SERVICE_PAGE_MAX = 1_000
 
 

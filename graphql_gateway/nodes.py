@@ -14,6 +14,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Query
 from graphql_gateway.ids import split_id
 from graphql_gateway.proto import loader_of
+from graphql_gateway.safety.declared import at_most
 from mesh.errors import InvalidArgument
 
 NODES_MAX = 100
@@ -38,7 +39,8 @@ class NodesQuery:
         return await getattr(info.context.loaders, loader_of(type_name)).load(bare)
 
     @strawberry.field(
-        description="Objects by their global ids, in the order asked; null where there is none."
+        description="Objects by their global ids, in the order asked; null where there is none.",
+        directives=at_most(NODES_MAX, by="ids"),
     )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], about("Their global ids, at most 100.")]

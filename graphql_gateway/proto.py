@@ -68,7 +68,8 @@ def proto_type(
 ) -> Callable[[type[T]], type[T]]:
     """Makes a class the GraphQL type of a message.
 
-    Annotated fields without a resolver of their own are fields of the message. A field that may be null is
+    Annotated fields without a resolver of their own are fields of the message; what they are set to declares
+    more of them, such as how long a list is. A field that may be null is
     null when the message has no such submessage, an empty text, or an enum of 0. A Relay node names the
     loader that finds it by its id. Raises TypeError at import when the contract does not have a field.
     """
@@ -88,7 +89,8 @@ def show_fields(cls: type, message: type[Message]) -> None:
     """Makes annotated fields of a class fields of the message. Raises TypeError when it has no such field."""
     descriptor = message.DESCRIPTOR
     for field_name, annotation in inspect.get_annotations(cls).items():
-        if isinstance(cls.__dict__.get(field_name), StrawberryField):
+        declared = cls.__dict__.get(field_name)
+        if isinstance(declared, StrawberryField) and declared.base_resolver is not None:
             continue
         field = descriptor.fields_by_name.get(field_name)
         if field is None:
@@ -96,7 +98,9 @@ def show_fields(cls: type, message: type[Message]) -> None:
         if _may_be_null(annotation):
             _nullable.add((message, field_name))
         if not (field_name == "id" and issubclass(cls, relay.Node)):
-            setattr(cls, field_name, strawberry.field(description=comment(field)))
+            directives = declared.directives if isinstance(declared, StrawberryField) else ()
+            shown_field = strawberry.field(description=comment(field), directives=directives)
+            setattr(cls, field_name, shown_field)
 
 
 def proto_enum(contract_enum: Any, name: str) -> Callable[[type[E]], type[E]]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
-from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter
+from strawberry.extensions import DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.base import StrawberryObjectDefinition
@@ -27,8 +27,10 @@ from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
 from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import rendered, tells_of_fault
-from graphql_gateway.limits import DEPTH_MAX, TOKENS_MAX, size_rule
 from graphql_gateway.proto import resolve_field
+from graphql_gateway.safety.admission import TOKENS_MAX, Admission
+from graphql_gateway.safety.price import Bounds
+from graphql_gateway.safety.rules import Rules
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
@@ -78,6 +80,7 @@ class SatreelSchema(strawberry.Schema):
     def __init__(self, composition: Composition, **given: Any) -> None:
         self._composition = composition
         super().__init__(**given)
+        self.rules = Rules(self._schema)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         """Those of the domains that are served."""
@@ -151,17 +154,17 @@ def _rendered(result: ExecutionResult) -> ExecutionResult:
 
 
 def build(
-    *, tokens_max: int = TOKENS_MAX, depth_max: int = DEPTH_MAX, introspection: bool = True
-) -> strawberry.Schema:
+    *, tokens_max: int = TOKENS_MAX, bounds: Bounds | None = None, introspection: bool = True
+) -> SatreelSchema:
     """The whole graph, with bounds on documents."""
     composition = Composition(DOMAINS, DOMAINS)
     extensions: list[Callable[[], SchemaExtension]] = [
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
-        lambda: AddValidationRules([size_rule(depth_max=depth_max)]),
+        lambda: Admission(built.rules, bounds or Bounds()),
         *(() if introspection else (DisableIntrospection, NamesHidden)),
     ]
-    return SatreelSchema(
+    built = SatreelSchema(
         composition,
         query=Query,
         mutation=Mutation if composition.has(Mutation) else None,
@@ -169,6 +172,7 @@ def build(
         extensions=extensions,
         config=StrawberryConfig(default_resolver=resolve_field, scalar_map=SCALARS),
     )
+    return built
 
 
 def main(arguments: list[str]) -> int:

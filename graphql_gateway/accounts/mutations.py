@@ -13,6 +13,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Mutation, User
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.declared import LOG_IN
 
 WalletAddress: TypeAlias = Annotated[
     str, about("The address whose owner signs, or the identity key of a BRC-100 wallet in hexadecimal.")
@@ -32,7 +33,8 @@ class AccountsMutation:
     """What people can do about themselves."""
 
     @strawberry.mutation(
-        description="A text to sign with the wallet of an address; it is good once and for minutes."
+        description="A text to sign with the wallet of an address; it is good once and for minutes.",
+        directives=LOG_IN,
     )
     async def create_challenge(
         self,
@@ -48,7 +50,7 @@ class AccountsMutation:
         )
         return shown(Challenge, (await info.context.services.identity.CreateChallenge(request)).challenge)
 
-    @strawberry.mutation(description="Logs in with a signed challenge.")
+    @strawberry.mutation(description="Logs in with a signed challenge.", directives=LOG_IN)
     async def log_in(
         self, info: Info, challenge_id: ChallengeId, address: WalletAddress, signature: Signature
     ) -> Tokens:
@@ -63,7 +65,8 @@ class AccountsMutation:
         return shown(Tokens, (await info.context.services.identity.LogIn(request)).session)
 
     @strawberry.mutation(
-        description="The next pair of tokens. A refresh token works once; used again, it ends the log-in."
+        description="The next pair of tokens. A refresh token works once; used again, it ends the log-in.",
+        directives=LOG_IN,
     )
     async def refresh_tokens(
         self,

@@ -17,6 +17,7 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type
+from graphql_gateway.safety.declared import PAGE, up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -66,12 +67,12 @@ class UserFields:
 
     address: str
     display_name: str
-    roles: list[Role]
+    roles: list[Role] = up_to(4)
     payout_address: str | None
     auto_payout: bool
     created_at: datetime
 
-    @strawberry.field(description="Titles that the user owns, by meme.")
+    @strawberry.field(description="Titles that the user owns, by meme.", directives=PAGE)
     async def titles(
         self: identity_pb2.User,
         info: Info,

@@ -25,6 +25,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Me, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.declared import PAGE, PUBLIC
 
 
 @strawberry.type(description="Where the viewer pays in.")
@@ -47,7 +48,7 @@ class MyCoins:
         )
         return DepositAddress(address=response.address, confirmations_needed=response.confirmations_needed)
 
-    @strawberry.field(description="The viewer's deposits, the newest first.")
+    @strawberry.field(description="The viewer's deposits, the newest first.", directives=PAGE)
     async def deposits(self, info: Info, first: First = None, after: After = None) -> Connection[Deposit]:
         """Coins paid in."""
 
@@ -58,7 +59,7 @@ class MyCoins:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="The viewer's withdrawals, the newest first.")
+    @strawberry.field(description="The viewer's withdrawals, the newest first.", directives=PAGE)
     async def withdrawals(
         self, info: Info, first: First = None, after: After = None
     ) -> Connection[Withdrawal]:
@@ -82,7 +83,7 @@ class MyCoins:
 class ChainQuery:
     """What is asked about the chain."""
 
-    @strawberry.field(description="The best block known.")
+    @strawberry.field(description="The best block known.", directives=PUBLIC)
     async def tip(self, info: Info) -> Block:
         """The tip."""
         response = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())

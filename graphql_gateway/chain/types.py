@@ -16,6 +16,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.proto import proto_enum, proto_type
+from graphql_gateway.safety.declared import up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -82,8 +83,8 @@ class BlockEvent:
     """The winning chain moved."""
 
     at: datetime
-    orphaned: list[Block]
-    connected: list[Block]
+    orphaned: list[Block] = up_to(20)
+    connected: list[Block] = up_to(20)
 
 
 @proto_type(chain_pb2.ChainTransaction)
@@ -240,7 +241,7 @@ class TitleAudit:
 
     looked_at: datetime | None
     titles: Long
-    differences: list[TitleDifference]
+    differences: list[TitleDifference] = up_to(100)
     different: Long
 
 

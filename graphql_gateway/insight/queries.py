@@ -14,10 +14,13 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Query
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
-from graphql_gateway.limits import SERIES_POINTS_MAX
 from graphql_gateway.proto import shown_all
+from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, at_most
 from graphql_gateway.scalars import timestamp
 from mesh.errors import InvalidArgument
+
+# Of all series together.
+SERIES_POINTS_MAX = 10_000
 
 Start: TypeAlias = Annotated[datetime, about("The first moment that counts.")]
 End: TypeAlias = Annotated[datetime, about("The first moment that counts no more.")]
@@ -33,7 +36,7 @@ class TooManyPoints(InvalidArgument):
 class InsightQuery:
     """What is asked about the business."""
 
-    @strawberry.field(description="All metrics that can be asked for.")
+    @strawberry.field(description="All metrics that can be asked for.", directives=(*at_most(100), *PUBLIC))
     async def metrics(self, info: Info) -> list[Metric]:
         """The catalogue."""
         response = await info.context.services.insight.ListMetrics(insight_service_pb2.ListMetricsRequest())
@@ -41,7 +44,8 @@ class InsightQuery:
 
     @strawberry.field(
         description="Metrics over time: up to 100 of them, at most 1,500 steps each and 10,000 in "
-        "all; `stepS` is a multiple of 10."
+        "all; `stepS` is a multiple of 10.",
+        directives=(*CALL, *at_most(100)),
     )
     async def series(
         self,
@@ -59,7 +63,9 @@ class InsightQuery:
         )
         return shown_all(Series, (await info.context.services.insight.BatchGetSeries(request)).series)
 
-    @strawberry.field(description="The events behind a number, the oldest first. Administrators only.")
+    @strawberry.field(
+        description="The events behind a number, the oldest first. Administrators only.", directives=PAGE
+    )
     async def source_events(
         self,
         info: Info,

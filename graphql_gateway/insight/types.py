@@ -8,6 +8,7 @@ from datetime import datetime
 from satreel.insight.v1 import insight_pb2, insight_service_pb2
 
 from graphql_gateway.proto import proto_enum, proto_type
+from graphql_gateway.safety.declared import up_to
 from graphql_gateway.scalars import Long
 
 
@@ -44,7 +45,8 @@ class Series:
 
     metric: Metric
     step_s: int
-    points: list[Point]
+    # 100 series have at most 10,000 points together.
+    points: list[Point] = up_to(100)
     complete_until: datetime
 
 

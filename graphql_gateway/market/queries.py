@@ -25,6 +25,7 @@ from graphql_gateway.market.types import (
     Sale,
 )
 from graphql_gateway.proto import shown, shown_all
+from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, at_most
 from graphql_gateway.scalars import timestamp
 
 
@@ -32,7 +33,10 @@ from graphql_gateway.scalars import timestamp
 class MarketQuery:
     """What is asked about the market."""
 
-    @strawberry.field(description="Listings, the newest first; open ones unless another state is named.")
+    @strawberry.field(
+        description="Listings, the newest first; open ones unless another state is named.",
+        directives=(*PAGE, *PUBLIC),
+    )
     async def listings(
         self,
         info: Info,
@@ -61,7 +65,9 @@ class MarketQuery:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="Offers, the newest first; open ones unless another state is named.")
+    @strawberry.field(
+        description="Offers, the newest first; open ones unless another state is named.", directives=PAGE
+    )
     async def offers(
         self,
         info: Info,
@@ -95,7 +101,8 @@ class MarketQuery:
 
     @strawberry.field(
         description="Prices of a meme over time, exactly as its sales make them, the oldest first; at most "
-        "1,000 steps. Steps without a sale are left out."
+        "1,000 steps. Steps without a sale are left out.",
+        directives=(*CALL, *at_most(1_000), *PUBLIC),
     )
     async def price_series(
         self,
@@ -114,13 +121,13 @@ class MarketQuery:
         )
         return shown_all(Candle, (await info.context.services.market.GetSeries(request)).candles)
 
-    @strawberry.field(description="The whole market in figures, at most 10 seconds old.")
+    @strawberry.field(description="The whole market in figures, at most 10 seconds old.", directives=PUBLIC)
     async def market_overview(self, info: Info) -> MarketOverview:
         """Open listings, floor price, sales, volume."""
         request = market_service_pb2.GetOverviewRequest()
         return shown(MarketOverview, (await info.context.services.market.GetOverview(request)).overview)
 
-    @strawberry.field(description="Sales, the newest first.")
+    @strawberry.field(description="Sales, the newest first.", directives=(*PAGE, *PUBLIC))
     async def sales(
         self,
         info: Info,

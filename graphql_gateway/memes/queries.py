@@ -14,20 +14,22 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import MemeState
+from graphql_gateway.safety.declared import PAGE, PUBLIC
 
 
 @part_of(Query)
 class MemesQuery:
     """What is asked about memes."""
 
-    @strawberry.field(description="A meme; null when there is none with this id.")
+    @strawberry.field(description="A meme; null when there is none with this id.", directives=PUBLIC)
     async def meme(self, info: Info, id: MemeId) -> Meme | None:
         """By global id or UUID."""
         return await info.context.loaders.memes.load(bare_id("Meme", id))
 
     @strawberry.field(
         description="Memes in one state, published ones unless another is named: those by publication, the "
-        "oldest first; all others by upload, the newest first."
+        "oldest first; all others by upload, the newest first.",
+        directives=(*PAGE, *PUBLIC),
     )
     async def memes(
         self,

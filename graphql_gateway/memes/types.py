@@ -15,6 +15,7 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type, shown_all
+from graphql_gateway.safety.declared import CALL, PAGE, at_most, up_to
 from graphql_gateway.scalars import Long
 
 
@@ -75,7 +76,7 @@ class MemeVersion:
     version: int
     picture: Picture | None
     film: Film | None
-    stages: list[Stage]
+    stages: list[Stage] = up_to(20)
     created_at: datetime
 
 
@@ -118,7 +119,10 @@ class MemeFields:
         """Path on this gateway."""
         return f"/media/{self.id}/film" if self.HasField("film") else None
 
-    @strawberry.field(description="Its versions with what happened to each, the newest first.")
+    @strawberry.field(
+        description="Its versions with what happened to each, the newest first.",
+        directives=(*CALL, *at_most(20)),
+    )
     async def versions(self: content_pb2.Meme, info: Info) -> list[MemeVersion]:
         """All versions."""
         request = content_service_pb2.ListVersionsRequest(meme_id=self.id)
@@ -130,7 +134,7 @@ class MemeFields:
 class UserMemes:
     """What content knows of a user."""
 
-    @strawberry.field(description="Memes that the user made, the newest first.")
+    @strawberry.field(description="Memes that the user made, the newest first.", directives=PAGE)
     async def memes(
         self: identity_pb2.User,
         info: Info,

@@ -11,6 +11,7 @@ from satreel.ledger.v1 import ledger_pb2
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import comment, proto_type
+from graphql_gateway.safety.declared import up_to
 from graphql_gateway.scalars import Sats
 from mesh.errors import RemoteFailure
 
@@ -52,10 +53,10 @@ class PayoutStep:
 class PayoutExplanation:
     """What a user, or everybody, got in a round."""
 
-    steps: list[PayoutStep]
+    steps: list[PayoutStep] = up_to(1_000)
     total_sats: Sats
     matches: bool
-    mismatches: list[str]
+    mismatches: list[str] = up_to(100)
 
     @strawberry.field(description="The user; null: everybody.")
     async def user(self: ledger_pb2.PayoutExplanation, info: Info) -> User | None:

@@ -17,6 +17,7 @@ from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import proto_enum, proto_type, shown, shown_all
 from graphql_gateway.rounds.payouts import PayoutExplanation, RoundRecord, if_played
+from graphql_gateway.safety.declared import CALL, at_most, up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -37,7 +38,7 @@ class Anchor:
 
     height: Long
     hash: str
-    orphaned_hashes: list[str]
+    orphaned_hashes: list[str] = up_to(20)
 
 
 @proto_type(ledger_pb2.Parameters, name="Rules")
@@ -107,7 +108,7 @@ class Entry:
 class Result:
     """A finished round, enough to recompute every payout."""
 
-    standings: list[Standing]
+    standings: list[Standing] = up_to(100)
     fee_sats: Sats
     creators_sats: Sats
     owners_sats: Sats
@@ -138,14 +139,19 @@ class RoundFields:
         """How many memes play."""
         return self.entries
 
-    @strawberry.field(description="The memes that play, in the order assigned.")
+    @strawberry.field(
+        description="The memes that play, in the order assigned.", directives=(*CALL, *at_most(100))
+    )
     async def entries(self: rounds_pb2.Round, info: Info) -> list[Entry]:
         """All entries, at most 100."""
         request = rounds_service_pb2.ListEntriesRequest(round_id=self.id)
         response = await info.context.services.rounds.ListEntries(request)
         return shown_all(Entry, response.entries)
 
-    @strawberry.field(description="Standings, live or final, the best first.")
+    @strawberry.field(
+        description="Standings, live or final, the best first.",
+        directives=(*CALL, *at_most(20, by="limit", within="standings")),
+    )
     async def leaderboard(
         self: rounds_pb2.Round,
         info: Info,
@@ -156,7 +162,7 @@ class RoundFields:
         response = await info.context.services.rounds.GetLeaderboard(request)
         return shown(Leaderboard, response.leaderboard)
 
-    @strawberry.field(description="What came of it; null until it is completed.")
+    @strawberry.field(description="What came of it; null until it is completed.", directives=CALL)
     async def result(self: rounds_pb2.Round, info: Info) -> Result | None:
         """The result."""
         if self.state != rounds_pb2.ROUND_STATE_COMPLETED:
@@ -164,7 +170,7 @@ class RoundFields:
         request = rounds_service_pb2.GetResultRequest(round_id=self.id)
         return shown(Result, (await info.context.services.rounds.GetResult(request)).result)
 
-    @strawberry.field(description="The rules it is played by; null while it is pending.")
+    @strawberry.field(description="The rules it is played by; null while it is pending.", directives=CALL)
     async def rules(self: rounds_pb2.Round, info: Info) -> Rules | None:
         """Rates and curve."""
         if not self.HasField("starts_at"):
@@ -176,7 +182,8 @@ class RoundFields:
 
     @strawberry.field(
         description="Its public record in the ledger, from which every payout can be recomputed: how things "
-        "stand so far, final once it is completed or voided. Null while it is pending."
+        "stand so far, final once it is completed or voided. Null while it is pending.",
+        directives=CALL,
     )
     async def public_record(self: rounds_pb2.Round, info: Info) -> RoundRecord | None:
         """The ledger's record, not the shorter one that is on chain."""
@@ -188,7 +195,8 @@ class RoundFields:
 
     @strawberry.field(
         description="What a user, or everybody, got in it, recomputed from the public record with each step "
-        "shown. Null while it is pending."
+        "shown. Null while it is pending.",
+        directives=CALL,
     )
     async def payout_explanation(
         self: rounds_pb2.Round,
