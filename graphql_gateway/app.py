@@ -1,4 +1,4 @@
-"""The HTTP application: `/graphql`, `/media/…` and `/healthz`."""
+"""The HTTP application: `/graphql`, `/graphql/stream`, `/media/…` and `/healthz`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from graphql_gateway import schema
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge import graphiql
+from graphql_gateway.edge.endpoint import Endpoint
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.refusals import refusals
-from graphql_gateway.edge.view import SatreelView
 from graphql_gateway.telemetry import traced
 
 SHUTDOWN_S = 5.0
@@ -26,14 +26,22 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     graph = schema.build(
         tokens_max=settings.tokens_max, bounds=settings.bounds, introspection=settings.introspection
     )
-    view = SatreelView(graph, parts, settings)
-    application.router.add_route("*", "/graphql", view)
+    endpoint = Endpoint(graph, parts, settings)
+    application.router.add_route("*", "/graphql", endpoint.graphql)
+    application.router.add_put("/graphql/stream", endpoint.reserve)
+    application.router.add_get("/graphql/stream", endpoint.stream, allow_head=False)
+    application.router.add_post("/graphql/stream", endpoint.operate)
+    application.router.add_delete("/graphql/stream", endpoint.stop)
     application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
     if settings.graphiql and settings.graphiql_files is not None:
         application.router.add_static(graphiql.PATH, settings.graphiql_files)
     application.router.add_get("/healthz", _healthy)
     application.router.add_get("/", _to_graphql)
-    application.on_shutdown.append(view.close_sockets)
+
+    async def send_clients_away(_application: web.Application) -> None:
+        await endpoint.connected.send_away()
+
+    application.on_shutdown.append(send_clients_away)
     return application
 
 

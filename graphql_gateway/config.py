@@ -30,7 +30,7 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     )
     introspection: bool = Field(True, description="Answer introspection queries.")
     request_bytes_max: int = Field(
-        10_500_000, gt=0, description="Largest upload; a picture may have 10 MB. Other requests: 256 KiB."
+        10_485_760, gt=0, description="Largest upload, all parts together: 10 MiB. Other requests: 256 KiB."
     )
     request_s: float = Field(10.0, gt=0, le=60, description="Time to send a request in, uploads apart.")
     upload_s: float = Field(60.0, gt=0, le=600, description="Time to send an upload in.")
@@ -40,6 +40,12 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     )
     send_s: float = Field(
         20.0, gt=0, le=300, description="Time a WebSocket's client has to take a message; then it is dropped."
+    )
+    ping_s: float = Field(
+        20.0,
+        gt=0,
+        le=300,
+        description="Time between pings of a WebSocket; a pong must come within half of it.",
     )
     subscriptions_per_socket_max: int = Field(100, gt=0, description="Operations that run on one WebSocket.")
     viewer_cache_s: float = Field(

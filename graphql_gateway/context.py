@@ -237,10 +237,10 @@ class Context:
     viewer: Viewer | None = None
     # What the request names it, if it does.
     operation_name: str | None = None
-    # What a WebSocket's connection_init brought; Strawberry sets it.
-    connection_params: dict[str, Any] | None = None
-    # The Authorization header that a WebSocket was opened with.
-    handshake_authorization: str = ""
+    # Whether the client takes a result in pieces (`@defer`, `@stream`).
+    takes_increments: bool = False
+    # Told once the operation is found to be valid, before it is carried out.
+    on_valid: Callable[[], object] | None = None
     # Of an operation's own context: how far it is.
     operation: Operation | None = None
     loaders: Loaders = field(init=False)
@@ -271,8 +271,15 @@ class Context:
             self.client,
             self.viewer,
             operation_name=name,
+            takes_increments=self.takes_increments,
+            on_valid=self.on_valid,
             operation=operation,
         )
+
+    def valid(self) -> None:
+        """Its document has been validated: it will be carried out."""
+        if self.on_valid is not None:
+            self.on_valid()
 
     def under_way(self) -> None:
         """For subscriptions that start with the next event: all is well, and from here on it only waits."""

@@ -10,10 +10,16 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
+from graphql.execution import (
+    Executor,
+    SubsequentIncrementalExecutionResult,
+    experimental_execute_incrementally,
+)
+from graphql.execution.incremental import IncrementalExecutor
 from strawberry.extensions import DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
@@ -34,6 +40,8 @@ from graphql_gateway.safety.rules import Rules
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
+
+R = TypeVar("R", ExecutionResult, SubsequentIncrementalExecutionResult)
 
 FILE = Path(__file__).with_name("schema.graphql")
 
@@ -72,6 +80,8 @@ class OperationNamed(SchemaExtension):
         if len(operations) > 1 and context.context.operation_name is None:
             context.pre_execution_errors = [GraphQLError("Name the operation: there are several.")]
         yield
+        if not context.pre_execution_errors:
+            context.context.valid()
 
 
 class SatreelSchema(strawberry.Schema):
@@ -122,6 +132,18 @@ class SatreelSchema(strawberry.Schema):
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""
 
+    def _get_execute_function(self) -> Callable[..., Any]:
+        return _execute
+
+
+def _execute(*given: Any, **named: Any) -> Any:
+    """Results come in pieces to those who take them; for others `@defer` and `@stream` count for nothing."""
+    context: Context = named["context_value"]
+    # For resolvers that read a request's extensions: we have none.
+    del named["operation_extensions"]
+    named["executor_class"] = IncrementalExecutor if context.takes_increments else Executor
+    return experimental_execute_incrementally(*given, **named)
+
 
 def _give_own_context(arguments: dict[str, Any], operation: Operation) -> Context:
     shared: Context = arguments["context_value"]
@@ -146,8 +168,12 @@ def _outcome(result: ExecutionResult) -> Outcome:
     return Outcome.FAILED if any(map(tells_of_fault, result.errors)) else Outcome.REFUSED
 
 
-def _rendered(result: ExecutionResult) -> ExecutionResult:
-    if result.errors:
+def _rendered(result: R) -> R:
+    """A result, or a piece of one, with its errors as clients see them."""
+    if isinstance(result, SubsequentIncrementalExecutionResult):
+        for piece in (*(result.incremental or ()), *(result.completed or ())):
+            piece.errors = [rendered(error) for error in piece.errors] if piece.errors else None
+    elif result.errors:
         early = isinstance(result, PreExecutionError)
         result.errors = [rendered(error, before_execution=early) for error in result.errors]
     return result
@@ -170,7 +196,11 @@ def build(
         mutation=Mutation if composition.has(Mutation) else None,
         subscription=Subscription if composition.has(Subscription) else None,
         extensions=extensions,
-        config=StrawberryConfig(default_resolver=resolve_field, scalar_map=SCALARS),
+        config=StrawberryConfig(
+            default_resolver=resolve_field,
+            scalar_map=SCALARS,
+            enable_experimental_incremental_execution=True,
+        ),
     )
     return built
 

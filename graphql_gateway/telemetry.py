@@ -101,8 +101,8 @@ def _followed(span: Span) -> Iterator[Operation]:
 
 @web.middleware
 async def traced(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Around every HTTP request: a span that joins the client's trace. Not for WebSockets, which last."""
-    if request.path in _UNTRACED or request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+    """Around every HTTP request: a span that joins the client's trace. Not for connections that last."""
+    if request.path in _UNTRACED or _lasts(request):
         return await handler(request)
     method = request.method if request.method in _METHODS else "_OTHER"
     resource = request.match_info.route.resource
@@ -125,3 +125,9 @@ async def traced(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if response.status >= 500:
             span.set_status(StatusCode.ERROR)
         return response
+
+
+def _lasts(request: web.Request) -> bool:
+    """WebSockets and event streams: their operations are traced one by one."""
+    is_socket = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+    return is_socket or "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from cross_web import HTTPException
 
+from graphql_gateway.edge.negotiation import JSON, wanted
 from graphql_gateway.errors import REQUEST_CODE, extensions_of, is_fault, masked
 from mesh.errors import Code, Failure, InvalidArgument
 
@@ -30,6 +30,7 @@ _CLIENT_GONE = 499
 _CODES = {
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
     408: "TOO_SLOW",
     413: "TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
@@ -47,10 +48,8 @@ def refusal(
     status: int, message: str, extensions: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """A GraphQL answer without data: nothing was carried out."""
-    answer = {"errors": [{"message": message, "extensions": extensions}]}
-    return web.Response(
-        status=status, body=orjson.dumps(answer), content_type="application/json", headers=headers
-    )
+    body = orjson.dumps({"errors": [{"message": message, "extensions": extensions}]})
+    return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
 
 def refused(failure: Failure, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -64,20 +63,20 @@ def refused(failure: Failure, headers: Mapping[str, str] | None = None) -> web.R
 
 @web.middleware
 async def refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Around every request: whatever is raised becomes an answer."""
+    """Around every request: whatever is raised becomes an answer, of the JSON type that is asked for."""
     try:
         return await handler(request)
     except Failure as failure:
-        return refused(failure)
-    except HTTPException as problem:  # Strawberry's
-        return _plain(problem.status_code, str(problem.reason))
+        response = refused(failure)
     except web.HTTPException as problem:  # aiohttp's: too large, no such path, wrong method, redirects
         if problem.status < 400:
             raise
         allowed = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else None
-        return _plain(problem.status, problem.text or problem.reason, allowed)
+        response = _plain(problem.status, problem.text or problem.reason, allowed)
     except Exception as problem:
-        return _fault(request, problem)
+        response = _fault(request, problem)
+    response.content_type = wanted(request).json or JSON
+    return response
 
 
 def _fault(request: web.Request, problem: Exception) -> web.Response:

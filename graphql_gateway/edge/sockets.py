@@ -1,122 +1,226 @@
-"""graphql-transport-ws: Strawberry's handler, strict about what clients send."""
+"""graphql-transport-ws, strictly.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import orjson
+import strawberry
+from aiohttp import WSMsgType, web
 from graphql import GraphQLError
-from strawberry.aiohttp.views import AiohttpWebSocketAdapter
-from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
+from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context
-from graphql_gateway.errors import masked
-from mesh.errors import Failure
+from graphql_gateway.edge.authentication import bearer_token
+from graphql_gateway.edge.connected import CLOSE_FORBIDDEN
+from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations, TooManySubscriptions
+from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, GraphQLRequest
+from graphql_gateway.errors import rendered
+from mesh.errors import Code, Failure
 
-HEARTBEAT_S = 20.0
+PROTOCOL = "graphql-transport-ws"
+# Time that a client has to answer our close frame.
+CLOSE_S = 3.0
 # RFC 6455: a close frame holds 125 bytes, two of them the code.
 REASON_BYTES_MAX = 123
 ID_CHARS_MAX = 128
+
 CLOSE_BAD_MESSAGE = 4400
+CLOSE_UNAUTHORIZED = 4401
+CLOSE_NO_SUCH_PROTOCOL = 4406
+CLOSE_INIT_TIMEOUT = 4408
+CLOSE_OPERATION_EXISTS = 4409
+CLOSE_INIT_TWICE = 4429
 CLOSE_TRY_LATER = 1013
 
 
-class SatreelSocketAdapter(AiohttpWebSocketAdapter):
-    """Sends to those who read, and closes with a reason that fits."""
+class _Closed(Exception):  # noqa: N818 - how a conversation ends
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
 
-    def __init__(self, *given: Any, send_s: float) -> None:
-        super().__init__(*given)
-        # Results that nobody takes wait in our memory, and pongs alone would keep their socket open.
-        self._send_s = send_s
 
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        """Raises WebSocketDisconnected when the client is gone or takes nothing for `send_s`."""
+class Socket:
+    """One WebSocket: a connection that operations run on, and their channel."""
+
+    def __init__(
+        self, request: web.Request, schema: strawberry.Schema, context: Context, settings: GatewaySettings
+    ) -> None:
+        self.context = context
+        self._request = request
+        self._settings = settings
+        # Pings find peers that are dead; a pong must come within half of the time.
+        self.response = web.WebSocketResponse(
+            protocols=(PROTOCOL,),
+            heartbeat=settings.ping_s,
+            max_msg_size=OPERATION_BYTES_MAX,
+            timeout=CLOSE_S,
+        )
+        self._operations = Operations(schema, context, self, maximum=settings.subscriptions_per_socket_max)
+        self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "ping": self._ping,
+            "pong": _nothing,
+            "subscribe": self._subscribe,
+            "complete": self._complete,
+            "connection_init": self._init_again,
+        }
+
+    async def serve(self) -> None:
+        """Speaks with the client until one of both closes."""
+        await self.response.prepare(self._request)
         try:
-            async with asyncio.timeout(self._send_s):
-                await super().send_json(message)
-        except (ConnectionError, TimeoutError) as gone:
-            if self.request.transport is not None:
-                self.request.transport.abort()
-            raise WebSocketDisconnected from gone
+            await self._be_introduced()
+            while True:
+                message = await self._receive()
+                await self._handlers[message["type"]](message)
+        except _Closed as closed:
+            await self.close(closed.code, closed.reason)
+        except ClientGone:
+            pass
+        finally:
+            await self._operations.close()
 
     async def close(self, code: int, reason: str) -> None:
-        """Cuts the reason between characters."""
-        await super().close(code, reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
+        """Says why; the reason is cut between characters."""
+        cut = reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore").encode()
+        await self.response.close(code=code, message=cut)
 
-
-class SatreelSocket(BaseGraphQLTransportWSHandler[Context, None]):
-    """One WebSocket."""
-
-    async def handle_message(self, message: Message) -> None:
-        """Refuses malformed messages with 4400; without identity the socket is asked to come back later."""
-        if not is_well_formed(message):
-            await self.handle_invalid_message("Malformed message")
-            return
+    async def send(self, message: bytes) -> None:
+        """A text message. Raises ClientGone when the client left or takes nothing for `send_s`."""
         try:
-            await super().handle_message(message)
+            async with asyncio.timeout(self._settings.send_s):
+                await self.response.send_frame(message, WSMsgType.TEXT)
+        except (ConnectionError, TimeoutError) as gone:
+            # What nobody takes waits in our memory, and pongs alone would keep the socket open.
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ClientGone from gone
+
+    async def next(self, operation_id: str, payload: bytes) -> None:
+        """One result."""
+        await self.send(b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(operation_id), payload))
+
+    async def error(self, operation_id: str, payload: bytes) -> None:
+        """The operation was not carried out."""
+        await self.send(b'{"id":%b,"type":"error","payload":%b}' % (orjson.dumps(operation_id), payload))
+
+    async def complete(self, operation_id: str) -> None:
+        """Nothing follows."""
+        await self.send(b'{"id":%b,"type":"complete"}' % orjson.dumps(operation_id))
+
+    async def _be_introduced(self) -> None:
+        if self.response.ws_protocol != PROTOCOL:
+            raise _Closed(CLOSE_NO_SUCH_PROTOCOL, "Subprotocol not acceptable")
+        try:
+            async with asyncio.timeout(self._settings.connection_init_timeout_s):
+                init = await self._first_init()
+        except TimeoutError:
+            raise _Closed(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout") from None
+        await self._sign_in((init.get("payload") or {}).get("authorization"))
+        await self.send(b'{"type":"connection_ack"}')
+
+    async def _first_init(self) -> dict[str, Any]:
+        while (message := await self._receive())["type"] != "connection_init":
+            if message["type"] == "subscribe":
+                raise _Closed(CLOSE_UNAUTHORIZED, "Unauthorized")
+            await self._handlers[message["type"]](message)
+        return message
+
+    async def _sign_in(self, offered: object) -> None:
+        """By `connection_init`'s payload, {"authorization": "Bearer …"}, else by the handshake's header."""
+        header = self._request.headers.get("Authorization", "") if offered is None else str(offered)
+        try:
+            await self.context.sign_in(bearer_token(header))
         except Failure as failure:
-            await self.websocket.close(CLOSE_TRY_LATER, failure.message)
+            if failure.code is Code.UNAUTHENTICATED:
+                raise _Closed(CLOSE_FORBIDDEN, "Forbidden") from failure
+            raise _Closed(CLOSE_TRY_LATER, failure.message) from failure
 
-    async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        """As Strawberry does it, but the limit has a code."""
-        limit = self.max_subscriptions_per_connection
-        if limit is None or len(self.operations) < limit or not self.connection_acknowledged:
-            await super().handle_subscribe(message)
-            return
-        error = GraphQLError(
-            f"A WebSocket runs at most {limit} operations.", extensions={"code": "TOO_MANY_SUBSCRIPTIONS"}
+    async def _receive(self) -> dict[str, Any]:
+        """What the client says next, checked. Raises _Closed; ClientGone when it says no more."""
+        frame = await self.response.receive()
+        if frame.type is WSMsgType.BINARY:
+            raise _Closed(CLOSE_BAD_MESSAGE, "Messages are text")
+        if frame.type is not WSMsgType.TEXT:
+            raise ClientGone
+        return _message(frame.data)
+
+    async def _ping(self, _message: dict[str, Any]) -> None:
+        await self.send(b'{"type":"pong"}')
+
+    async def _init_again(self, _message: dict[str, Any]) -> None:
+        raise _Closed(CLOSE_INIT_TWICE, "Too many initialisation requests")
+
+    async def _complete(self, message: dict[str, Any]) -> None:
+        self._operations.stop(message["id"])
+
+    async def _subscribe(self, message: dict[str, Any]) -> None:
+        operation_id, payload = message["id"], message["payload"]
+        request = GraphQLRequest(
+            query=payload["query"],
+            variables=payload.get("variables"),
+            operation_name=payload.get("operationName"),
+            extensions=payload.get("extensions"),
         )
-        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
-
-    async def handle_task_exception(self, error: Exception) -> None:
-        """Logs what is ours; a client that left is no error."""
-        if not isinstance(error, WebSocketDisconnected):
-            masked(error)
-
-    @staticmethod
-    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004 - as overridden
-        # A document with a mistake is an `error` message, not the end of the socket.
-        return None
+        try:
+            self._operations.start(operation_id, request)
+        except OperationExists:
+            raise _Closed(CLOSE_OPERATION_EXISTS, f"Subscriber for {operation_id} already exists") from None
+        except TooManySubscriptions as refused:
+            error = rendered(GraphQLError("", original_error=refused))
+            await self.error(operation_id, orjson.dumps([error.formatted]))
 
 
-def is_well_formed(message: Any) -> bool:
-    """Whether a message has the fields that the protocol gives its type. A payload of null counts as none."""
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        return False
-    if message.get("payload") is None:
-        message.pop("payload", None)
-    check = _Shapes.BY_TYPE.get(message["type"])
-    return check is None or check(message)
+def _message(text: str) -> dict[str, Any]:
+    """A message with the fields that the protocol gives its type; a payload of null counts as none."""
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise _Closed(CLOSE_BAD_MESSAGE, "A message must be JSON") from None
+    kind = message.get("type") if isinstance(message, dict) else None
+    if not isinstance(kind, str):
+        raise _Closed(CLOSE_BAD_MESSAGE, "A message must be an object with a `type`")
+    if kind not in _SHAPES:
+        raise _Closed(CLOSE_BAD_MESSAGE, f"There is no message of the type {kind!r}")
+    if not _SHAPES[kind](message):
+        raise _Closed(CLOSE_BAD_MESSAGE, f"Malformed message of the type {kind!r}")
+    return message
 
 
-class _Shapes:
-    @staticmethod
-    def with_payload(message: dict[str, Any]) -> bool:
-        return isinstance(message.get("payload"), dict | None)
+async def _nothing(_message: dict[str, Any]) -> None:
+    pass
 
-    @staticmethod
-    def with_id(message: dict[str, Any]) -> bool:
-        return isinstance(message.get("id"), str) and 0 < len(message["id"]) <= ID_CHARS_MAX
 
-    @staticmethod
-    def subscribe(message: dict[str, Any]) -> bool:
-        payload = message.get("payload")
-        return (
-            _Shapes.with_id(message)
-            and isinstance(payload, dict)
-            and isinstance(payload.get("query"), str)
-            and isinstance(payload.get("operationName"), str | None)
-            and isinstance(payload.get("variables"), dict | None)
-            and isinstance(payload.get("extensions"), dict | None)
-        )
+def _may_have_payload(message: dict[str, Any]) -> bool:
+    return isinstance(message.get("payload"), dict | None)
 
-    BY_TYPE: ClassVar[dict[str, Callable[[dict[str, Any]], bool]]] = {
-        "connection_init": with_payload,
-        "ping": with_payload,
-        "pong": with_payload,
-        "subscribe": subscribe,
-        "complete": with_id,
-    }
+
+def _has_id(message: dict[str, Any]) -> bool:
+    return isinstance(message.get("id"), str) and 0 < len(message["id"]) <= ID_CHARS_MAX
+
+
+def _is_subscribe(message: dict[str, Any]) -> bool:
+    payload = message.get("payload")
+    return (
+        _has_id(message)
+        and isinstance(payload, dict)
+        and isinstance(payload.get("query"), str)
+        and isinstance(payload.get("operationName"), str | None)
+        and isinstance(payload.get("variables"), dict | None)
+        and isinstance(payload.get("extensions"), dict | None)
+    )
+
+
+_SHAPES: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "connection_init": _may_have_payload,
+    "ping": _may_have_payload,
+    "pong": _may_have_payload,
+    "subscribe": _is_subscribe,
+    "complete": _has_id,
+}

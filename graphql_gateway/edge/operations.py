@@ -1,0 +1,150 @@
+"""Operations that run side by side on one connection, whatever it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Protocol
+
+import orjson
+import strawberry
+from strawberry.types.graphql import OperationType
+
+from graphql_gateway.context import Context
+from graphql_gateway.edge.requests import GraphQLRequest
+from graphql_gateway.edge.results import Result, errors_of, payload_of, was_refused
+from graphql_gateway.errors import masked
+from mesh.errors import Code, Exhausted, Failure
+
+
+class ClientGone(Exception):  # noqa: N818 - a client that leaves is no error
+    """The client hung up, or takes nothing for too long."""
+
+
+class OperationExists(Failure):
+    """An operation with this id runs already on this connection."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "OPERATION_EXISTS"
+
+
+class TooManySubscriptions(Exhausted):
+    """This connection runs as many operations as it may; end one, or open another connection."""
+
+    reason = "TOO_MANY_SUBSCRIPTIONS"
+
+
+class Channel(Protocol):
+    """The client's side of a connection. `payload` is JSON, made once, whoever it is sent to.
+
+    All raise ClientGone.
+    """
+
+    async def next(self, operation_id: str, payload: bytes) -> None:
+        """One result."""
+
+    async def error(self, operation_id: str, payload: bytes) -> None:
+        """It was not carried out, or broke off; `payload` is the list of errors. Nothing follows."""
+
+    async def complete(self, operation_id: str) -> None:
+        """Nothing follows."""
+
+
+class Operations:
+    """Starts, stops and counts the operations of one connection; each is a task."""
+
+    def __init__(
+        self, schema: strawberry.Schema, context: Context, channel: Channel, *, maximum: int
+    ) -> None:
+        self._schema = schema
+        self._context = context
+        self._channel = channel
+        self._maximum = maximum
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return len(self._running)
+
+    def start(
+        self,
+        operation_id: str,
+        request: GraphQLRequest,
+        *,
+        allowed: frozenset[OperationType] = frozenset(OperationType),
+        on_valid: Callable[[], object] | None = None,
+    ) -> None:
+        """Runs it until it ends or is stopped; says when it is found to be valid.
+
+        Raises OperationExists, TooManySubscriptions.
+        """
+        if operation_id in self._running:
+            raise OperationExists(f"The operation {operation_id!r} runs already on this connection.")
+        if len(self._running) >= self._maximum:
+            raise TooManySubscriptions(maximum=self._maximum)
+        context = replace(self._context, takes_increments=True, on_valid=on_valid)
+        self._running[operation_id] = asyncio.create_task(self._run(operation_id, request, context, allowed))
+
+    def stop(self, operation_id: str) -> None:
+        """Ends it without a word; unknown ones have ended already."""
+        task = self._running.pop(operation_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Ends all, and waits until what they hold is given back."""
+        tasks = [*self._running.values()]
+        self.stop_all()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop_all(self) -> None:
+        """Ends all."""
+        for operation_id in tuple(self._running):
+            self.stop(operation_id)
+
+    async def _run(
+        self, operation_id: str, request: GraphQLRequest, context: Context, allowed: frozenset[OperationType]
+    ) -> None:
+        with suppress(ClientGone):
+            try:
+                await self._tell_results(operation_id, request, context, allowed)
+            except ClientGone:
+                raise
+            except Exception as problem:
+                message, extensions = masked(problem)
+                told = orjson.dumps([{"message": message, "extensions": extensions}])
+                self._forget(operation_id)
+                await self._channel.error(operation_id, told)
+            finally:
+                self._forget(operation_id)
+
+    async def _tell_results(
+        self, operation_id: str, request: GraphQLRequest, context: Context, allowed: frozenset[OperationType]
+    ) -> None:
+        results = await self._schema.stream(
+            request.query,
+            variable_values=request.variables,
+            context_value=context,
+            operation_name=request.operation_name,
+            operation_extensions=request.extensions,
+            allowed_operation_types=allowed,
+        )
+        async with aclosing(results):
+            result: Result
+            async for result in results:
+                if was_refused(result):
+                    self._forget(operation_id)
+                    await self._channel.error(operation_id, errors_of(result))
+                    return
+                await self._channel.next(operation_id, payload_of(result))
+        # First forgotten, then told: the client may use the id again as soon as it hears.
+        self._forget(operation_id)
+        await self._channel.complete(operation_id)
+
+    def _forget(self, operation_id: str) -> None:
+        """Unless the client has stopped it, and begun another by the same id."""
+        if self._running.get(operation_id) is asyncio.current_task():
+            del self._running[operation_id]
