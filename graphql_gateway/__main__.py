@@ -10,6 +10,9 @@ from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
+from graphql_gateway.safety.budget import Budgets
+from graphql_gateway.safety.leases import Leases
+from graphql_gateway.safety.windows import EnduringWindows, OwnWindows, SharedWindows
 from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
 
@@ -19,6 +22,8 @@ async def main(settings: GatewaySettings) -> None:
     async with Runtime(settings) as runtime:
         services = Services.over(runtime.channel)
         live = Live.over(services, runtime.clock)
+        windows = EnduringWindows(SharedWindows(runtime.redis), OwnWindows(), runtime.clock)
+        leases = await runtime.enter(Leases(windows, runtime.clock))
         parts = Parts(
             services=services,
             live=live,
@@ -27,6 +32,7 @@ async def main(settings: GatewaySettings) -> None:
             ),
             revocations=runtime.revocations,
             tickets=Tickets(settings.ticket_key),
+            budgets=Budgets(leases, settings.quotas),
         )
         runner = app.runner(app.build(settings, parts))
         await runner.setup()

@@ -8,6 +8,7 @@ from graphql_gateway import schema
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge import graphiql
+from graphql_gateway.edge.counting import counted, tell_budget
 from graphql_gateway.edge.endpoint import Endpoint
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.refusals import refusals
@@ -22,7 +23,11 @@ LINGER_S = 2.0
 
 def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     """The application; starts nothing."""
-    application = web.Application(client_max_size=settings.request_bytes_max, middlewares=[traced, refusals])
+    count = counted(parts.budgets, trusted_proxies=settings.trusted_proxies)
+    application = web.Application(
+        client_max_size=settings.request_bytes_max, middlewares=[traced, refusals, count]
+    )
+    application.on_response_prepare.append(tell_budget)
     graph = schema.build(
         tokens_max=settings.tokens_max, bounds=settings.bounds, introspection=settings.introspection
     )

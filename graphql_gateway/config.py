@@ -7,10 +7,12 @@ from typing import ClassVar
 from pydantic import DirectoryPath, Field, SecretStr
 
 from graphql_gateway.safety.admission import TOKENS_MAX
+from graphql_gateway.safety.budget import Quotas
 from graphql_gateway.safety.price import Bounds
 from mesh.config import Address, MeshSettings
 
 _LARGEST = Bounds()
+_QUOTAS = Quotas()
 
 
 class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
@@ -78,6 +80,29 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         gt=0,
         description="Largest cost: values of the answer, were all its lists full, and calls.",
     )
+
+    requests_per_min: int = Field(
+        _QUOTAS.requests, gt=0, description="Requests of a user, or of an address where nobody is signed in."
+    )
+    address_requests_per_min: int = Field(
+        _QUOTAS.address, gt=0, description="Requests from one address, or IPv6 /64 network, signed in or not."
+    )
+    cost_per_min: int = Field(
+        _QUOTAS.cost, gt=0, description="Cost of a user's operations, or an address's; at least COST_MAX."
+    )
+    log_ins_per_min: int = Field(
+        _QUOTAS.log_ins, gt=0, description="Challenges, log-ins and refreshed tokens of an address."
+    )
+
+    @property
+    def quotas(self) -> Quotas:
+        """What a client may ask for within a minute."""
+        return Quotas(
+            address=self.address_requests_per_min,
+            requests=self.requests_per_min,
+            cost=self.cost_per_min,
+            log_ins=self.log_ins_per_min,
+        )
 
     @property
     def bounds(self) -> Bounds:

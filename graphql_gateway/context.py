@@ -21,6 +21,7 @@ from strawberry.dataloader import DataLoader
 from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
+from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
@@ -223,6 +224,7 @@ class Parts:
     authenticator: Authenticator
     revocations: Revocations
     tickets: Tickets
+    budgets: Budgets
     # Loaders of what is not served here, by name.
     elsewhere: Mapping[str, KeyOnly] = field(default_factory=dict)
 
@@ -232,6 +234,8 @@ class Context:
     """One operation: its viewer and its loaders. Those of a WebSocket's operations are made from its own."""
 
     parts: Parts
+    # The client's: of all that runs on one connection.
+    budget: Budget
     client_address: str = ""
     client: str = ""
     viewer: Viewer | None = None
@@ -267,6 +271,7 @@ class Context:
         """A context of its own for one operation: those of one socket run side by side and share no state."""
         return Context(
             self.parts,
+            self.budget,
             self.client_address,
             self.client,
             self.viewer,
@@ -295,6 +300,7 @@ class Context:
     async def sign_in(self, access_token: str | None) -> None:
         """Makes this context, and the calls of this task, the token's user's. Raises as `viewer_of` does."""
         self.viewer = await self.parts.authenticator.viewer_of(access_token) if access_token else None
+        self.budget.user_id = self.viewer.id if self.viewer else None
         act_for(self.viewer)
 
     async def renew(self) -> None:

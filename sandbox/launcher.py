@@ -44,6 +44,8 @@ from sandbox.valkey import start_valkey
 
 # Where `make setup` puts them.
 GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
+# Of requests, of cost and of log-ins.
+CALLS_PER_MIN = 10_000_000
 READY_TIMEOUT_S = 60.0
 STILL_WAITING_S = 10.0
 POLL_S = 0.1
@@ -255,6 +257,9 @@ class House:
             case "gateway":
                 own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
                 own["SATREEL_GATEWAY_GRAPHIQL"] = "true"
+                # Everybody here calls from one address.
+                for limit in ("REQUESTS", "ADDRESS_REQUESTS", "COST", "LOG_INS"):
+                    own[f"SATREEL_GATEWAY_{limit}_PER_MIN"] = str(CALLS_PER_MIN)
                 if GRAPHIQL_FILES.is_dir():
                     own["SATREEL_GATEWAY_GRAPHIQL_FILES"] = str(GRAPHIQL_FILES)
         return own

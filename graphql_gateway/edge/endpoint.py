@@ -18,6 +18,7 @@ from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context, Parts
 from graphql_gateway.edge.authentication import bearer_token
 from graphql_gateway.edge.connected import Connected
+from graphql_gateway.edge.counting import BUDGET
 from graphql_gateway.edge.graphiql import page_over
 from graphql_gateway.edge.increments import asks_for_pieces, deliver
 from graphql_gateway.edge.negotiation import JSON, Wanted, wanted
@@ -115,14 +116,16 @@ class Endpoint:
             return answer(await self._execute(request, context, operation), asked.json or JSON)
 
     async def _signed_in(self, request: web.Request) -> Context:
-        """Raises Unauthenticated, or what keeps identity from telling."""
+        """Raises Unauthenticated, or what keeps identity from telling; RateLimited."""
         context = self._context(request)
         await context.sign_in(bearer_token(request.headers.get(hdrs.AUTHORIZATION, "")))
+        await context.budget.ask()
         return context
 
     def _context(self, request: web.Request) -> Context:
         return Context(
             self._parts,
+            request[BUDGET],
             client_address=client_address(request, trusted_proxies=self._settings.trusted_proxies),
             client=_printable(request.headers.get(hdrs.USER_AGENT, ""))[:CLIENT_CHARS_MAX],
         )
@@ -146,7 +149,7 @@ class Endpoint:
         self, request: web.Request, context: Context, operation: GraphQLRequest
     ) -> ExecutionResult:
         try:
-            return await self._schema.execute(
+            result = await self._schema.execute(
                 operation.query,
                 variable_values=operation.variables,
                 context_value=context,
@@ -163,6 +166,8 @@ class Endpoint:
                     request.method, [hdrs.METH_POST], text="Mutations are sent by POST."
                 ) from None
             raise BadRequest(_NOT_STREAMED) from None
+        context.budget.check()
+        return result
 
     async def _pieces(
         self, request: web.Request, context: Context, operation: GraphQLRequest, media_type: str
@@ -179,6 +184,7 @@ class Endpoint:
         async with aclosing(results):
             first = await anext(results)
             if isinstance(first, ExecutionResult):
+                context.budget.check()
                 return answer(first, media_type)
             return await deliver(request, first, results)
 

@@ -56,8 +56,11 @@ def refused(failure: Failure, headers: Mapping[str, str] | None = None) -> web.R
     """A failure before execution, such as a bad access token."""
     if is_fault(failure):
         return refusal(500, *masked(failure))
+    headers = dict(headers or {})
     if failure.code is Code.UNAUTHENTICATED:
-        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after_s" in failure.metadata:
+        headers["Retry-After"] = failure.metadata["retry_after_s"]
     return refusal(_STATUS.get(failure.code, 500), failure.message, extensions_of(failure), headers)
 
 

@@ -21,6 +21,7 @@ from graphql_gateway.edge.connected import CLOSE_FORBIDDEN
 from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations, TooManySubscriptions
 from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, GraphQLRequest
 from graphql_gateway.errors import rendered
+from graphql_gateway.safety.budget import RateLimited
 from mesh.errors import Code, Failure
 
 PROTOCOL = "graphql-transport-ws"
@@ -169,10 +170,11 @@ class Socket:
             extensions=payload.get("extensions"),
         )
         try:
+            await self.context.budget.ask()
             self._operations.start(operation_id, request)
         except OperationExists:
             raise _Closed(CLOSE_OPERATION_EXISTS, f"Subscriber for {operation_id} already exists") from None
-        except TooManySubscriptions as refused:
+        except (RateLimited, TooManySubscriptions) as refused:
             error = rendered(GraphQLError("", original_error=refused))
             await self.error(operation_id, orjson.dumps([error.formatted]))
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
 from graphql_gateway.safety.leases import Leases, Standing
-from graphql_gateway.safety.price import Priced
+from graphql_gateway.safety.price import Charge, Priced
 from graphql_gateway.safety.windows import WINDOW_S
 from mesh.errors import Exhausted
 
@@ -39,7 +39,7 @@ class Quotas:
     address: int = 5_000
     requests: int = 1_000
     cost: int = 500_000
-    log_ins: int = 30
+    log_ins: int = 60
 
 
 class RateLimited(Exhausted):
@@ -86,19 +86,24 @@ class Budget:
         """One operation, whatever becomes of it. Raises RateLimited."""
         await self._take(Policy.REQUESTS, self._client, 1)
 
-    async def spend(self, priced: Priced, cost: float) -> None:
+    async def spend(self, charge: Charge) -> None:
         """What an operation costs, before it is begun. Raises RateLimited."""
-        self.priced = priced
-        if priced.log_ins:
-            await self._take(Policy.LOG_INS, self._network, priced.log_ins)
-        await self._take(Policy.COST, self._client, math.ceil(cost))
+        self.priced = charge.priced
+        if charge.priced.log_ins:
+            await self._take(Policy.LOG_INS, self._network, charge.priced.log_ins)
+        await self._take(Policy.COST, self._client, math.ceil(charge.cost))
+
+    def check(self) -> None:
+        """Raises RateLimited when the last operation was refused: over HTTP that is the answer's status."""
+        if self.refusal is not None:
+            raise self.refusal
 
     @property
     def headers(self) -> dict[str, str]:
-        """RateLimit and RateLimit-Policy of what was counted; Retry-After when it was too much."""
+        """RateLimit and RateLimit-Policy of what was counted."""
         if not self._standings:
             return {}
-        told = {
+        return {
             "RateLimit-Policy": ", ".join(
                 f'"{policy}";q={standing.quota};w={WINDOW_S}' for policy, standing in self._standings.items()
             ),
@@ -107,9 +112,6 @@ class Budget:
                 for policy, standing in self._standings.items()
             ),
         }
-        if self.refusal is not None:
-            told["Retry-After"] = self.refusal.metadata["retry_after_s"]
-        return told
 
     @property
     def _client(self) -> str:

@@ -138,6 +138,25 @@ class Priced:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """One request's: an operation, and what it costs with the variables given."""
+
+    priced: Priced
+    cost: float
+
+    @property
+    def told(self) -> dict[str, float]:
+        """For the client to see."""
+        priced = self.priced
+        return {
+            "cost": self.cost,
+            "depth": priced.depth,
+            "fields": priced.fields,
+            "aliases": priced.aliases,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
     """Of all operations of a document, by name. `steps`: how many selections were looked at."""
 

@@ -25,6 +25,9 @@ from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
+from graphql_gateway.safety.budget import Budgets
+from graphql_gateway.safety.leases import Leases
+from graphql_gateway.safety.windows import OwnWindows, Windows
 from graphql_gateway.services import Services
 from mesh import tls
 from mesh.channel import MeshChannel, connect
@@ -134,7 +137,7 @@ class _FakeSettings(MeshSettings):
 
 
 @asynccontextmanager
-async def opened(folder: Path, **settings: Any) -> AsyncIterator[World]:
+async def opened(folder: Path, *, windows: Windows | None = None, **settings: Any) -> AsyncIterator[World]:
     """A running gateway; asserts at the end that it leaves no task behind."""
     private_key, public_key = tls.make_user_token_keys(folder)
     clock = FastClock()
@@ -153,6 +156,9 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[World]:
             Authenticator(services.identity, clock, given.viewer_cache_s, world.revocations),
             world.revocations,
             world.tickets,
+            Budgets(
+                await stack.enter_async_context(Leases(windows or OwnWindows(), SystemClock())), given.quotas
+            ),
         )
         running = asyncio.create_task(world.live.run())
         stack.push_async_callback(_cancelled, running)

@@ -1,0 +1,38 @@
+"""Requests are counted against the address that they come from before anything is done for them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from graphql_gateway.edge.requests import client_address
+from graphql_gateway.safety.budget import Budget, Budgets
+
+BUDGET: web.RequestKey[Budget] = web.RequestKey("budget", Budget)
+# Probes come from inside, every few seconds.
+_UNCOUNTED = {"/healthz"}
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def counted(budgets: Budgets, *, trusted_proxies: int) -> Middleware:
+    """Around all routes."""
+
+    @web.middleware
+    async def count(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Raises RateLimited."""
+        if request.path not in _UNCOUNTED:
+            address = client_address(request, trusted_proxies=trusted_proxies)
+            budget = request[BUDGET] = budgets.of(address)
+            await budget.arrive()
+        return await handler(request)
+
+    return count
+
+
+async def tell_budget(request: web.Request, response: web.StreamResponse) -> None:
+    """Before a response's head is sent: what the client may still ask for."""
+    budget = request.get(BUDGET)
+    if budget is not None:
+        response.headers.update(budget.headers)
