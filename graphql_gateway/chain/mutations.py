@@ -8,12 +8,13 @@ import strawberry
 from satreel.chain.v1 import chain_service_pb2
 
 from graphql_gateway.arguments import NewId, about
-from graphql_gateway.chain.types import Withdrawal
+from graphql_gateway.chain.types import WalletFreeze, Withdrawal
 from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Mutation
 from graphql_gateway.ids import new_or_given
-from graphql_gateway.proto import shown
+from graphql_gateway.proto import shown, shown_all
+from graphql_gateway.safety.declared import at_most
 from graphql_gateway.scalars import Sats
 
 
@@ -56,3 +57,17 @@ class ChainMutation:
             chain_service_pb2.GetFloatAddressRequest()
         )
         return response.refill_address
+
+    @strawberry.mutation(
+        description="Lets signing go on after somebody looked into a spend of a coin of ours (`books { "
+        "custody { freezes } }`); what still stops it. Administrators only.",
+        directives=at_most(100),
+    )
+    async def lift_wallet_freeze(
+        self,
+        info: Info,
+        txid: Annotated[str, about("The transaction that spent the coin, hex as explorers show it.")],
+    ) -> list[WalletFreeze]:
+        """May be repeated."""
+        request = chain_service_pb2.LiftFreezeRequest(txid=txid)
+        return shown_all(WalletFreeze, (await info.context.services.chain.LiftFreeze(request)).freezes)

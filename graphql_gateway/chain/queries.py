@@ -12,6 +12,7 @@ from graphql_gateway.arguments import After, First, about
 from graphql_gateway.chain.types import (
     Block,
     Books,
+    ChainTip,
     ChainTransaction,
     Custody,
     Deposit,
@@ -88,6 +89,15 @@ class ChainQuery:
         """The tip."""
         response = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())
         return shown(Block, response.block)
+
+    @strawberry.field(
+        description="The best block known, when a source last confirmed it, and another with as much work.",
+        directives=PUBLIC,
+    )
+    async def chain_tip(self, info: Info) -> ChainTip:
+        """The tip, and how sure it is."""
+        response = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())
+        return shown(ChainTip, response)
 
     @strawberry.field(description="A transaction that the mesh made; null when it is not one of ours.")
     async def transaction(

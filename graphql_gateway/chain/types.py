@@ -78,6 +78,16 @@ class Block:
     seen_at: datetime
 
 
+@proto_type(chain_service_pb2.GetTipResponse)
+class ChainTip:
+    """The best block known, and how sure that is."""
+
+    block: Block
+    confirmed_at: datetime | None
+    stale: bool
+    rival: Block | None
+
+
 @proto_type(chain_service_pb2.BlockEvent)
 class BlockEvent:
     """The winning chain moved."""
@@ -183,6 +193,16 @@ class HotLevel(enum.IntEnum):
     ABOVE_CEILING = 3
 
 
+@proto_type(chain_service_pb2.WalletFreeze)
+class WalletFreeze:
+    """A coin of ours that was spent by somebody else: nothing is signed until it was looked into."""
+
+    txid: str
+    outpoint: str
+    why: str
+    since: datetime
+
+
 @proto_type(chain_service_pb2.GetCustodyResponse)
 class Custody:
     """Coins held against what the ledger owes."""
@@ -196,6 +216,7 @@ class Custody:
     coins: Long
     cold_sats: Sats
     hot_level: HotLevel
+    freezes: list[WalletFreeze] = up_to(100)
 
 
 @proto_enum(chain_pb2.TitleDifferenceKind, "TitleDifferenceKind")

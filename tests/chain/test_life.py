@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from services.chain.app.pauses import FIRST_S, MOST_S, Pauses
 from services.chain.app.ports import Sent
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import Tx
+from services.chain.domain.failures import FreezeNotFound
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import TxState, WithdrawalState
-from services.chain.domain.values import Network, Outpoint, Sats, UserId
+from services.chain.domain.values import Network, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, RULES, Rig, fund, open_rig, opened_store
+from tests.chain.faults import Killed, MortalStore
+from tests.chain.world import ANNA, BERT, RULES, Rig, fund, open_rig, opened_store
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -112,6 +116,53 @@ async def test_a_contested_transaction_that_loses_stops_the_wallet_and_is_not_pa
     assert (await tx_of(rig, withdrawal)).state is TxState.CONTESTED
     await rig.desk.pay()
     assert (rig.desk.withdrawals.queued, sim.sent) == (0, [])
+
+
+async def test_a_freeze_outlives_restarts_until_somebody_lifts_it_and_the_same_spend_freezes_once(
+    rig: Rig, sim: SimNode
+) -> None:
+    _, other = await contested(rig, sim)
+    sim.mine()
+    await rig.sync()
+    await fund(rig, sim, BERT, 20_000)
+    await rig.restart()
+    waiting = await asked(rig, user=BERT)
+    assert ("not ours" in rig.desk.wallet.frozen, sim.sent) == (True, [])
+    with pytest.raises(FreezeNotFound):
+        await rig.desk.freezing.lift(Txid("ab" * 32), "an administrator")
+    for _ in range(2):  # may be repeated
+        await rig.desk.freezing.lift(other.txid, "an administrator")
+    await rig.desk.pay()
+    assert [(await tx_of(rig, waiting)).txid] == sim.sent
+    await rig.restart()
+    await rig.desk.wallet.lost(Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), other.txid)
+    assert rig.desk.wallet.frozen == ""  # it was looked into
+    await rig.desk.wallet.lost(Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), Txid("cd" * 32))
+    await rig.restart()
+    assert [freeze.txid for freeze in rig.desk.freezing.open] == ["cd" * 32]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_killed_at_every_write_while_the_block_of_a_rival_is_read_it_freezes(
+    tmp_path: Path, behind: bool
+) -> None:
+    for write in count():
+        sim = SimNode()
+        async with opened_store(tmp_path / f"{write}.sqlite") as store:
+            rig = await open_rig(store, sim)
+            await contested(rig, sim)
+            sim.mine()
+            mortal = MortalStore(store, at=write, behind=behind)
+            with suppress(Killed):
+                await rig.live_on(mortal)
+                await rig.sync()
+            await mortal.at_rest()
+            await rig.live_on(store)
+            await rig.sync()
+            assert "not ours" in rig.desk.wallet.frozen
+            if not mortal.dead:
+                assert write > 2
+                return
 
 
 async def test_missing_inputs_are_never_final_by_themselves(sim: SimNode, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from services.chain.app.sweeping import HotRule
 from services.chain.domain import failures
 from services.chain.domain.addresses import address_of
 from services.chain.domain.keys import FLOAT, KeyUse
-from services.chain.domain.values import FLOAT_USER, Network, UserId
+from services.chain.domain.values import FLOAT_USER, Network, Txid, UserId
 from services.chain.rpc import mapping
 from services.chain.rpc.servicer import ChainServicer
 from tests.chain.chainsim import SimNode
@@ -343,6 +343,27 @@ async def test_everybody_sees_where_the_hot_wallet_stands(house: House) -> None:
             sweeping.rule = HotRule(Network.REGTEST, floor, ceiling)
             seen.append((await house.gateway.GetCustody(pb.GetCustodyRequest())).hot_level)
     assert seen == [pb.HOT_LEVEL_WITHIN, pb.HOT_LEVEL_BELOW_FLOOR, pb.HOT_LEVEL_ABOVE_CEILING]
+
+
+async def test_everybody_sees_a_freeze_and_only_an_administrator_lifts_it(house: House) -> None:
+    await house.fund(ANNA, 5_000)
+    [coin] = house.chain.desk.books.coins
+    thief = Txid("ab" * 32)
+    await house.chain.desk.wallet.lost(coin, thief)
+    custody, lift = house.gateway.GetCustody, pb.LiftFreezeRequest(txid=thief)
+    [freeze] = (await custody(pb.GetCustodyRequest())).freezes
+    assert (freeze.txid, freeze.outpoint) == (thief, str(coin))
+    with house.server.user(ANNA), pytest.raises(RemoteFailure) as nobody:
+        await house.gateway.LiftFreeze(lift)
+    assert nobody.value.code is Code.PERMISSION_DENIED
+    with house.server.user(BERT, roles={"admin"}):
+        unknown = house.gateway.LiftFreeze(pb.LiftFreezeRequest(txid="cd" * 32))
+        await refused(unknown, "FREEZE_NOT_FOUND", Code.NOT_FOUND)
+        assert house.chain.desk.wallet.frozen
+        assert not (await house.gateway.LiftFreeze(lift)).freezes
+    assert not (await custody(pb.GetCustodyRequest())).freezes
+    [kept] = await house.chain.world.records.freezes.where("lifted", 1)
+    assert kept.value.lifted_by == BERT
 
 
 async def test_custody_in_doubt_is_said_and_told_again_later(house: House) -> None:

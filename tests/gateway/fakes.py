@@ -514,6 +514,8 @@ class FakeChain(chain_service_pb2_grpc.ChainServiceServicer):
     def __init__(self, log: Log) -> None:
         self.log = log
         self.tip = chain_pb2.Block(hash="00" * 32, height=100, mined_at=AT, seen_at=AT)
+        self.rival: chain_pb2.Block | None = None
+        self.freezes: list[chain_service_pb2.WalletFreeze] = []
         self.feed = Feed(lambda: chain_service_pb2.WatchBlocksResponse(cursor="b0", snapshot=self.tip))
         self.withdrawals: dict[str, chain_pb2.Withdrawal] = {}
 
@@ -528,13 +530,23 @@ class FakeChain(chain_service_pb2_grpc.ChainServiceServicer):
 
     async def GetTip(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
-        return chain_service_pb2.GetTipResponse(block=self.tip)
+        return chain_service_pb2.GetTipResponse(
+            block=self.tip, confirmed_at=AT, stale=self.rival is not None, rival=self.rival
+        )
 
     async def GetCustody(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
         return chain_service_pb2.GetCustodyResponse(
-            coins_sats=70, owed_sats=70, hot_level=chain_service_pb2.HOT_LEVEL_WITHIN
+            coins_sats=70,
+            owed_sats=70,
+            hot_level=chain_service_pb2.HOT_LEVEL_WITHIN,
+            freezes=self.freezes,
         )
+
+    async def LiftFreeze(self, request: Any, context: Any) -> Any:
+        await self.log.take(request)
+        self.freezes = [one for one in self.freezes if one.txid != request.txid]
+        return chain_service_pb2.LiftFreezeResponse(freezes=self.freezes)
 
     async def GetTitleAudit(self, request: Any, context: Any) -> Any:
         await self.log.take(request)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 from typing import Any
 
-from satreel.chain.v1 import chain_pb2
+from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.ledger.v1 import ledger_pb2
 from satreel.market.v1 import market_pb2
 from satreel.rounds.v1 import rounds_pb2
@@ -255,6 +255,27 @@ async def test_times_enums_and_sats_look_as_documented(world: World, client: Cli
         "metrics": [{"name": "sats_burned", "aggregation": "SUM"}],
         "books": {"totals": {"usersSats": 70}, "custody": {"coinsSats": 70}},
     }
+
+
+async def test_how_sure_the_tip_is(world: World, client: Client) -> None:
+    query = "{ chainTip { block { height } confirmedAt stale rival { hash } } }"
+    sure = {"block": {"height": 100}, "confirmedAt": "2026-02-02T02:40:00Z", "stale": False, "rival": None}
+    assert await client.ask(query) == {"chainTip": sure}
+    world.chain.rival = chain_pb2.Block(hash="11" * 32, height=100)
+    assert await client.ask(query) == {"chainTip": sure | {"stale": True, "rival": {"hash": "11" * 32}}}
+
+
+async def test_an_administrator_lifts_a_freeze_that_everybody_sees(world: World, client: Client) -> None:
+    world.user("root", admin=True)
+    world.chain.freezes = [
+        chain_service_pb2.WalletFreeze(txid=txid * 32, outpoint="", why="spent", since=fakes.AT)
+        for txid in ("aa", "bb")
+    ]
+    seen = await client.ask("{ books { custody { freezes { txid why since } } } }", token=token_of("root"))
+    assert [freeze["txid"] for freeze in seen["books"]["custody"]["freezes"]] == ["aa" * 32, "bb" * 32]
+    lift = "mutation($txid: String!) { liftWalletFreeze(txid: $txid) { txid } }"
+    left = await client.ask(lift, {"txid": "aa" * 32}, token=token_of("root"))
+    assert left == {"liftWalletFreeze": [{"txid": "bb" * 32}]}
 
 
 async def test_titles_on_which_ledger_and_chain_differ_are_shown(world: World, client: Client) -> None:

@@ -15,6 +15,7 @@ from services.chain.app.deposits import Deposits
 from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
 from services.chain.app.follower import Follower
+from services.chain.app.freezing import Freezing
 from services.chain.app.freshness import Freshness
 from services.chain.app.joining import Joining
 from services.chain.app.mempool import Mempool
@@ -84,10 +85,12 @@ class Parts:
         self.books = books
         self.costs = Costs(books=books, ledger=world.ledger)
         self.rejecting = Rejecting(books=books, costs=self.costs)
+        self.freezing = Freezing(records=world.records, clock=world.clock)
         self.wallet = Wallet(
             books=books,
             keys=world.keys,
             rejecting=self.rejecting,
+            freezing=self.freezing,
             fence=fence,
             clock=world.clock,
             policy=rules.policy,

@@ -15,6 +15,7 @@ from services.chain.domain.entities import (
     Account,
     Coin,
     Deposit,
+    Freeze,
     Move,
     Result,
     Title,
@@ -36,6 +37,7 @@ SETS = (
     SetSpec("pointers"),
     SetSpec("coins", indexes={"state": str}),
     SetSpec("txs", indexes={"open": int, "state": str, "txid": str, "block_hash": str}),
+    SetSpec("freezes", indexes={"lifted": int}),
     SetSpec("deposits", indexes={"state": str, "user_id": str, "block_hash": str}),
     SetSpec("withdrawals", indexes={"state": str, "user_id": str}),
     SetSpec("title_bodies"),
@@ -164,6 +166,7 @@ class Records:
         self.pointers = Table(store, "pointers", Pointer, "name")
         self.coins = Table(store, "coins", Coin, "outpoint")
         self.txs = Table(store, "txs", Tx, "plan")
+        self.freezes = Table(store, "freezes", Freeze, "txid")
         self.deposits = Table(store, "deposits", Deposit, "id")
         self.withdrawals = Table(store, "withdrawals", Withdrawal, "id")
         self.title_bodies = Table(store, "title_bodies", TitleBody, "meme_id")

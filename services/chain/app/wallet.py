@@ -18,6 +18,7 @@ from mesh.records import Exists
 from services.chain.app.books import Books
 from services.chain.app.costs import cost_of
 from services.chain.app.fees import FeeRate
+from services.chain.app.freezing import Freezing
 from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Work
 from services.chain.app.ports import Fence
 from services.chain.app.records import Kept
@@ -49,6 +50,7 @@ class Wallet:
         books: Books,
         keys: KeyRing,
         rejecting: Rejecting,
+        freezing: Freezing,
         fence: Fence,
         clock: Clock,
         policy: Policy,
@@ -57,18 +59,18 @@ class Wallet:
         self._books = books
         self._keys = keys
         self._rejecting = rejecting
+        self._freezing = freezing
         self._fence = fence
         self._clock = clock
         self._policy = policy
         self._fees = fees
         self._change_script = keys.key(CHANGE).script
         self.work: Mapping[Purpose, Work] = {}
-        self.frozen = ""
 
-    def freeze(self, why: str) -> None:
-        """Stops signing until the service is started again."""
-        self.frozen = why
-        log.critical("wallet frozen", why=why)
+    @property
+    def frozen(self) -> str:
+        """Why nothing is signed; "" while it is."""
+        return "; ".join(freeze.why for freeze in self._freezing.open)
 
     async def lost(self, outpoint: Outpoint, txid: Txid) -> None:
         """A block spends this coin of ours by a transaction that is not under way here: nothing is signed."""
@@ -76,7 +78,7 @@ class Wallet:
             return
         known = await self._books.records.txs.where("txid", txid)
         whose = f"which is ours and was given up ({known[0].value.state})" if known else "which is not ours"
-        self.freeze(f"{outpoint} was spent by {txid}, {whose}")
+        await self._freezing.freeze(txid, outpoint, f"{outpoint} was spent by {txid}, {whose}")
         async with self._books.changing():
             spender = self._books.txs.get(self._books.coins[outpoint].value.plan)
             if spender is not None and spender.value.state in UNMINED:
@@ -197,6 +199,7 @@ class Wallet:
 
     async def recover(self) -> None:
         """Finishes or gives up what a crash left half done, coins first."""
+        await self._freezing.load()
         await self._rejecting.recover()
         for kept in list(self._books.txs.values()):
             await self.adopt_outputs(kept.value)

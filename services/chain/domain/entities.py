@@ -78,6 +78,21 @@ class Tx:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Why nothing is signed: `txid`, which is not under way here, spent the coin `outpoint` of ours.
+
+    `lifted` is 1 once an administrator, `lifted_by`, has looked into it.
+    """
+
+    txid: Txid
+    outpoint: Outpoint
+    why: str
+    since_ns: int
+    lifted: int = 0
+    lifted_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Deposit:
     """Coins that somebody sent.
 

@@ -78,6 +78,12 @@ class TransactionNotFound(NotFound):
     reason = "TRANSACTION_NOT_FOUND"
 
 
+class FreezeNotFound(NotFound):
+    """No spend of a coin of ours by this transaction has stopped the wallet."""
+
+    reason = "FREEZE_NOT_FOUND"
+
+
 class PageTokenInvalid(InvalidArgument):
     """The page token was not made by this list."""
 

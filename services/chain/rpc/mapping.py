@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
@@ -13,7 +14,7 @@ from services.chain.app.freshness import Freshness
 from services.chain.app.ports import DepositView, ResultView, Subject, TitleView, UndoneView, WithdrawalView
 from services.chain.app.sweeping import Level
 from services.chain.app.title_audit import Difference, Kind, Report
-from services.chain.domain.entities import Deposit, Tx, Withdrawal
+from services.chain.domain.entities import Deposit, Freeze, Tx, Withdrawal
 from services.chain.domain.failures import PageTokenInvalid
 from services.chain.domain.header import Block
 from services.chain.domain.headers import HeaderChain, Switch
@@ -70,6 +71,7 @@ TITLE_DIFFERENCES = {
     Kind.ORIGIN: chain_pb2.TITLE_DIFFERENCE_KIND_ORIGIN,
 }
 DIFFERENCES_MAX = 1_000
+FREEZES_MAX = 100
 
 
 def timestamp(ns: int) -> Timestamp:
@@ -217,7 +219,7 @@ def tip(chain: HeaderChain, freshness: Freshness) -> chain_service_pb2.GetTipRes
     )
 
 
-def custody(found: Custody, level: Level) -> chain_service_pb2.GetCustodyResponse:
+def custody(found: Custody, level: Level, frozen: Sequence[Freeze]) -> chain_service_pb2.GetCustodyResponse:
     """Coins against debts."""
     return chain_service_pb2.GetCustodyResponse(
         coins_sats=found.coins_sats,
@@ -229,7 +231,18 @@ def custody(found: Custody, level: Level) -> chain_service_pb2.GetCustodyRespons
         coins=found.coins,
         cold_sats=found.cold_sats,
         hot_level=HOT_LEVELS[level],
+        freezes=freezes(frozen),
     )
+
+
+def freezes(found: Sequence[Freeze]) -> list[chain_service_pb2.WalletFreeze]:
+    """What stops the wallet."""
+    return [
+        chain_service_pb2.WalletFreeze(
+            txid=one.txid, outpoint=str(one.outpoint), why=one.why, since=timestamp(one.since_ns)
+        )
+        for one in found[:FREEZES_MAX]
+    ]
 
 
 def title_audit(found: Report) -> chain_service_pb2.GetTitleAuditResponse:

@@ -277,4 +277,9 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
         desk = self._chain.desk
         with caller.without_user():  # open to all, though the ledger's accounts are not
             found = await custody(desk.books, self._chain.world.ledger)
-        return mapping.custody(found, desk.sweeping.look())
+        return mapping.custody(found, desk.sweeping.look(), desk.freezing.open)
+
+    async def LiftFreeze(self, request: pb.LiftFreezeRequest, context: Context) -> pb.LiftFreezeResponse:
+        async with self._chain.desk.command() as desk:
+            await desk.freezing.lift(Txid(request.txid), caller.current().require_user())
+        return pb.LiftFreezeResponse(freezes=mapping.freezes(desk.freezing.open))
