@@ -11,7 +11,10 @@ from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
+from graphql_gateway.safety.documents import Documents
 from graphql_gateway.safety.leases import Leases
+from graphql_gateway.safety.manifests import read_manifests
+from graphql_gateway.safety.persisted import RedisStore
 from graphql_gateway.safety.windows import EnduringWindows, OwnWindows, SharedWindows
 from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
@@ -33,6 +36,11 @@ async def main(settings: GatewaySettings) -> None:
             revocations=runtime.revocations,
             tickets=Tickets(settings.ticket_key),
             budgets=Budgets(leases, settings.quotas),
+            documents=Documents(
+                RedisStore(runtime.redis, kept_s=settings.persisted_s, kept_max=settings.persisted_max),
+                read_manifests(settings.trusted_documents),
+                only_trusted=settings.documents == "trusted",
+            ),
         )
         runner = app.runner(app.build(settings, parts))
         await runner.setup()

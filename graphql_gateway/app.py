@@ -12,7 +12,11 @@ from graphql_gateway.edge.counting import counted, tell_budget
 from graphql_gateway.edge.endpoint import Endpoint
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.refusals import refusals
+from graphql_gateway.safety.manifests import no_longer_valid
 from graphql_gateway.telemetry import traced
+from mesh import logs
+
+log = logs.logger(__name__)
 
 SHUTDOWN_S = 5.0
 # Of a connection without a request, or with one whose head does not end.
@@ -31,6 +35,8 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     graph = schema.build(
         tokens_max=settings.tokens_max, bounds=settings.bounds, introspection=settings.introspection
     )
+    for document_id, problem in no_longer_valid(parts.documents.trusted, graph).items():
+        log.warning("a trusted document is not valid", document=document_id, problem=problem)
     endpoint = Endpoint(graph, parts, settings)
     application.router.add_route("*", "/graphql", endpoint.graphql)
     application.router.add_put("/graphql/stream", endpoint.reserve)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import DirectoryPath, Field, SecretStr
+from pydantic import DirectoryPath, Field, FilePath, SecretStr
 
 from graphql_gateway.safety.admission import TOKENS_MAX
 from graphql_gateway.safety.budget import Quotas
@@ -81,6 +81,14 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Largest cost: values of the answer, were all its lists full, and calls.",
     )
 
+    documents: Literal["any", "trusted"] = Field(
+        "any", description="Which documents are carried out: any, or those of TRUSTED_DOCUMENTS only."
+    )
+    trusted_documents: list[FilePath] = Field(
+        default_factory=list, description="Manifests of the front ends' documents, JSON list of files."
+    )
+    persisted_s: int = Field(86_400, gt=0, description="How long an automatic persisted query is kept.")
+    persisted_max: int = Field(10_000, gt=0, description="Automatic persisted queries kept; the oldest go.")
     requests_per_min: int = Field(
         _QUOTAS.requests, gt=0, description="Requests of a user, or of an address where nobody is signed in."
     )

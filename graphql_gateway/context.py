@@ -22,6 +22,7 @@ from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budget, Budgets
+from graphql_gateway.safety.documents import Documents
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
@@ -225,6 +226,7 @@ class Parts:
     revocations: Revocations
     tickets: Tickets
     budgets: Budgets
+    documents: Documents
     # Loaders of what is not served here, by name.
     elsewhere: Mapping[str, KeyOnly] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from strawberry.types.graphql import OperationType
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context, Parts
 from graphql_gateway.edge.authentication import bearer_token
+from graphql_gateway.edge.caching import cacheable
 from graphql_gateway.edge.connected import Connected
 from graphql_gateway.edge.counting import BUDGET
 from graphql_gateway.edge.graphiql import page_over
@@ -36,6 +37,7 @@ from mesh.interceptors.guards import AdminRequired, UserTokenMissing
 
 CLIENT_CHARS_MAX = 256
 
+_NAMES_DOCUMENT = {"query", "extensions", "documentId"}
 _BY_GET = frozenset({OperationType.QUERY})
 _BY_POST = _BY_GET | {OperationType.MUTATION}
 _NOT_STREAMED = "Subscriptions go over graphql-transport-ws, or to clients that accept text/event-stream."
@@ -67,7 +69,7 @@ class Endpoint:
         if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
             return await self._socket(request)
         asked = wanted(request)
-        if asked.html and request.method == hdrs.METH_GET and "query" not in request.query:
+        if asked.html and request.method == hdrs.METH_GET and not request.query.keys() & _NAMES_DOCUMENT:
             return self._page()
         return await self._operation(request, asked)
 
@@ -91,7 +93,8 @@ class Endpoint:
             return await self._operation(request, wanted(request))
         context = await self._signed_in(request)
         shared = self._reservations.find(token, context)
-        errors = await shared.start(await read_operation(request, within_s=self._settings.request_s))
+        operation = await read_operation(request, within_s=self._settings.request_s)
+        errors = await shared.start(await operation.found(self._parts.documents))
         if errors is not None:
             return json_answer(b'{"errors":%b}' % errors, wanted(request).json or JSON, status=400)
         return web.Response(status=202)
@@ -113,7 +116,12 @@ class Endpoint:
                 return await self._events(request, context, operation)
             if asked.incremental and asks_for_pieces(operation.query):
                 return await self._pieces(request, context, operation, asked.json or JSON)
-            return answer(await self._execute(request, context, operation), asked.json or JSON)
+            result = await self._execute(request, context, operation)
+            return cacheable(
+                request,
+                answer(result, asked.json or JSON),
+                max_age_s=0 if result.errors or operation.named.is_text_only else _fresh_s(context),
+            )
 
     async def _signed_in(self, request: web.Request) -> Context:
         """Raises Unauthenticated, or what keeps identity from telling; RateLimited."""
@@ -134,14 +142,16 @@ class Endpoint:
     async def _read(self, request: web.Request, context: Context) -> AsyncIterator[GraphQLRequest]:
         """The operation; as long as it has files it counts as an upload."""
         if not is_upload(request):
-            yield await read_operation(request, within_s=self._settings.request_s)
+            operation = await read_operation(request, within_s=self._settings.request_s)
+            yield await operation.found(self._parts.documents)
             return
         _require_admin(context)
         if self._uploads >= self._settings.uploads_max:
             raise TooManyUploads(maximum=self._settings.uploads_max)
         self._uploads += 1
         try:
-            yield await read_upload(request, within_s=self._settings.upload_s)
+            operation = await read_upload(request, within_s=self._settings.upload_s)
+            yield await operation.found(self._parts.documents)
         finally:
             self._uploads -= 1
 
@@ -220,6 +230,12 @@ class Endpoint:
             raise web.HTTPNotFound
         page = page_over(get_graphql_ide_html(), self._settings.graphiql_files)
         return web.Response(text=page, content_type="text/html")
+
+
+def _fresh_s(context: Context) -> int:
+    """For how long an answer may be given to others: what a viewer asked for never is."""
+    priced = context.budget.priced
+    return priced.max_age_s if priced is not None and context.viewer is None else 0
 
 
 def _allowed(request: web.Request) -> frozenset[OperationType]:

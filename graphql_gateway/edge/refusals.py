@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from graphql_gateway.edge.negotiation import JSON, wanted
+from graphql_gateway.edge.negotiation import GRAPHQL_RESPONSE, JSON, wanted
 from graphql_gateway.errors import REQUEST_CODE, extensions_of, is_fault, masked
+from graphql_gateway.safety.documents import PersistedQueryNotFound
 from mesh.errors import Code, Failure, InvalidArgument
 
 _STATUS = {
@@ -71,6 +72,9 @@ async def refusals(request: web.Request, handler: _Handler) -> web.StreamRespons
         return await handler(request)
     except Failure as failure:
         response = refused(failure)
+        if isinstance(failure, PersistedQueryNotFound) and wanted(request).json != GRAPHQL_RESPONSE:
+            # Clients send the document next; older ones read the reason in a success only.
+            response.set_status(200)
     except web.HTTPException as problem:  # aiohttp's: too large, no such path, wrong method, redirects
         if problem.status < 400:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from aiohttp import BodyPartReader, StreamReader, hdrs, web
 
 from graphql_gateway.edge.negotiation import JSON
 from graphql_gateway.edge.refusals import BadRequest
+from graphql_gateway.safety.documents import Documents, Named
 
 T = TypeVar("T")
 
@@ -23,12 +24,23 @@ _CHUNK_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """The parameters of a request, of the types that GraphQL over HTTP gives them; `query` is not empty."""
+    """The parameters of a request, of the types that GraphQL over HTTP gives them; `query` is not empty once
+    `found`.
+    """
 
-    query: str
+    named: Named
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
     extensions: dict[str, Any] | None = None
+
+    @property
+    def query(self) -> str:
+        """The document's text."""
+        return self.named.text
+
+    async def found(self, documents: Documents) -> GraphQLRequest:
+        """With the text of the document that it names. Raises what `text_of` raises."""
+        return replace(self, named=replace(self.named, text=await documents.text_of(self.named)))
 
 
 def client_address(request: web.Request, *, trusted_proxies: int) -> str:
@@ -91,21 +103,23 @@ def parse_json(text: bytes | str, what: str) -> Any:
 
 
 def operation_of(body: Any) -> GraphQLRequest:
-    """Checks the parameters of a GraphQL request. Raises BadRequest."""
+    """Checks the parameters of a GraphQL request. Raises BadRequest, and what `Named.by` raises."""
     if not isinstance(body, dict):
         raise BadRequest("A request is a JSON object with `query`, `variables` and `operationName`.")
     for name, kind, said in (
         ("query", str, "a text"),
+        ("documentId", str, "a text"),
         ("operationName", str, "a text"),
         ("variables", dict, "an object"),
         ("extensions", dict, "an object"),
     ):
         if not isinstance(body.get(name), kind | None):
             raise BadRequest(f"`{name}` must be {said}.")
-    if not body.get("query"):
+    named = Named.by(body.get("query") or "", body.get("documentId") or None, body.get("extensions"))
+    if not named.text and named.is_text_only:
         raise BadRequest("`query` is missing.")
     return GraphQLRequest(
-        query=body["query"],
+        named,
         variables=body.get("variables"),
         operation_name=body.get("operationName"),
         extensions=body.get("extensions"),

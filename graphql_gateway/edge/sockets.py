@@ -18,10 +18,9 @@ from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context
 from graphql_gateway.edge.authentication import bearer_token
 from graphql_gateway.edge.connected import CLOSE_FORBIDDEN
-from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations, TooManySubscriptions
-from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, GraphQLRequest
+from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations
+from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, operation_of
 from graphql_gateway.errors import rendered
-from graphql_gateway.safety.budget import RateLimited
 from mesh.errors import Code, Failure
 
 PROTOCOL = "graphql-transport-ws"
@@ -163,18 +162,13 @@ class Socket:
 
     async def _subscribe(self, message: dict[str, Any]) -> None:
         operation_id, payload = message["id"], message["payload"]
-        request = GraphQLRequest(
-            query=payload["query"],
-            variables=payload.get("variables"),
-            operation_name=payload.get("operationName"),
-            extensions=payload.get("extensions"),
-        )
         try:
             await self.context.budget.ask()
+            request = await operation_of(payload).found(self.context.parts.documents)
             self._operations.start(operation_id, request)
         except OperationExists:
             raise _Closed(CLOSE_OPERATION_EXISTS, f"Subscriber for {operation_id} already exists") from None
-        except (RateLimited, TooManySubscriptions) as refused:
+        except Failure as refused:
             error = rendered(GraphQLError("", original_error=refused))
             await self.error(operation_id, orjson.dumps([error.formatted]))
 
@@ -207,12 +201,20 @@ def _has_id(message: dict[str, Any]) -> bool:
     return isinstance(message.get("id"), str) and 0 < len(message["id"]) <= ID_CHARS_MAX
 
 
+def _names_document(payload: dict[str, Any]) -> bool:
+    extensions = payload.get("extensions")
+    return payload.get("query") is None and (
+        isinstance(payload.get("documentId"), str)
+        or (isinstance(extensions, dict) and isinstance(extensions.get("persistedQuery"), dict))
+    )
+
+
 def _is_subscribe(message: dict[str, Any]) -> bool:
     payload = message.get("payload")
     return (
         _has_id(message)
         and isinstance(payload, dict)
-        and isinstance(payload.get("query"), str)
+        and (isinstance(payload.get("query"), str) or _names_document(payload))
         and isinstance(payload.get("operationName"), str | None)
         and isinstance(payload.get("variables"), dict | None)
         and isinstance(payload.get("extensions"), dict | None)

@@ -26,6 +26,7 @@ from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
+from graphql_gateway.safety.documents import Documents
 from graphql_gateway.safety.leases import Leases
 from graphql_gateway.safety.windows import OwnWindows, Windows
 from graphql_gateway.services import Services
@@ -137,7 +138,9 @@ class _FakeSettings(MeshSettings):
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, windows: Windows | None = None, **settings: Any) -> AsyncIterator[World]:
+async def opened(
+    folder: Path, *, windows: Windows | None = None, documents: Documents | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """A running gateway; asserts at the end that it leaves no task behind."""
     private_key, public_key = tls.make_user_token_keys(folder)
     clock = FastClock()
@@ -159,6 +162,7 @@ async def opened(folder: Path, *, windows: Windows | None = None, **settings: An
             Budgets(
                 await stack.enter_async_context(Leases(windows or OwnWindows(), SystemClock())), given.quotas
             ),
+            documents or Documents(None),
         )
         running = asyncio.create_task(world.live.run())
         stack.push_async_callback(_cancelled, running)
