@@ -98,11 +98,11 @@ def check_signature(record: RecordOutput, asked: Asked, findings: Findings) -> N
 
 async def check_block(source: Source, tx: Transaction, asked: Asked, findings: Findings) -> int | None:
     """That it is in a block of the best chain; the block's height."""
-    told = await source.proof(tx.txid)
-    if told is None:
-        findings.add("block", flaws=["the transaction is in no block yet"])
-        return None
     try:
+        told = await source.proof(tx.txid)
+        if told is None:
+            findings.add("block", flaws=["the transaction is in no block yet"])
+            return None
         proof = TscProof.parse(told)
         block = await source.header(BlockHash(proof.target))
         if block is None:

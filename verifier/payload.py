@@ -80,7 +80,7 @@ def read_payload(data: bytes) -> Payload:
         raise RecordInvalid(f"not of format {FORMAT}, version {FORMAT_VERSION}")
     found.only(*KEYS)
     value = json.loads(data)
-    if canonical(value).encode() != data:
+    if canonical(value).encode(errors="surrogatepass") != data:
         raise RecordInvalid("not canonical: keys sorted, no spaces, UTF-8")
     head = found.get("round").only("id", "number", "starts_at_ms", "locks_at_ms")
     for key in ("starts_at_ms", "locks_at_ms"):

@@ -156,7 +156,9 @@ class SimNode:
         self._reach()
         return scan(self.blocks[block.hash].txs, interest)
 
-    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
         return {}
 
     async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:

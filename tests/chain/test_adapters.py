@@ -15,7 +15,7 @@ from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.failures import NodeUnavailable
 from services.chain.domain.header import Block
 from services.chain.domain.scan import Interest
-from services.chain.domain.values import BlockHash, Network, Txid
+from services.chain.domain.values import BlockHash, Network, Outpoint, Txid
 
 NOTHING = Interest({}, (), (), ())
 GENESIS = Block.first(CONSENSUS[Network.REGTEST].genesis, 0, 0)
@@ -123,3 +123,21 @@ async def test_a_node_that_is_not_there_is_unavailable() -> None:
         assert (await node.send(b"\x01", ())).outcome is Broadcast.UNKNOWN
         with pytest.raises(NodeUnavailable):
             await node.pending(NOTHING)
+
+
+async def test_a_node_that_is_starting_is_unavailable(answers: tuple[Answers, RpcNode]) -> None:
+    """Whoever has another source asks that one, and nothing ends."""
+    server, node = answers
+    server.error(-28, "Loading block index...")
+    point = Outpoint(Txid("11" * 32), 0)
+    for call in (node.best(), node.pending(NOTHING), node.unspent([point])):
+        with pytest.raises(NodeUnavailable, match="Loading"):
+            await call
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"id": 0, "error": null, "result": "no hex"}]'])
+async def test_transactions_that_are_none_are_no_answer(answers: tuple[Answers, RpcNode], text: str) -> None:
+    server, node = answers
+    server.queue = [(200, text)]
+    with pytest.raises(NodeUnavailable):
+        await node.transactions([Txid("11" * 32)])

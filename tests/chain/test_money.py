@@ -675,6 +675,11 @@ async def test_coins_that_a_stranger_spent_stop_the_wallet(rig: Rig, sim: SimNod
     assert sim.sent == []
     with pytest.raises(WalletEmpty):
         await rig.desk.wallet.make(rig.desk.withdrawals._order([]))
+    assert (await rig.custody()).difference_sats == -10_000
+    sim.rewind(1)  # the block of the theft leaves the chain
+    sim.evict(stranger.txid)
+    sim.mine(2)
+    await rig.sync()
 
 
 # titles and records

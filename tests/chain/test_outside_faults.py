@@ -135,12 +135,12 @@ async def test_what_the_index_knows_late_is_told_late_and_once(outside: Outside,
     block = await block_of(reader, mined)
     outside.faults.add(Fault.BEHIND, at="*/addresses/confirmed/history")
     assert (await reader.findings(block, purse.interest())).payments == []
-    assert await reader.overlooked([block], purse.interest()) == {}  # not asked again at once
+    assert await reader.overlooked([block], purse.interest(), afresh=False) == {}  # not asked again at once
     await clock.advance(60)
-    late = await reader.overlooked([block], purse.interest())
+    late = await reader.overlooked([block], purse.interest(), afresh=False)
     assert [one.outpoint.txid for one in late[block.hash].payments] == [coin.txid]
     await clock.advance(60)
-    assert await reader.overlooked([block], purse.interest()) == {}
+    assert await reader.overlooked([block], purse.interest(), afresh=False) == {}
 
 
 async def test_a_block_that_it_does_not_have_yet_is_not_read_as_empty(

@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 
 from services.chain.app.ports import Found
 from services.chain.domain.bitcom import data_output, read_data_output
-from services.chain.domain.values import BlockHash, Network
+from services.chain.domain.merkle import BadProof
+from services.chain.domain.values import BlockHash, Network, Txid
+from services.ledger.domain.json_values import RecordInvalid
+from services.rounds.domain.record import FORMAT, FORMAT_VERSION
 from tests.verifier.world import ADDRESS, ANCHOR_HEIGHT, FORGER, MINED_HEIGHT, World, mined
 from verifier.findings import Findings, Unanswered
+from verifier.payload import read_payload
 from verifier.report import report
 from verifier.user import leads_to
 
@@ -387,6 +391,23 @@ async def test_a_block_that_does_not_prove_it_is_told(lie: Callable[[World], Non
     findings, _ = await world.verify()
     assert set(wrong(findings)) == {"block"}
     assert words in wrong(findings)["block"][0]
+
+
+async def test_a_proof_that_the_source_itself_cannot_read_is_told() -> None:
+    world = World.of().write()
+
+    async def proof(txid: Txid) -> object | None:
+        raise BadProof("a node is not a hash")
+
+    world.chain.proof = proof  # type: ignore[method-assign] # as WhatsOnChain's reader says it
+    findings, _ = await world.verify()
+    assert wrong(findings) == {"block": ("a node is not a hash",)}
+
+
+def test_a_payload_with_half_a_character_is_told() -> None:
+    head = f'"format":"{FORMAT}","version":{FORMAT_VERSION}'
+    with pytest.raises(RecordInvalid, match="not canonical"):
+        read_payload(f'{{"anchor":"\\ud800",{head}}}'.encode())
 
 
 async def test_an_anchor_that_the_source_cannot_show_is_told() -> None:

@@ -50,12 +50,12 @@ _duration = telemetry.meter.create_histogram(
 )
 
 
-class NodeRefused(Exception):  # noqa: N818 - an answer, as failures are
-    """The node answered with an error."""
+class NodeRefused(NodeUnavailable):
+    """The node answered with an error: where nobody knows what it means, another source may be asked."""
 
-    def __init__(self, method: str, code: int, text: str) -> None:
-        super().__init__(f"{method}: {code} {text}")
-        self.code = code
+    def __init__(self, method: str, rpc_code: int, text: str) -> None:
+        super().__init__(f"{method}: {rpc_code} {text}")
+        self.rpc_code = rpc_code
         self.text = text
 
 
@@ -93,9 +93,9 @@ class RpcNode:
         try:
             return _found(await self._read("getblockheader", block_hash, True))
         except NodeRefused as refused:
-            if refused.code == RPC_NOT_FOUND:
+            if refused.rpc_code == RPC_NOT_FOUND:
                 return None
-            raise NodeUnavailable(str(refused)) from refused
+            raise
 
     async def _condemned(self, block_hash: BlockHash, height: int) -> bool:
         """Whether this block is on a branch that the node gave up as invalid."""
@@ -114,9 +114,9 @@ class RpcNode:
         try:
             return BlockHash(_text(await self._read("getblockhash", height)))
         except NodeRefused as refused:
-            if refused.code == RPC_OUT_OF_RANGE:
+            if refused.rpc_code == RPC_OUT_OF_RANGE:
                 return None
-            raise NodeUnavailable(str(refused)) from refused
+            raise
 
     async def findings(self, block: Block, interest: Interest) -> Findings:
         """What in this block concerns us: the whole of it is looked at."""
@@ -141,7 +141,9 @@ class RpcNode:
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise NodeUnavailable(f"getblock {block_hash}: {type(problem).__name__} {problem}") from problem
 
-    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
         """Nothing: blocks are read whole."""
         return {}
 
@@ -150,8 +152,8 @@ class RpcNode:
         try:
             await self._call("sendrawtransaction", raw.hex())
         except NodeRefused as refused:
-            outcome = _BY_CODE.get(refused.code) or meaning(refused.text)
-            return Sent(outcome, f"{refused.code} {refused.text}")
+            outcome = _BY_CODE.get(refused.rpc_code) or meaning(refused.text)
+            return Sent(outcome, f"{refused.rpc_code} {refused.text}")
         except NodeUnavailable as problem:
             return Sent(Broadcast.UNKNOWN, problem.message)
         return Sent(Broadcast.ACCEPTED)
@@ -179,7 +181,10 @@ class RpcNode:
     async def transactions(self, txids: Sequence[Txid]) -> Mapping[Txid, bytes]:
         """Raw transactions, those that the node knows."""
         answers = await self._batch("getrawtransaction", txids)
-        return {txid: bytes.fromhex(raw) for txid, raw in answers.items() if isinstance(raw, str)}
+        try:
+            return {txid: bytes.fromhex(raw) for txid, raw in answers.items() if isinstance(raw, str)}
+        except ValueError as problem:
+            raise NodeUnavailable("getrawtransaction did not answer with hex") from problem
 
     async def unspent(self, outpoints: Sequence[Outpoint]) -> set[Outpoint]:
         """Those of the outputs that are there and that no transaction spends."""
@@ -194,9 +199,9 @@ class RpcNode:
         try:
             return await self._read("getmerkleproof2", "", txid)
         except NodeRefused as refused:
-            if refused.code == RPC_NOT_FOUND:
+            if refused.rpc_code == RPC_NOT_FOUND:
                 return None
-            raise NodeUnavailable(str(refused)) from refused
+            raise
 
     def blame(self, why: str, *, lied: bool) -> None:
         """Nothing: whoever has several sources draws the conclusions."""
@@ -253,7 +258,7 @@ class RpcNode:
             _duration.record(asyncio.get_running_loop().time() - began, {"method": method})
         try:
             found: object = json.loads(text, parse_float=Decimal)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise NodeUnavailable(f"{method}: HTTP {reply.status} without JSON") from problem
         return found
 

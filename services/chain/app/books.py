@@ -138,14 +138,23 @@ class Books:
     def depth(self, txid: Txid, known: dict[Txid, int] | None = None) -> int:
         """How many unmined transactions of ours an output of this one stands on; `known` saves work."""
         known = {} if known is None else known
-        if txid not in known:
-            kept = self.tx_of(txid)
-            if kept is None or kept.value.state is TxState.MINED:
-                known[txid] = 0
+        # Not by calling itself: after a deep reorganisation the stack would be too high for that.
+        todo = [txid]
+        while todo:
+            below = self._unmined_parents(todo[-1])
+            missing = [parent for parent in below if parent not in known]
+            if missing:
+                todo += missing
             else:
-                below = {Outpoint.parse(point).txid for point in kept.value.inputs}
-                known[txid] = 1 + max(self.depth(parent, known) for parent in below)
+                known[todo.pop()] = 1 + max(known[parent] for parent in below) if below else 0
         return known[txid]
+
+    def _unmined_parents(self, txid: Txid) -> set[Txid]:
+        """What an unmined transaction of ours spends; nothing for others."""
+        kept = self.tx_of(txid)
+        if kept is None or kept.value.state is TxState.MINED:
+            return set()
+        return {Outpoint.parse(point).txid for point in kept.value.inputs}
 
     def unmined_below(self, tx: Tx) -> list[Tx]:
         """It and the transactions of ours that it stands on, as far as they are not in a block."""
@@ -164,7 +173,7 @@ class Books:
     def hot_sats(self) -> int:
         """Money that is free to be spent from the hot wallet."""
         coins = (kept.value for kept in self.coins.values())
-        return sum(coin.sats for coin in coins if coin.state is CoinState.FREE and not coin.is_title)
+        return sum(coin.sats for coin in coins if coin.is_free and not coin.is_title)
 
     def confirmations(self, tx: Tx | None) -> int:
         """Blocks on a transaction of ours."""

@@ -16,7 +16,7 @@ from services.chain.app.wallet import Wallet
 from services.chain.domain.entities import Coin, Tx
 from services.chain.domain.keys import KeyUse
 from services.chain.domain.spending import CHANGE_BYTES, INPUT_BYTES_MAX, OVERHEAD_BYTES, fee_for
-from services.chain.domain.states import CoinState, TxState
+from services.chain.domain.states import TxState
 from services.chain.domain.values import PlanId, Purpose
 
 CHILD_BYTES = OVERHEAD_BYTES + INPUT_BYTES_MAX + CHANGE_BYTES
@@ -106,7 +106,7 @@ class Bumping:
         found = [
             kept.value
             for kept in self._books.coins.values()
-            if kept.value.state is CoinState.FREE
+            if kept.value.is_free
             and kept.value.path.use is KeyUse.CHANGE
             and any(below.plan == tx.plan for below in self._package(kept.value))
         ]

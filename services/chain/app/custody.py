@@ -41,9 +41,11 @@ async def custody(books: Books, ledger: Ledger) -> Custody:
         # A deposit may be spent by us and undone afterwards: it is uncredited as long as that is unresolved.
         counted = (CoinState.PENDING, CoinState.FREE, CoinState.RESERVED)
         uncredited = [coin for coin in coins if not coin.credited and coin.state in counted]
+        # What spends a lost coin, and what that pays, stands on nothing.
+        lost = [coin for coin in coins if coin.credited and coin.lost_in and coin.state in counted]
         txs = books.live()
         return Custody(
-            coins_sats=sum(coin.sats for coin in held),
+            coins_sats=sum(coin.sats for coin in held) - sum(coin.sats for coin in lost),
             uncredited_sats=sum(coin.sats for coin in uncredited),
             in_flight_sats=sum(tx.due_sats for tx in txs),
             unposted_cost_sats=sum(tx.cost_sats for tx in txs if not tx.cost_done),

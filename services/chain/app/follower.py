@@ -110,6 +110,10 @@ class Follower:
         chain, branch, wanted = self._books.chain, list[Found](), best
         while chain.get(wanted) is None:
             branch.append(await read_header(self._node, wanted, chain.consensus))
+            try:  # a long way down shall not be had for nothing
+                chain.consensus.check_start(branch[-1].header, branch[-1].height)
+            except BadHeader as problem:
+                raise self._blamed(broken(problem)) from problem
             if len(branch) > WALK_MAX or branch[-1].height <= chain.lowest.height:
                 log.critical("the node's chain does not meet ours", tip=best, ours=chain.tip.hash)
                 raise NodeUnavailable("the node's chain does not meet ours: another network, or too deep")

@@ -17,7 +17,6 @@ from services.chain.domain.wire import BadBytes, parse_transaction
 log = logs.logger(__name__)
 
 FETCH_MAX = 200
-KNOWN_MAX = 200_000
 
 
 class Mempool:
@@ -55,4 +54,4 @@ class Mempool:
             await self.take(raws.values())
             self._known.update(chunk)
             await asyncio.sleep(0)
-        self._known = set(waiting) if len(waiting) <= KNOWN_MAX else set()
+        self._known = set(waiting)

@@ -73,10 +73,13 @@ class ChainReader(Protocol):
         """What in this block concerns us. What it says is proved by the block's header."""
         ...
 
-    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
         """What in these blocks, already read, may not have been told then.
 
         An index may know a block before it knows what stands in it. Who reads whole blocks says nothing.
+        Each is told once; `afresh`: also what was told before, as perhaps nothing came of it.
         """
         ...
 

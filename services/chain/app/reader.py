@@ -51,6 +51,8 @@ class Reader:
         self._work = work
         self._node = node
         self._final_depth = final_depth
+        # Whether what was told late so far was applied to its end.
+        self._heeded = False
 
     async def catch_up(self) -> None:
         """Applies blocks until the last one applied is the tip. Raises NodeUnavailable, RemoteFailure."""
@@ -71,10 +73,14 @@ class Reader:
             chain.at(height)
             for height in range(max(lowest, chain.tip.height - LATE_BLOCKS), chain.tip.height + 1)
         ]
-        found = await self._node.overlooked([block for block in blocks if block], self._interest())
+        found = await self._node.overlooked(
+            [block for block in blocks if block], self._interest(), afresh=not self._heeded
+        )
+        self._heeded = False
         for block_hash, late in found.items():
             if (block := chain.get(block_hash)) is not None:
                 await self._found(block, late)
+        self._heeded = True
 
     async def _step(self) -> bool:
         """One step towards the tip: what is done is written down, and what is begun before it is begun.
@@ -116,7 +122,8 @@ class Reader:
 
     def _interest(self) -> Interest:
         """As it is now: whoever is asked works on it while all of this goes on."""
-        return self._accounts.interest(frozenset(self._books.plans), frozenset(self._books.coins))
+        own = frozenset(tx.txid for tx in self._books.live())
+        return self._accounts.interest(own, frozenset(self._books.coins))
 
     async def _found(self, block: Block, found: Findings) -> None:
         await self._deposits.found(found.payments, block)
@@ -124,7 +131,7 @@ class Reader:
         for txid in found.ours:
             await self._mined(txid, block)
         for conflict in found.conflicts:
-            await self._wallet.lost(conflict.outpoint, conflict.txid)
+            await self._wallet.lost(conflict.outpoint, conflict.txid, block.hash)
         _log_findings(block, found)
 
     async def _mined(self, txid: Txid, block: Block) -> None:

@@ -142,4 +142,4 @@ class Results:
     async def _tell(self, tx: Tx) -> None:
         kept = await self._table.get(tx.jobs[0])
         if kept is not None and kept.value.plan == tx.plan:
-            self._news.changed(await self._view(kept.value))
+            self._news.changed(ResultView(kept.value, tx.state, self._books.confirmations(tx)))

@@ -66,9 +66,11 @@ class Readers:
         """What in this block concerns us."""
         return await self._ask(lambda reader: reader.findings(block, interest))
 
-    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
         """What in these blocks may not have been told when they were read."""
-        return await self._ask(lambda reader: reader.overlooked(blocks, interest))
+        return await self._ask(lambda reader: reader.overlooked(blocks, interest, afresh=afresh))
 
     async def pending(self, interest: Interest) -> Sequence[Txid]:
         """Transactions that wait to be mined and may concern us."""

@@ -287,9 +287,10 @@ class Titles:
         return [await self._books.title_view(found[id_].value) for id_ in meme_ids if id_ in found]
 
     async def _tell_of(self, tx: Tx) -> None:
+        """As the transaction is from now on, which may not be on record yet."""
         kept = await self._records.titles.get(MemeId(tx.jobs[-1]))
         if kept is not None and kept.value.plan == tx.plan:
-            await self._tell(kept.value)
+            self._news.changed(TitleView(kept.value, tx.state, self._books.confirmations(tx)))
 
     async def _tell(self, title: Title) -> None:
         view = await self._books.title_view(title)

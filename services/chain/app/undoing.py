@@ -49,6 +49,7 @@ class Undoing:
         # First the transactions: one that was final has its coins back in the books before deposits go.
         for kept in await self._records.txs.where("block_hash", block_hash):
             await self._unmined(kept.value)
+        await self._wallet.found_again(block_hash)
         await self._deposits.undo(block_hash)
         for part in parts:
             await self._tell(part)
@@ -95,8 +96,9 @@ class Undoing:
             after = replace(
                 kept.value, state=TxState.REORGANISED, block_hash=NO_BLOCK, block_height=0, open=1
             )
-            await self._books.put_tx(kept, after)
+            # The work first: once the transaction has lost its block, nobody finds it here again.
             await self._work[tx.purpose].unmined(after)
+            await self._books.put_tx(kept, after)
 
     async def _tell(self, part: Undo) -> None:
         credits_ = dict(one.split("=") for one in part.deposits)

@@ -23,12 +23,13 @@ from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Wor
 from services.chain.app.ports import Fence
 from services.chain.app.records import Kept
 from services.chain.app.rejecting import Rejecting, freed
-from services.chain.domain.entities import Coin, Tx
+from services.chain.domain.entities import NO_BLOCK, Coin, Tx
 from services.chain.domain.failures import NotLeader
 from services.chain.domain.keys import CHANGE, KeyPath, KeyRing
 from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
 from services.chain.domain.states import GIVEN_UP, UNMINED, CoinState, TxState
 from services.chain.domain.values import (
+    BlockHash,
     Outpoint,
     PlanId,
     Purpose,
@@ -72,7 +73,7 @@ class Wallet:
         """Why nothing is signed; "" while it is."""
         return "; ".join(freeze.why for freeze in self._freezing.open)
 
-    async def lost(self, outpoint: Outpoint, txid: Txid) -> None:
+    async def lost(self, outpoint: Outpoint, txid: Txid, block_hash: BlockHash) -> None:
         """A block spends this coin of ours by a transaction that is not under way here: nothing is signed."""
         if outpoint not in self._books.coins:
             return
@@ -80,9 +81,17 @@ class Wallet:
         whose = f"which is ours and was given up ({known[0].value.state})" if known else "which is not ours"
         await self._freezing.freeze(txid, outpoint, f"{outpoint} was spent by {txid}, {whose}")
         async with self._books.changing():
-            spender = self._books.txs.get(self._books.coins[outpoint].value.plan)
+            coin = self._books.coins[outpoint]
+            await self._books.put_coins([(coin, replace(coin.value, lost_in=block_hash))])
+            spender = self._books.txs.get(coin.value.plan)
             if spender is not None and spender.value.state in UNMINED:
                 await self._books.put_tx(spender, replace(spender.value, state=TxState.CONTESTED))
+
+    async def found_again(self, block_hash: BlockHash) -> None:
+        """A block left the chain: what somebody else spent in it is there again."""
+        async with self._books.changing():
+            lost = [kept for kept in self._books.coins.values() if kept.value.lost_in == block_hash]
+            await self._books.put_coins((kept, replace(kept.value, lost_in=NO_BLOCK)) for kept in lost)
 
     def spendable(self) -> list[Spendable]:
         """Free coins that may be spent now."""
@@ -95,7 +104,7 @@ class Wallet:
 
     def may_spend(self, coin: Coin, depths: dict[Txid, int] | None = None) -> bool:
         """Whether a coin is free, and not stacked too deep on unmined transactions."""
-        if coin.state is not CoinState.FREE:
+        if not coin.is_free:
             return False
         return self._books.depth(coin.outpoint.txid, depths) < self._policy.depth_max
 

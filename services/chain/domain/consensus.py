@@ -81,9 +81,14 @@ class Consensus:
     def check_start(self, header: Header, height: int) -> None:
         """A header without any that we know below it. Raises BadHeader."""
         self.check_work(header)
-        if height == 0 and header != self.genesis:
-            raise BadHeader(Rule.LINK, f"{header.hash} is not the genesis block of {self.network}")
-        if height > self.daa_height and target_of(header.bits) > self.start_limit:
+        if height == 0:
+            if header != self.genesis:
+                raise BadHeader(Rule.LINK, f"{header.hash} is not the genesis block of {self.network}")
+        else:  # whatever height a source tells
+            self._check_not_easy(header)
+
+    def _check_not_easy(self, header: Header) -> None:
+        if target_of(header.bits) > self.start_limit:
             raise BadHeader(Rule.DIFFICULTY, f"bits {header.bits:08x} are easier than this chain has been")
 
     def check_next(self, header: Header, parent: Block, at: At, now_s: int) -> None:
@@ -92,7 +97,9 @@ class Consensus:
             raise BadHeader(Rule.LINK, f"{header.hash} does not follow {parent.hash}")
         self.check_work(header)
         required = self.next_bits(parent, header.time_s, at)
-        if required is not None and header.bits != required:
+        if required is None:
+            self._check_not_easy(header)
+        elif header.bits != required:
             raise BadHeader(Rule.DIFFICULTY, f"bits {header.bits:08x} where {required:08x} are due")
         median_s = median_time_s(parent, at)
         if median_s is not None and header.time_s <= median_s:

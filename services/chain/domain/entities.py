@@ -26,7 +26,8 @@ class Coin:
     """An output that one of our keys can spend.
 
     `plan` is the transaction that spends or is about to spend it; `deposit_id` names the deposit it came
-    with; `credited` says whether the ledger knows of it.
+    with; `credited` says whether the ledger knows of it; `lost_in` is the block in which somebody else
+    spent it.
     """
 
     outpoint: Outpoint
@@ -36,6 +37,12 @@ class Coin:
     plan: PlanId = NO_PLAN
     deposit_id: str = ""
     credited: bool = True
+    lost_in: BlockHash = NO_BLOCK
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing of ours spends it, and nobody else did."""
+        return self.state is CoinState.FREE and not self.lost_in
 
     @property
     def is_title(self) -> bool:

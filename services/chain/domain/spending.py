@@ -158,8 +158,8 @@ def check(found: Draft, sats_per_kb: int, dust_sats: int, *, extra_sats: int = 0
     if found.fee_sats != sum(c.sats for c in found.inputs) - sum(o.sats for o in found.outputs):
         raise BadTransaction("inputs are not outputs and fee")
     least = fee_for(size_max(len(found.inputs), found.outputs), max(sats_per_kb, SATS_PER_KB_MIN))
-    least = Sats(least + extra_sats)
-    most = least + dust_sats + fee_for(CHANGE_BYTES, sats_per_kb)
+    most = fee_for(size_max(len(found.inputs), found.outputs, 1), max(sats_per_kb, SATS_PER_KB_MIN))
+    least, most = Sats(least + extra_sats), Sats(most + extra_sats + dust_sats)
     if not least <= found.fee_sats <= most:
         raise BadTransaction(f"a fee of {found.fee_sats} sat is not within {least}..{most}")
     for output in found.outputs:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from services.chain.domain.values import Outpoint, Sats, Txid
+from services.chain.domain.values import SATS_MAX, Outpoint, Sats, Txid
 
 SIGHASH_ALL_FORKID = 0x41
 SEQUENCE_FINAL = 0xFFFFFFFF
@@ -227,4 +227,6 @@ class ByteReader:
 
     def _output(self) -> Output:
         (sats,) = struct.unpack("<Q", self.take(8))
+        if sats > SATS_MAX:
+            raise BadBytes("an output has more satoshis than there are")
         return Output(Sats(sats), self.take(self.varint()))

@@ -96,10 +96,14 @@ class WhatsOnChain:
         own = {txid for txid, height in (await self._mined(interest.own)).items() if height == block.height}
         return await self._proved(block, touched | own, interest)
 
-    async def overlooked(self, blocks: Sequence[Block], interest: Interest) -> Mapping[BlockHash, Findings]:
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
         """What in these blocks its index came to know after they were read."""
         if not blocks:
             return {}
+        if afresh:
+            self._told.clear()
         heights = await self._histories.confirmed(interest.scripts, self._tip, blocks[0].height, again=True)
         heights = heights | await self._mined([txid for txid in interest.own if txid not in self._told])
         found: dict[BlockHash, Findings] = {}

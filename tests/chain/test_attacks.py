@@ -1,0 +1,237 @@
+"""Attacks that once worked: each lost money, invented it, stopped the service or made it lie."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from mesh.errors import RemoteFailure
+from mesh.ids import uuid7
+from services.chain.app.orders import Order, nothing
+from services.chain.app.records import Kept
+from services.chain.domain.addresses import address_of
+from services.chain.domain.consensus import CONSENSUS, BadHeader
+from services.chain.domain.entities import Tx
+from services.chain.domain.failures import WalletEmpty
+from services.chain.domain.header import Block
+from services.chain.domain.headers import HeaderChain
+from services.chain.domain.keys import FLOAT, KeyRing
+from services.chain.domain.scan import Findings, Interest
+from services.chain.domain.scripts import p2pkh
+from services.chain.domain.spending import ChangeRule, Spendable, check, draft, fee_for, size_max
+from services.chain.domain.states import TxState, WithdrawalState
+from services.chain.domain.values import (
+    SATS_MAX,
+    BlockHash,
+    Network,
+    Outpoint,
+    PlanId,
+    Purpose,
+    Sats,
+    Txid,
+)
+from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
+from tests.chain.chainsim import BITS, SimNode, ground
+from tests.chain.faults import Killed, MortalStore
+from tests.chain.world import ANNA, BERT, SEED, Rig, fund, open_rig, opened_store, script_of
+
+OUTSIDE = bytes(range(20))
+ADDRESS = address_of(OUTSIDE, Network.REGTEST)
+MAIN, REGTEST = CONSENSUS[Network.MAIN], CONSENSUS[Network.REGTEST]
+
+
+@pytest.fixture
+def sim() -> SimNode:
+    return SimNode()
+
+
+@pytest_asyncio.fixture
+async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        yield await open_rig(store, sim)
+
+
+# money
+
+
+async def test_a_withdrawal_half_unmined_in_a_crash_is_not_left_confirmed(
+    sim: SimNode, tmp_path: Path
+) -> None:
+    """Its transaction is then given up with somebody else's deposit: other coins must pay it."""
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, sim)
+        await fund(rig, sim, ANNA, 10_000)
+        sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
+        sim.mine()
+        await rig.sync()
+        ask = rig.desk.withdrawals.request
+        asked = [(await ask(uuid7(), ANNA, ADDRESS, Sats(sats))).id for sats in (1_000, 2_000)]
+        await rig.desk.pay()
+        sim.mine()
+        await rig.sync()
+        mortal = MortalStore(store)
+        await rig.live_on(mortal)
+        sim.rewind(2)
+        sim.evict(sim.sent[0])
+        sim.fund(p2pkh(bytes(20)), 50_000, faucet=900)
+        sim.mine(3)
+        mortal.dies_at("withdrawals", behind=False)
+        with pytest.raises(Killed):
+            await rig.sync()
+        await rig.live_on(store)
+        for _ in range(4):
+            await rig.sync()
+            await rig.desk.pay()
+            sim.mine()
+        found = [(await rig.desk.withdrawals.get(one))[0].state for one in asked]
+        assert sorted(sim.paid(p2pkh(OUTSIDE))) == [1_000, 2_000]
+        assert found == [WithdrawalState.CONFIRMED] * 2
+        await rig.balanced()
+
+
+class LateIndex(SimNode):
+    """Tells of the first block's contents late and once, as an index does that came to know of them late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[BlockHash] = set()
+
+    async def findings(self, block: Block, interest: Interest) -> Findings:
+        return Findings()
+
+    async def overlooked(
+        self, blocks: Sequence[Block], interest: Interest, *, afresh: bool
+    ) -> Mapping[BlockHash, Findings]:
+        if afresh:
+            self.told.clear()
+        late = {block.hash: await super(LateIndex, self).findings(block, interest) for block in blocks}
+        late = {hash_: found for hash_, found in late.items() if hash_ not in self.told}
+        self.told |= set(late)
+        return late
+
+
+async def test_what_an_index_tells_late_is_not_lost_with_an_answer_of_the_ledger(tmp_path: Path) -> None:
+    sim = LateIndex()
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, sim)
+        sim.fund(await script_of(rig, ANNA), 50_000)
+        sim.fund(await script_of(rig, BERT), 40_000)
+        sim.mine()
+        rig.ledger.lose_answers = 1
+        with pytest.raises(RemoteFailure):
+            await rig.sync()
+        await rig.sync()
+        assert (rig.balance(ANNA), rig.balance(BERT)) == (50_000, 40_000)
+        asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.pay()
+        sim.mine()
+        rig.ledger.lose_answers = 1
+        with pytest.raises(RemoteFailure):
+            await rig.sync()
+        await rig.sync()
+        assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.CONFIRMED
+        await rig.balanced()
+
+
+async def test_a_rejection_cut_short_whose_transaction_is_mined_stops_the_wallet_only(
+    rig: Rig, sim: SimNode
+) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    tx = await rig.desk.withdrawals.batch()
+    assert tx is not None
+    sim.sends = ["refuse"]
+    rig.ledger.lose_answers = 1
+    with pytest.raises(RemoteFailure):
+        await rig.desk.sender.send(tx.plan)
+    assert rig.desk.books.txs[tx.plan].value.state is TxState.REJECTED
+    raw = parse_transaction(tx.raw)
+    sim.pool[raw.txid] = raw
+    sim.mine()
+    while await rig.desk.follower.follow():
+        pass
+    await rig.desk.reader.catch_up()
+    assert "given up" in rig.desk.wallet.frozen
+
+
+# what stops it
+
+
+async def test_a_payment_of_more_than_there_is_is_none(rig: Rig, sim: SimNode) -> None:
+    """An index proves nothing of what waits: such a transaction may be made up."""
+    paying = await script_of(rig, ANNA)
+    for sats in (2**64 - 1, 2**63, SATS_MAX + 1):
+        raw = assemble(
+            [Spent(Outpoint(Txid("11" * 32), 0), Sats(1), b"")], [b""], [Output(Sats(sats), paying)]
+        )
+        await rig.desk.mempool.take([raw])
+    assert rig.news.deposits == []
+
+
+def test_long_chains_of_unmined_change_are_measured(rig: Rig) -> None:
+    """A deep reorganisation makes them longer than DEPTH_MAX lets them grow."""
+    books, before = rig.desk.books, "00" * 32
+    for number in range(1, 3_000):
+        txid = Txid(f"{number:064x}")
+        tx = Tx(PlanId(uuid7()), Purpose.WALLET, TxState.REORGANISED, txid, inputs=(f"{before}_0",))
+        books.remember(Kept(tx, 1))
+        before = txid
+    assert books.depth(Txid(before)) == 2_999
+
+
+@pytest.mark.parametrize("rate", [100, 500, 1_000, 100_000])
+@pytest.mark.parametrize("outputs", [1, 251, 252, 253, 1_000])
+def test_no_change_that_is_too_small_breaks_the_rule_of_fees(rate: int, outputs: int) -> None:
+    keys = KeyRing(SEED, Network.REGTEST)
+    paid = [Output(Sats(200), p2pkh(OUTSIDE))] * outputs
+    fee = fee_for(size_max(1, paid), rate)
+    for over in range(20 + fee_for(40, rate)):
+        coin = Spendable(
+            Outpoint(Txid("11" * 32), 0), Sats(200 * outputs + fee + over), FLOAT, keys.key(FLOAT).script
+        )
+        check(draft(paid, [coin], ChangeRule(keys.key(FLOAT).script), rate), rate, 20)
+
+
+# what makes it lie
+
+
+def test_a_chain_that_is_made_up_cannot_begin_with_easy_blocks() -> None:
+    """Neither above a real header, nor by the heights that a source tells."""
+    consensus = replace(MAIN, limit=REGTEST.limit, start_limit=REGTEST.limit // 2)
+    first = ground(replace(MAIN.genesis, version=2, bits=0x203FFFFF))
+    easy = ground(replace(first, previous_hash=first.hash, bits=BITS, time_s=first.time_s + 1))
+    for height in (1_000, 900_000):
+        with pytest.raises(BadHeader, match="easier than this chain has been"):
+            HeaderChain.begin([easy], height, consensus, 10**18 * 2)
+        with pytest.raises(BadHeader, match="easier than this chain has been"):
+            HeaderChain.begin([first, easy], height, consensus, 10**18 * 2)
+
+
+@pytest.mark.parametrize("spent", [False, True])
+async def test_custody_tells_of_a_coin_that_a_stranger_spent(rig: Rig, sim: SimNode, spent: bool) -> None:
+    await fund(rig, sim, ANNA, 10_000)
+    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    if spent:
+        assert await rig.desk.withdrawals.batch() is not None
+    [point] = [point for point, kept in rig.desk.books.coins.items() if kept.value.sats == 10_000]
+    raw = assemble([Spent(point, Sats(10_000), b"")], [b"\x51"], [Output(Sats(9_000), b"\x51")])
+    stranger = parse_transaction(raw)
+    sim.pool[stranger.txid] = stranger
+    sim.mine()
+    await rig.sync()
+    assert rig.desk.wallet.frozen
+    assert (await rig.custody()).difference_sats == -10_000
+    await rig.restart()
+    assert (await rig.custody()).difference_sats == -10_000
+    if not spent:
+        with pytest.raises(WalletEmpty):
+            rig.desk.wallet.draft(Order(Purpose.WALLET, (), (Output(Sats(1_000), p2pkh(OUTSIDE)),), nothing))
+    sim.rewind(1)
+    sim.evict(stranger.txid)
+    sim.mine(2)
+    await rig.sync()
+    await rig.balanced()
