@@ -19,7 +19,7 @@ from services.chain.domain.entities import Tx
 from services.chain.domain.failures import FreezeNotFound
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import TxState, WithdrawalState
-from services.chain.domain.values import Network, Outpoint, Sats, Txid, UserId
+from services.chain.domain.values import BlockHash, Network, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
@@ -135,9 +135,10 @@ async def test_a_freeze_outlives_restarts_until_somebody_lifts_it_and_the_same_s
     await rig.desk.pay()
     assert [(await tx_of(rig, waiting)).txid] == sim.sent
     await rig.restart()
-    await rig.desk.wallet.lost(Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), other.txid)
+    spent, block = Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), BlockHash("ef" * 32)
+    await rig.desk.wallet.lost(spent, other.txid, block)
     assert rig.desk.wallet.frozen == ""  # it was looked into
-    await rig.desk.wallet.lost(Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), Txid("cd" * 32))
+    await rig.desk.wallet.lost(spent, Txid("cd" * 32), block)
     await rig.restart()
     assert [freeze.txid for freeze in rig.desk.freezing.open] == ["cd" * 32]
 
