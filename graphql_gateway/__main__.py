@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+from functools import partial
+
 from aiohttp import web
 
-from graphql_gateway import app
+from graphql_gateway import app, federation, schema
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
@@ -20,8 +24,9 @@ from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
 
 
-async def main(settings: GatewaySettings) -> None:
+async def main(settings: GatewaySettings, only: list[str]) -> None:
     """Serves until told to stop."""
+    composition = schema.composed(only, subgraph=settings.subgraph)
     async with Runtime(settings) as runtime:
         services = Services.over(runtime.channel)
         live = Live.over(services, runtime.clock)
@@ -41,15 +46,19 @@ async def main(settings: GatewaySettings) -> None:
                 read_manifests(settings.trusted_documents),
                 only_trusted=settings.documents == "trusted",
             ),
+            elsewhere=federation.elsewhere(composition),
         )
-        runner = app.runner(app.build(settings, parts))
+        runner = app.runner(app.build(settings, parts, composition))
         await runner.setup()
         runtime.on_close(runner.cleanup)
         host, _, port = settings.http_listen.rpartition(":")
         await web.TCPSite(runner, host, int(port)).start()
-        runtime.background(live.run, "live")
+        runtime.background(partial(live.run, composition.feeds), "live")
         await runtime.serve()
 
 
 if __name__ == "__main__":
-    run(GatewaySettings, main)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--only", nargs="+", default=[], choices=[domain.name for domain in schema.DOMAINS])
+    given, rest = parser.parse_known_args(sys.argv[1:])
+    run(GatewaySettings, partial(main, only=given.only), rest)

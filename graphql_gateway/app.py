@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from graphql_gateway import schema
+from graphql_gateway import memes, schema
+from graphql_gateway.composition import Composition
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge import graphiql
@@ -25,15 +26,19 @@ IDLE_S = 75.0
 LINGER_S = 2.0
 
 
-def build(settings: GatewaySettings, parts: Parts) -> web.Application:
-    """The application; starts nothing."""
+def build(settings: GatewaySettings, parts: Parts, composition: Composition | None = None) -> web.Application:
+    """The application over the whole graph, or that composition; starts nothing."""
+    composition = composition or schema.composed()
     count = counted(parts.budgets, trusted_proxies=settings.trusted_proxies)
     application = web.Application(
         client_max_size=settings.request_bytes_max, middlewares=[traced, refusals, count]
     )
     application.on_response_prepare.append(tell_budget)
     graph = schema.build(
-        tokens_max=settings.tokens_max, bounds=settings.bounds, introspection=settings.introspection
+        composition,
+        tokens_max=settings.tokens_max,
+        bounds=settings.bounds,
+        introspection=settings.introspection,
     )
     for document_id, problem in no_longer_valid(parts.documents.trusted, graph).items():
         log.warning("a trusted document is not valid", document=document_id, problem=problem)
@@ -43,7 +48,8 @@ def build(settings: GatewaySettings, parts: Parts) -> web.Application:
     application.router.add_get("/graphql/stream", endpoint.stream, allow_head=False)
     application.router.add_post("/graphql/stream", endpoint.operate)
     application.router.add_delete("/graphql/stream", endpoint.stop)
-    application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
+    if memes.DOMAIN in composition.domains:
+        application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
     if settings.graphiql and settings.graphiql_files is not None:
         application.router.add_static(graphiql.PATH, settings.graphiql_files)
     application.router.add_get("/healthz", _healthy)

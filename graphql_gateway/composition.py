@@ -17,8 +17,8 @@ from strawberry import relay
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
 
-from graphql_gateway.access import guarded
 from graphql_gateway.proto import message_of, show_fields
+from graphql_gateway.safety.access import guarded
 
 T = TypeVar("T")
 
@@ -67,6 +67,11 @@ class Composition:
     def nodes(self) -> list[type]:
         """Relay nodes of the whole graph, those served here or not."""
         return sorted(self._here | self._elsewhere, key=lambda node: node.__name__)
+
+    @property
+    def feeds(self) -> set[str]:
+        """Streams that subscriptions here stand on."""
+        return {feed for domain in self.domains for feed in domain.feeds}
 
     @property
     def elsewhere(self) -> list[type]:

@@ -30,6 +30,11 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Folder of that page's scripts, which `make setup` fetches; without one the browser "
         "gets them from unpkg.com.",
     )
+    subgraph: bool = Field(
+        False,
+        description="Answer `_service` and `_entities`, so that a federation router can take the graph into "
+        "its supergraph. They tell the schema: keep them from strangers.",
+    )
     introspection: bool = Field(True, description="Answer introspection queries.")
     request_bytes_max: int = Field(
         10_485_760, gt=0, description="Largest upload, all parts together: 10 MiB. Other requests: 256 KiB."

@@ -26,7 +26,8 @@ from graphql_gateway.safety.documents import Documents
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
-from mesh.errors import RemoteFailure, Unauthenticated
+from mesh.errors import RemoteFailure
+from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
 
 BATCH_MAX = 1_000
@@ -294,9 +295,9 @@ class Context:
             self.operation.over(Outcome.OK)
 
     def require_viewer(self) -> Viewer:
-        """The signed-in user. Raises Unauthenticated."""
+        """The signed-in user. Raises UserTokenMissing."""
         if self.viewer is None:
-            raise Unauthenticated("Log in first: send `Authorization: Bearer <access token>`.")
+            raise UserTokenMissing("Log in first: send `Authorization: Bearer <access token>`.")
         return self.viewer
 
     async def sign_in(self, access_token: str | None) -> None:

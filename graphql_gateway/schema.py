@@ -7,7 +7,7 @@ is compared with that file (exit code 1 when they differ).
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -28,11 +28,12 @@ from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
-from graphql_gateway import accounts, chain, insight, market, memes, nodes, rounds, telemetry
+from graphql_gateway import accounts, chain, federation, insight, market, memes, nodes, rounds, telemetry
 from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
 from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import rendered, tells_of_fault
+from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission
 from graphql_gateway.safety.price import Bounds
@@ -179,11 +180,24 @@ def _rendered(result: R) -> R:
     return result
 
 
+def composed(only: Collection[str] = (), *, subgraph: bool = False) -> Composition:
+    """The graph of all domains, or of those named alone, which is a subgraph."""
+    served = [domain for domain in DOMAINS if not only or domain.name in only]
+    composition = Composition(served, DOMAINS)
+    if not only and not subgraph:
+        return composition
+    return Composition([*served, federation.subgraph(composition)], DOMAINS)
+
+
 def build(
-    *, tokens_max: int = TOKENS_MAX, bounds: Bounds | None = None, introspection: bool = True
+    composition: Composition | None = None,
+    *,
+    tokens_max: int = TOKENS_MAX,
+    bounds: Bounds | None = None,
+    introspection: bool = True,
 ) -> SatreelSchema:
-    """The whole graph, with bounds on documents."""
-    composition = Composition(DOMAINS, DOMAINS)
+    """A graph, the whole unless given, with bounds on documents."""
+    composition = composition or composed()
     extensions: list[Callable[[], SchemaExtension]] = [
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
@@ -195,10 +209,12 @@ def build(
         query=Query,
         mutation=Mutation if composition.has(Mutation) else None,
         subscription=Subscription if composition.has(Subscription) else None,
+        # What `node` may be is told by no field of its domain.
+        types=composition.nodes if nodes.DOMAIN in composition.domains else (),
         extensions=extensions,
         config=StrawberryConfig(
             default_resolver=resolve_field,
-            scalar_map=SCALARS,
+            scalar_map={**SCALARS, Representation: REPRESENTATION},
             enable_experimental_incremental_execution=True,
         ),
     )

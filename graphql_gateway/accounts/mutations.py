@@ -13,6 +13,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Mutation, User
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.safety.declared import LOG_IN
 
 WalletAddress: TypeAlias = Annotated[
@@ -87,7 +88,8 @@ class AccountsMutation:
         return shown(Tokens, (await info.context.services.identity.RefreshSession(request)).session)
 
     @strawberry.mutation(
-        description="Ends a log-in of the viewer, or all of them when no id is given. Gives their number."
+        description="Ends a log-in of the viewer, or all of them when no id is given. Gives their number.",
+        directives=SIGNED_IN,
     )
     async def log_out(
         self,
@@ -99,7 +101,8 @@ class AccountsMutation:
         return (await info.context.services.identity.RevokeSession(request)).revoked
 
     @strawberry.mutation(
-        description="Sets the viewer's name: 3 to 32 letters, digits, spaces, '.', '-' and '_'."
+        description="Sets the viewer's name: 3 to 32 letters, digits, spaces, '.', '-' and '_'.",
+        directives=SIGNED_IN,
     )
     async def set_display_name(
         self, info: Info, display_name: Annotated[str, about("The name that others see.")]
@@ -110,7 +113,8 @@ class AccountsMutation:
 
     @strawberry.mutation(
         description="Sets where the viewer is paid out, proved by a challenge with purpose PAYOUT_ADDRESS "
-        "signed by that address."
+        "signed by that address.",
+        directives=SIGNED_IN,
     )
     async def set_payout_address(
         self,

@@ -16,6 +16,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Me, Query, User
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown, shown_all
+from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.safety.declared import CALL, PAGE, at_most
 from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure
@@ -36,13 +37,14 @@ async def find_balance(services: Services, account_id: str) -> ledger_pb2.Accoun
 class MyAccounts:
     """What identity and ledger know of the viewer."""
 
-    @strawberry.field(description="What the viewer has in satoshis.")
+    @strawberry.field(description="What the viewer has in satoshis.", directives=SIGNED_IN)
     async def balance(self: Me, info: Info) -> Account:
         """The spendable account; all zero before the first deposit."""
         return shown(Account, await find_balance(info.context.services, f"user:{self.user_message.id}"))
 
     @strawberry.field(
-        description="The viewer's account statement, the newest posting first.", directives=PAGE
+        description="The viewer's account statement, the newest posting first.",
+        directives=(*PAGE, *SIGNED_IN),
     )
     async def statement(
         self: Me, info: Info, first: First = None, after: After = None
@@ -58,7 +60,9 @@ class MyAccounts:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="The viewer's paid viewings, the newest first.", directives=PAGE)
+    @strawberry.field(
+        description="The viewer's paid viewings, the newest first.", directives=(*PAGE, *SIGNED_IN)
+    )
     async def viewings(self, info: Info, first: First = None, after: After = None) -> Connection[Viewing]:
         """Sessions in the ledger."""
 
@@ -69,7 +73,9 @@ class MyAccounts:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="Where the viewer is logged in.", directives=(*CALL, *at_most(100)))
+    @strawberry.field(
+        description="Where the viewer is logged in.", directives=(*CALL, *at_most(100), *SIGNED_IN)
+    )
     async def log_ins(self, info: Info) -> list[LogInSession]:
         """Open sessions, at most 100."""
         response = await info.context.services.identity.ListSessions(

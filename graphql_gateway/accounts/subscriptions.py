@@ -18,6 +18,7 @@ from graphql_gateway.context import Context, Info
 from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -41,7 +42,9 @@ class WatchEvent:
 class AccountsSubscription:
     """The viewer's own affairs, live."""
 
-    @strawberry.subscription(description="The viewer's balance now, and whenever it changes.")
+    @strawberry.subscription(
+        description="The viewer's balance now, and whenever it changes.", directives=SIGNED_IN
+    )
     async def balance_changed(self, info: Info) -> AsyncIterator[Account]:
         """Ends with the viewer's log-in."""
         context = info.context
@@ -60,7 +63,8 @@ class AccountsSubscription:
     @strawberry.subscription(
         description="Opens a paid viewing and holds its budget: one satoshi per full second while this "
         "stream is open. It tells each second what was burned, and ends when the budget is "
-        "spent, the hour is over, the round is locked, or the client stops."
+        "spent, the hour is over, the round is locked, or the client stops.",
+        directives=SIGNED_IN,
     )
     async def watch(
         self,
@@ -70,7 +74,6 @@ class AccountsSubscription:
         id: NewId = None,
     ) -> AsyncIterator[WatchEvent]:
         """The open stream is the paid viewing."""
-        info.context.require_viewer()
         request = ledger_service_pb2.OpenSessionRequest(
             session_id=new_or_given("Viewing", id), meme_id=bare_id("Meme", meme_id), budget_sats=budget
         )

@@ -14,6 +14,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Mutation
 from graphql_gateway.ids import new_or_given
 from graphql_gateway.proto import shown, shown_all
+from graphql_gateway.safety.access import ADMINS, SIGNED_IN
 from graphql_gateway.safety.declared import at_most
 from graphql_gateway.scalars import Sats
 
@@ -22,7 +23,10 @@ from graphql_gateway.scalars import Sats
 class ChainMutation:
     """What can be done on the chain."""
 
-    @strawberry.mutation(description="Sends coins of the viewer to an address; the miner's fee comes on top.")
+    @strawberry.mutation(
+        description="Sends coins of the viewer to an address; the miner's fee comes on top.",
+        directives=SIGNED_IN,
+    )
     async def withdraw(
         self,
         info: Info,
@@ -38,7 +42,8 @@ class ChainMutation:
 
     @strawberry.mutation(
         description="The operator's address: coins sent there pay miners' fees and inscriptions. "
-        "Administrators only."
+        "Administrators only.",
+        directives=ADMINS,
     )
     async def float_address(self, info: Info) -> str:
         """Always the same address."""
@@ -49,7 +54,8 @@ class ChainMutation:
 
     @strawberry.mutation(
         description="Where coins from the cold address come back to the hot wallet; nobody is credited for "
-        "them. Administrators only."
+        "them. Administrators only.",
+        directives=ADMINS,
     )
     async def refill_address(self, info: Info) -> str:
         """Always the same address."""
@@ -61,7 +67,7 @@ class ChainMutation:
     @strawberry.mutation(
         description="Lets signing go on after somebody looked into a spend of a coin of ours (`books { "
         "custody { freezes } }`); what still stops it. Administrators only.",
-        directives=at_most(100),
+        directives=(*at_most(100), *ADMINS),
     )
     async def lift_wallet_freeze(
         self,

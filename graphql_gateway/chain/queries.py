@@ -26,6 +26,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Me, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.safety.declared import PAGE, PUBLIC
 
 
@@ -41,7 +42,7 @@ class DepositAddress:
 class MyCoins:
     """What the chain knows of the viewer."""
 
-    @strawberry.field(description="Where the viewer pays in; always the same address.")
+    @strawberry.field(description="Where the viewer pays in; always the same address.", directives=SIGNED_IN)
     async def deposit_address(self, info: Info) -> DepositAddress:
         """An address of their own."""
         response = await info.context.services.chain.GetDepositAddress(
@@ -49,7 +50,7 @@ class MyCoins:
         )
         return DepositAddress(address=response.address, confirmations_needed=response.confirmations_needed)
 
-    @strawberry.field(description="The viewer's deposits, the newest first.", directives=PAGE)
+    @strawberry.field(description="The viewer's deposits, the newest first.", directives=(*PAGE, *SIGNED_IN))
     async def deposits(self, info: Info, first: First = None, after: After = None) -> Connection[Deposit]:
         """Coins paid in."""
 
@@ -60,7 +61,9 @@ class MyCoins:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="The viewer's withdrawals, the newest first.", directives=PAGE)
+    @strawberry.field(
+        description="The viewer's withdrawals, the newest first.", directives=(*PAGE, *SIGNED_IN)
+    )
     async def withdrawals(
         self, info: Info, first: First = None, after: After = None
     ) -> Connection[Withdrawal]:
@@ -73,7 +76,7 @@ class MyCoins:
 
         return await connect(fetch, first=first, after=after)
 
-    @strawberry.field(description="One withdrawal of the viewer.")
+    @strawberry.field(description="One withdrawal of the viewer.", directives=SIGNED_IN)
     async def withdrawal(self, info: Info, id: Annotated[strawberry.ID, about("Its id.")]) -> Withdrawal:
         """By global id or UUID."""
         request = chain_service_pb2.GetWithdrawalRequest(withdrawal_id=bare_id("Withdrawal", id))

@@ -32,8 +32,8 @@ from graphql_gateway.edge.sockets import Socket
 from graphql_gateway.edge.streams import EventStream, OneOperation
 from graphql_gateway.edge.uploads import TooManyUploads, read_upload
 from graphql_gateway.errors import rendered
+from graphql_gateway.safety.access import ADMINS, require
 from mesh.errors import PermissionDenied
-from mesh.interceptors.guards import AdminRequired, UserTokenMissing
 
 CLIENT_CHARS_MAX = 256
 
@@ -248,10 +248,7 @@ def _token_of(request: web.Request) -> str:
 
 def _require_admin(context: Context) -> None:
     """Content would refuse the files of others as well, but not before all of them are in our memory."""
-    if context.viewer is None:
-        raise UserTokenMissing
-    if not context.viewer.is_admin:
-        raise AdminRequired
+    require(*ADMINS, context)
 
 
 def _printable(text: str) -> str:

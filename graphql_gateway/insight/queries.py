@@ -15,6 +15,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Query
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
 from graphql_gateway.proto import shown_all
+from graphql_gateway.safety.access import ADMINS
 from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, at_most
 from graphql_gateway.scalars import timestamp
 from mesh.errors import InvalidArgument
@@ -64,7 +65,8 @@ class InsightQuery:
         return shown_all(Series, (await info.context.services.insight.BatchGetSeries(request)).series)
 
     @strawberry.field(
-        description="The events behind a number, the oldest first. Administrators only.", directives=PAGE
+        description="The events behind a number, the oldest first. Administrators only.",
+        directives=(*PAGE, *ADMINS),
     )
     async def source_events(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from satreel.chain.v1 import chain_service_pb2
@@ -15,6 +16,8 @@ from graphql_gateway.live.meter import Meter
 from graphql_gateway.live.watch import Watch
 from graphql_gateway.services import Services
 from mesh.clock import Clock
+
+FEEDS = ("rounds", "ledger", "market", "content", "blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,11 @@ class Live:
             meter=Meter(services.ledger, clock),
         )
 
-    async def run(self) -> None:
-        """Keeps all streams. Never returns."""
+    async def run(self, feeds: Collection[str] = FEEDS) -> None:
+        """Keeps the streams of these names, and with the ledger's the meter. Never returns."""
         async with asyncio.TaskGroup() as group:
-            for watch in (self.rounds, self.ledger, self.market, self.content, self.blocks):
-                group.create_task(watch.run(), name=f"watch {watch.name}")
-            group.create_task(self.meter.run(), name="meter")
+            for name in feeds:
+                group.create_task(getattr(self, name).run(), name=f"watch {name}")
+            if "ledger" in feeds:
+                group.create_task(self.meter.run(), name="meter")
+            await asyncio.Event().wait()

@@ -15,6 +15,7 @@ from graphql_gateway.entities import Mutation
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.scalars import Sats, timestamp
 
 ListingId: TypeAlias = Annotated[strawberry.ID, about("The listing: its global id or UUID.")]
@@ -25,7 +26,7 @@ OfferId: TypeAlias = Annotated[strawberry.ID, about("The offer: its global id or
 class MarketMutation:
     """What can be done on the market."""
 
-    @strawberry.mutation(description="Lists a title of the viewer at a fixed price.")
+    @strawberry.mutation(description="Lists a title of the viewer at a fixed price.", directives=SIGNED_IN)
     async def create_listing(
         self,
         info: Info,
@@ -47,7 +48,8 @@ class MarketMutation:
 
     @strawberry.mutation(
         description="Changes price or expiry of a listing of the viewer, if it is still the version seen. "
-        "What is not given stays as it is."
+        "What is not given stays as it is.",
+        directives=SIGNED_IN,
     )
     async def update_listing(
         self,
@@ -70,14 +72,16 @@ class MarketMutation:
             request.never_expires = True
         return shown(Listing, (await info.context.services.market.UpdateListing(request)).listing)
 
-    @strawberry.mutation(description="Takes a listing of the viewer back.")
+    @strawberry.mutation(description="Takes a listing of the viewer back.", directives=SIGNED_IN)
     async def cancel_listing(self, info: Info, listing_id: ListingId) -> Listing:
         """May be repeated."""
         request = market_service_pb2.CancelListingRequest(listing_id=bare_id("Listing", listing_id))
         return shown(Listing, (await info.context.services.market.CancelListing(request)).listing)
 
     @strawberry.mutation(
-        description="Buys a listed title for the viewer: money and title change hands together or not at all."
+        description="Buys a listed title for the viewer: money and title change hands together or not "
+        "at all.",
+        directives=SIGNED_IN,
     )
     async def purchase(
         self,
@@ -96,7 +100,8 @@ class MarketMutation:
 
     @strawberry.mutation(
         description="Offers the viewer's money to the owner of a title. It is held until the offer is "
-        "accepted, cancelled or expired, or the title is sold otherwise."
+        "accepted, cancelled or expired, or the title is sold otherwise.",
+        directives=SIGNED_IN,
     )
     async def make_offer(
         self,
@@ -115,7 +120,9 @@ class MarketMutation:
         )
         return shown(Offer, (await info.context.services.market.MakeOffer(request)).offer)
 
-    @strawberry.mutation(description="Takes an offer of the viewer back; its money is free again.")
+    @strawberry.mutation(
+        description="Takes an offer of the viewer back; its money is free again.", directives=SIGNED_IN
+    )
     async def cancel_offer(self, info: Info, offer_id: OfferId) -> Offer:
         """May be repeated."""
         request = market_service_pb2.CancelOfferRequest(offer_id=bare_id("Offer", offer_id))
@@ -123,7 +130,8 @@ class MarketMutation:
 
     @strawberry.mutation(
         description="Sells a title of the viewer to who made the offer: money and title change hands "
-        "together or not at all. An open listing of the title is taken back."
+        "together or not at all. An open listing of the title is taken back.",
+        directives=SIGNED_IN,
     )
     async def accept_offer(self, info: Info, offer_id: OfferId, id: NewId = None) -> Sale:
         """May be repeated with the same id."""

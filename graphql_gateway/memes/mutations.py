@@ -15,6 +15,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, Mutation
 from graphql_gateway.ids import bare_id, new_or_given
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import ADMINS
 
 CHUNK_BYTES = 256 * 1024
 
@@ -26,7 +27,8 @@ class MemesMutation:
     @strawberry.mutation(
         description="Uploads a picture (PNG, JPEG or GIF, at most 10 MB); an accepted one becomes a film in "
         "the background: follow `pipelineProgress`. One that breaks a rule is refused with that "
-        "rule's code and leaves nothing behind. Administrators only."
+        "rule's code and leaves nothing behind. Administrators only.",
+        directives=ADMINS,
     )
     async def upload_meme(
         self,
@@ -45,13 +47,17 @@ class MemesMutation:
         response = await info.context.services.content.UploadMeme(_pieces(header, picture))
         return shown(Meme, response.meme)
 
-    @strawberry.mutation(description="Stops a meme that is not published yet. Administrators only.")
+    @strawberry.mutation(
+        description="Stops a meme that is not published yet. Administrators only.", directives=ADMINS
+    )
     async def reject_meme(self, info: Info, meme_id: MemeId, reason: WhyForAll) -> Meme:
         """May be repeated."""
         request = content_service_pb2.RejectMemeRequest(meme_id=bare_id("Meme", meme_id), reason=reason)
         return shown(Meme, (await info.context.services.content.RejectMeme(request)).meme)
 
-    @strawberry.mutation(description="Removes a published meme from view. Administrators only.")
+    @strawberry.mutation(
+        description="Removes a published meme from view. Administrators only.", directives=ADMINS
+    )
     async def take_down_meme(self, info: Info, meme_id: MemeId, reason: WhyForAll) -> Meme:
         """May be repeated."""
         request = content_service_pb2.TakeDownMemeRequest(meme_id=bare_id("Meme", meme_id), reason=reason)

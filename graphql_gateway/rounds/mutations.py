@@ -13,6 +13,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Mutation, Round
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.access import ADMINS
 
 
 @part_of(Mutation)
@@ -20,7 +21,8 @@ class RoundsMutation:
     """What can be done to rounds."""
 
     @strawberry.mutation(
-        description="Undoes a round that is not completed: viewers are paid back whole. Administrators only."
+        description="Undoes a round that is not completed: viewers are paid back whole. Administrators only.",
+        directives=ADMINS,
     )
     async def void_round(
         self,

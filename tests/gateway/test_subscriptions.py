@@ -154,7 +154,7 @@ async def test_a_balance_goes_to_its_owner_only(world: World, client: Client) ->
         assert seen == [11, 12, 13, 14, 15, 15]
     async with client.socket() as nobodys:
         await nobodys.subscribe(BALANCE)
-        assert await nobodys.code() == "UNAUTHENTICATED"
+        assert await nobodys.code() == "USER_TOKEN_MISSING"
 
 
 async def test_a_session_that_is_revoked_ends_its_subscription(world: World, client: Client) -> None:

@@ -196,7 +196,7 @@ async def test_a_refused_viewing_is_told_and_not_closed(
         assert await socket.code() == "INVALID_ARGUMENT"
     async with client.socket() as nobodys:
         await nobodys.subscribe(WATCH, {"meme": meme.id, "budget": 5})
-        assert await nobodys.code() == "UNAUTHENTICATED"
+        assert await nobodys.code() == "USER_TOKEN_MISSING"
     assert not world.log.of("CloseSession")
     assert not world.ledger.sessions
 

@@ -81,6 +81,7 @@ class World:
         self.url = ""
         self.client: Client
         self.live: Live
+        self.parts: Parts
         self.tickets: Tickets
         self.stop: Callable[[], Awaitable[None]]
 
@@ -153,7 +154,7 @@ async def opened(
         world.live = Live.over(services, clock)
         world.tickets = Tickets(SecretStr("for tests"))
         given = world.settings(**{"viewer_cache_s": 3.0, **settings})
-        parts = Parts(
+        parts = world.parts = Parts(
             services,
             world.live,
             Authenticator(services.identity, clock, given.viewer_cache_s, world.revocations),

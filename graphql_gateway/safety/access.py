@@ -1,6 +1,6 @@
 """Who may use a field: declared on it, as in Apollo's specification, and enforced here alone.
 
-`directives=[SIGNED_IN]` or `[ADMINS]` on a field shows as `@authenticated` or `@requiresScopes` in the
+`directives=SIGNED_IN` or `[ADMINS]` on a field shows as `@authenticated` or `@requiresScopes` in the
 schema; `guarded` makes its resolver check that before it does anything, whoever executes the operation. The
 services check again, by their contracts.
 """
@@ -19,10 +19,14 @@ from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
-from graphql_gateway.edge.authentication import Viewer
-from mesh.interceptors.guards import AdminRequired, UserTokenMissing
+from graphql_gateway.context import Context
+from mesh.interceptors.guards import AdminRequired
 
 Scope = NewType("Scope", str)
+# So Strawberry knows the scalars of directives.
+Scope._scalar_definition = strawberry.scalar(  # type: ignore[attr-defined] # noqa: SLF001
+    name="federation__Scope", description="What a user may do beyond being signed in."
+)
 
 
 @strawberry.schema_directive(
@@ -46,15 +50,15 @@ class RequiresScopes:
     scopes: list[list[Scope]]
 
 
-SIGNED_IN: Final = Authenticated()
-ADMINS: Final = RequiresScopes(scopes=[[Scope("admin")]])
+# Lists of directives for fields, as in `declared`.
+SIGNED_IN: Final = (Authenticated(),)
+ADMINS: Final = (RequiresScopes(scopes=[[Scope("admin")]]),)
 
 
-def require(declared: object, viewer: Viewer | None) -> None:
+def require(declared: Authenticated | RequiresScopes, context: Context) -> None:
     """Whether the viewer meets a declaration. Raises UserTokenMissing, AdminRequired."""
-    if viewer is None:
-        raise UserTokenMissing("Log in first: send `Authorization: Bearer <access token>`.")
-    if declared is ADMINS and not viewer.is_admin:
+    viewer = context.require_viewer()
+    if isinstance(declared, RequiresScopes) and not viewer.is_admin:
         raise AdminRequired
 
 
@@ -70,13 +74,13 @@ def guarded(field: StrawberryField) -> StrawberryField:
     return guarded_field
 
 
-def _guard(declared: object, resolver: Any) -> Callable[..., Any]:
+def _guard(declared: Authenticated | RequiresScopes, resolver: Any) -> Callable[..., Any]:
     """Of the same kind as the resolver: Strawberry tells a coroutine function from a generator function."""
     if inspect.isasyncgenfunction(resolver):
 
         @functools.wraps(resolver)
         async def stream(*given: Any, info: Any, **more: Any) -> AsyncIterator[Any]:
-            require(declared, info.context.viewer)
+            require(declared, info.context)
             async with aclosing(resolver(*given, info=info, **more)) as events:
                 async for event in events:
                     yield event
@@ -85,7 +89,7 @@ def _guard(declared: object, resolver: Any) -> Callable[..., Any]:
 
     @functools.wraps(resolver)
     async def resolve(*given: Any, info: Any, **more: Any) -> Any:
-        require(declared, info.context.viewer)
+        require(declared, info.context)
         return await resolver(*given, info=info, **more)
 
     return resolve

@@ -1,0 +1,1 @@
+"""The domains as subgraphs under Apollo's composition and router: `make federation-check`."""
