@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance simulate check k8s-check bench-smoke bench-ledger bench-chain format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check k8s-check bench-smoke bench-ledger bench-chain format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,12 +38,15 @@ demo: setup ## one round in a mesh of its own, then a report; fails if a check d
 	@$(BIN)/python -m sandbox demo
 
 test: setup ## all tests, those of whole meshes and of telemetry last, one by one, then conformance
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/mesh/test_telemetry.py
-	@$(BIN)/python -m pytest -q tests/mesh/test_telemetry.py tests/e2e
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/mesh/test_telemetry.py --ignore tests/federation
+	@$(BIN)/python -m pytest -q tests/mesh/test_telemetry.py tests/e2e tests/federation
 	@$(BIN)/python -m tests.conformance
 
 conformance: setup ## the gateway judged by public suites and clients (npm): a table
 	@$(BIN)/python -m tests.conformance
+
+federation-check: setup ## the gateway's domains as subgraphs, under Apollo's composition and a router (npm), beside the gateway
+	@$(BIN)/python -m pytest -q tests/federation tests/gateway/test_federation.py
 
 simulate: setup ## the ledger under simulated faults, 10000 runs of them; SEEDS=200 for fewer, SEED=n for one again
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --jobs $(or $(JOBS),2) $(if $(SEED),--seed $(SEED) --trace)

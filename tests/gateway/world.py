@@ -79,6 +79,8 @@ class World:
         self.insight = fakes.FakeInsight(self.log)  # type: ignore[abstract]
         self.revocations = HeardRevocations("redis://127.0.0.1:1", SystemClock())
         self.url = ""
+        self.services_port = 0
+        self.user_token_key: Path
         self.client: Client
         self.live: Live
         self.parts: Parts
@@ -150,6 +152,7 @@ async def opened(
         world = World(UserTokenSigner(private_key.read_bytes(), clock))
         server = await _serve(world, public_key)
         stack.push_async_callback(server.abort)
+        world.services_port, world.user_token_key = server.port, public_key
         services = Services.over(lambda peer: _channel(stack, peer, server))
         world.live = Live.over(services, clock)
         world.tickets = Tickets(SecretStr("for tests"))

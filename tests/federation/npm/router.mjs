@@ -33,10 +33,18 @@ const router = createGatewayRuntime({
   maskedErrors: false,
   // Subgraphs decide by themselves what a user may do: they get the user's token.
   propagateHeaders: {
-    fromClientToSubgraphs: ({ request }) => ({ authorization: request.headers.get("authorization") ?? undefined }),
+    fromClientToSubgraphs: ({ request: { headers } }) => ({
+      authorization: headers.get("authorization") ?? undefined,
+      "x-forwarded-for": headers.get("x-forwarded-for"),
+    }),
   },
 });
-const server = createServer(router);
+const server = createServer((request, response) => {
+  // Limits are per client: with TRUSTED_PROXIES=1 the gateway believes the last of these.
+  const told = request.headers["x-forwarded-for"];
+  request.headers["x-forwarded-for"] = [...(told ? [told] : []), request.socket.remoteAddress].join(", ");
+  router(request, response);
+});
 server.listen(0, "127.0.0.1", () => {
   const seen = printSchema(schema.toAPISchema().toGraphQLJSSchema());
   const url = `http://127.0.0.1:${server.address().port}/graphql`;
