@@ -48,6 +48,20 @@ def test_an_id_with_another_body_is_refused(world: World) -> None:
         assert world.digest == before
 
 
+def test_the_last_of_a_chain_is_not_the_same_transfer_alone(world: World) -> None:
+    assert world.transfer(pay("s"), pay("t")) == [OK, OK]
+    for _ in range(2):
+        reasons = world.transfer(pay("u", linked=True), pay("t"))
+        assert reasons == [Reason.LINKED_TRANSFER_FAILED, Reason.ID_REUSED]
+    assert world.transfer(pay("t")) == [OK]
+
+
+def test_no_text_of_a_transfer_runs_into_another(world: World) -> None:
+    assert world.transfer(pay("t", 7, memo="8|m")) == [OK]
+    other = Transfer(uid("t"), "user:a|user:b", "7", 8, memo="m")
+    assert world.transfer(other) == [Reason.ID_REUSED]
+
+
 def test_a_refused_id_stays_refused(world: World) -> None:
     world.transfer_refused(Reason.INSUFFICIENT_FUNDS, pay("t", 1_001))
     world.fund("a", 10_000)

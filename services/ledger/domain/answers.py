@@ -43,12 +43,13 @@ plain_body = Struct(">IIq").pack
 def body_hash(transfer: TransferLike) -> bytes:
     """Body of any other: a hash of it, as far as its kind looks at it. It tells a repeat from a reuse.
 
-    Free text comes last, and behind it nothing: what is hashed can be read in one way only.
+    Before texts stand their lengths, and the last is free: what is hashed can be read in one way only.
     """
     kind, asset = transfer.kind, transfer.asset
+    debit, credit = transfer.debit_account, transfer.credit_account
     hold = f"{transfer.hold_id}|{transfer.hold_expires_s}" if kind != _POST else ""
-    sides = f"{transfer.debit_account}|{transfer.credit_account}|{transfer.amount}|{transfer.memo}"
-    return _hash_of(f"{kind}|{transfer.linked}|{hold}|{len(asset)}|{asset}|{sides}".encode())
+    texts = f"{len(asset)}|{len(debit)}|{len(credit)}|{asset}|{debit}|{credit}|{transfer.memo}"
+    return _hash_of(f"{kind}|{transfer.linked}|{hold}|{transfer.amount}|{texts}".encode())
 
 
 def noted_body(plain: bytes, memo: str) -> bytes:

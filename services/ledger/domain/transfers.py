@@ -167,7 +167,7 @@ class Transfers:
     def _single(self, transfer: TransferLike, bits: int) -> Result:
         """Whatever a transfer that stands alone may be."""
         transfer_id, body, answers = transfer.id, body_hash(transfer), self._answers
-        known = self._known(transfer, body)
+        known = self._known(transfer, body, self._plain_body(transfer))
         if known is not None:
             return known
         try:
@@ -224,12 +224,12 @@ class Transfers:
             results.append(own)
         return results
 
-    def _known(self, transfer: TransferLike, body: bytes) -> Result | None:
+    def _known(self, transfer: TransferLike, body: bytes, plain: bytes = b"") -> Result | None:
         """What is to be answered without a look at it; None for a new one.
 
         What ends an open hold may be as old as the hold: that happens once, whatever is forgotten.
         """
-        known = self._answers.again(transfer.id, body, self._plain_body(transfer))
+        known = self._answers.again(transfer.id, body, plain)
         if known is not OUT_OF_TIME or transfer.kind not in (TransferKind.POST_HOLD, TransferKind.VOID_HOLD):
             return known
         hold = self.holds.by_id.get(transfer.hold_id)
