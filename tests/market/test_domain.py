@@ -218,7 +218,7 @@ def test_only_the_moves_of_the_listings_table(before: ListingState, after: Listi
 def test_only_the_moves_of_the_offers_table(before: OfferState, after: OfferState) -> None:
     subject = replace(offer(), state=before)
     moves: dict[OfferState, Callable[[], Offer]] = {
-        OfferState.OPEN: subject.secured,
+        OfferState.OPEN: lambda: subject.opened(NOW_NS),
         OfferState.SETTLING: lambda: subject.claimed(attempt()),
         OfferState.ACCEPTED: lambda: subject.accepted(SaleId("sale"), NOW_NS),
         OfferState.CANCELLED: lambda: subject.closed(OfferState.CANCELLED, NOW_NS),
@@ -244,7 +244,7 @@ def test_what_is_over_has_expired_whether_or_not_that_is_written_down() -> None:
     assert made.as_of(expires_ns + 10**12) == expired
     claimed = made.claimed(attempt())
     assert claimed.as_of(expires_ns) == claimed, "claimed in time"
-    assert claimed.reopened(expires_ns) == expired
+    assert claimed.opened(expires_ns) == expired
 
 
 def sold(quote: Quote, price: int, sale_id: str = "sale", now_ns: int = NOW_NS) -> Sale:

@@ -76,7 +76,7 @@ def offer_bins(offer: Offer) -> Bins:
         "sale_id": offer.sale_id,
         "held": offer.held,
         "due": 1 if offer.is_closed and offer.held else None,
-        "open_meme": offer.meme_id if offer.state is OfferState.OPEN else None,
+        "live_meme": None if offer.is_closed else offer.meme_id,
         "open_until": minute_of(offer.terms.expires_ns) if offer.state is OfferState.OPEN else None,
         **_attempt_bins(offer.attempt),
     }

@@ -29,7 +29,7 @@ OFFERS = SetSpec(
         "seller_id": str,
         "buyer_id": str,
         "due": int,
-        "open_meme": str,
+        "live_meme": str,
         "open_until": int,
     },
 )
@@ -128,7 +128,7 @@ class StoredOffers(_Stored[OfferId, Offer]):
         """A page, newest first."""
         indexed = {
             "buyer_id": which.buyer_id,
-            "open_meme": which.meme_id if which.state is OfferState.OPEN else None,
+            "live_meme": which.meme_id if which.state is OfferState.OPEN else None,
             "meme_id": which.meme_id,
             "seller_id": which.seller_id,
             "state": which.state,
@@ -142,9 +142,9 @@ class StoredOffers(_Stored[OfferId, Offer]):
         """All in this state."""
         return await self._all("state", state.value)
 
-    async def open_for(self, meme_id: MemeId) -> list[Offer]:
-        """Open ones for this meme."""
-        return await self._all("open_meme", meme_id)
+    async def live_for(self, meme_id: MemeId) -> list[Offer]:
+        """Those for this meme that are not closed."""
+        return await self._all("live_meme", meme_id)
 
     async def expiring(self, minute: int) -> list[Offer]:
         """Open ones whose time is over in this minute since 1970."""

@@ -92,9 +92,7 @@ class Accepting:
             await self._undo(offer, holder, lambda found, now: found.closed(OfferState.EXPIRED, now))
             raise
         except (IdReused, SettlementFault):
-            await self._undo(offer, holder, lambda found, now: found.reopened(now))
-            # Who looked for offers to a former owner did not find this one while it was SETTLING.
-            await self._bidding.supersede(offer.meme_id)
+            await self._undo(offer, holder, lambda found, now: found.opened(now))
             raise
         await self._offers.change(
             offer.id,

@@ -20,6 +20,7 @@ from services.market.domain.failures import (
     OfferClosed,
     OfferNotFound,
     SelfPurchase,
+    Unsettled,
 )
 from services.market.domain.offers import Offer, check_new
 from services.market.domain.states import OfferState
@@ -61,9 +62,11 @@ class Bidding:
         if refused is not None:
             await self._pass(offer.id, OfferState.PENDING, lambda found: found.refused(self._clock.now_ns()))
             raise failure(refused, offer.price_sats)
-        # Asked once the offer can be found by whoever sells the title: so none of a former owner stays open.
+        # Asked once the offer can be found by `supersede`: so none to a former owner stays open.
         if await self._ledger.owner(offer.meme_id) == offer.seller_id:
-            return await self._pass(offer.id, OfferState.PENDING, lambda found: found.secured())
+            return await self._pass(
+                offer.id, OfferState.PENDING, lambda found: found.opened(self._clock.now_ns())
+            )
         return await self._pass(
             offer.id,
             OfferState.PENDING,
@@ -94,14 +97,21 @@ class Bidding:
         """Writes down that its time is over, if it is. Raises OfferNotFound."""
         return await self._changed(offer_id, lambda found: found.as_of(self._clock.now_ns()))
 
-    async def supersede(self, meme_id: MemeId) -> None:
-        """Closes all offers that were made to somebody who does not own the title any more."""
+    async def supersede(self, meme_id: MemeId, *, sold_by: OfferId | None) -> None:
+        """Closes all offers that were made to somebody who does not own the title any more.
+
+        All but the one that sold it. Raises Unsettled while one of them is neither open nor closed.
+        """
         owner_id = await self._ledger.owner(meme_id)
-        for offer in await self._offers.open_for(meme_id):
-            if offer.seller_id != owner_id:
-                await self._pass(
+        undecided = False
+        for offer in await self._offers.live_for(meme_id):
+            if offer.seller_id != owner_id and offer.id != sold_by:
+                after = await self._pass(
                     offer.id, OfferState.OPEN, lambda found: found.superseded(self._clock.now_ns())
                 )
+                undecided |= not after.is_closed
+        if undecided:
+            raise Unsettled("an offer to a former owner is not decided yet")
 
     async def close(self, offer: Offer, decide: Callable[[Offer], Offer]) -> Offer:
         """Closes an offer otherwise, frees its money and tells it."""

@@ -92,11 +92,10 @@ class Buying:
         try:
             sale = await self._settlement.settle(purchase(listing, attempt), listing)
         except NotOwner:
-            await self._close(listing, attempt)
+            await self._undo(listing, attempt, lambda found, now: found.cancelled(now))
             raise
         except (InsufficientFunds, IdReused, SettlementFault):
-            now_ns = self._clock.now_ns()
-            await self._move(listing, attempt, lambda found: found.reopened(now_ns))
+            await self._undo(listing, attempt, lambda found, now: found.reopened(now))
             raise
         await self._move(listing, attempt, lambda found: found.sold(sale.id, sale.sold_ns))
         return sale
@@ -133,12 +132,15 @@ class Buying:
             raise ListingNotFound
         return change.after
 
-    async def _close(self, listing: Listing, attempt: Attempt) -> None:
+    async def _undo(
+        self, listing: Listing, attempt: Attempt, move: Callable[[Listing, int], Listing]
+    ) -> None:
+        """After the ledger refused: open again, or closed, the place free, and told."""
         now_ns = self._clock.now_ns()
-        closed = await self._move(listing, attempt, lambda found: found.cancelled(now_ns))
-        await self._places.free(listing.meme_id, listing)
-        if closed is not None:
-            self._news.listing(closed)
+        after = await self._move(listing, attempt, lambda found: move(found, now_ns))
+        if after is not None and after.is_closed:
+            await self._places.free(listing.meme_id, after)
+            self._news.listing(after)
 
     async def _move(
         self, listing: Listing, attempt: Attempt, move: Callable[[Listing], Listing]

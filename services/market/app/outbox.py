@@ -92,7 +92,7 @@ class Outbox:
             await self._announce(sale)
             await self._sales.change(sale.id, lambda found: replace(found, announced=True))
         if not sale.offers_closed:
-            await self._bidding.supersede(sale.meme_id)
+            await self._bidding.supersede(sale.meme_id, sold_by=sale.offer_id)
             await self._sales.change(sale.id, lambda found: replace(found, offers_closed=True))
         if not sale.title_moved:
             await self._chain.transfer_title(sale)

@@ -161,8 +161,8 @@ class Offers(Protocol):
         """All in this state, as written."""
         ...
 
-    async def open_for(self, meme_id: MemeId) -> list[Offer]:
-        """Those for this meme that are written as OPEN."""
+    async def live_for(self, meme_id: MemeId) -> list[Offer]:
+        """Those for this meme that are not written as closed."""
         ...
 
     async def expiring(self, minute: int) -> list[Offer]:

@@ -49,9 +49,8 @@ class Selling:
         found = await self._listings.get(listing_id)
         if found is None:
             check_terms(terms, now_ns)
-            owner_id = await self._ledger.owner(meme_id)
-            if owner_id != seller_id:
-                raise NotOwner(owner_id=owner_id)
+            # Asked first so that nobody else takes the title's place from its owner for a moment.
+            await self._check_owner(asked)
             found = await self._placed(asked)
         if not found.same_words(asked):
             raise IdReused
@@ -113,6 +112,12 @@ class Selling:
             raise TitleBusy
         if holder.id != asked.id:
             raise AlreadyListed(listing_id=holder.id)
+        try:
+            # Asked again, since from now on nobody else sells the title.
+            await self._check_owner(asked)
+        except NotOwner:
+            await self._places.free(asked.meme_id, holder)
+            raise
         listing, made_now = await self._listings.create(holder)
         if listing.is_closed or not listing.same_words(holder):
             # A repetition that came late, or the id was used for another meme at the same moment.
@@ -120,6 +125,11 @@ class Selling:
         elif made_now:
             self._news.listing(listing)
         return listing
+
+    async def _check_owner(self, asked: Listing) -> None:
+        owner_id = await self._ledger.owner(asked.meme_id)
+        if owner_id != asked.seller_id:
+            raise NotOwner(owner_id=owner_id)
 
     async def _closed(self, listing_id: ListingId, decide: Callable[[Listing], Listing]) -> Listing:
         change = await self._changed(listing_id, decide)

@@ -65,9 +65,9 @@ class Offer:
             other.terms,
         )
 
-    def secured(self) -> Offer:
-        """Open: the ledger holds the money."""
-        return self._moved(OfferState.OPEN)
+    def opened(self, now_ns: int) -> Offer:
+        """Open: its money is held, and nobody's acceptance has taken it. Unless it has expired meanwhile."""
+        return self._moved(OfferState.OPEN).as_of(now_ns)
 
     def refused(self, now_ns: int) -> Offer:
         """Closed, because the ledger held nothing."""
@@ -76,10 +76,6 @@ class Offer:
     def claimed(self, attempt: Attempt) -> Offer:
         """Accepted, and to be settled."""
         return self._moved(OfferState.SETTLING, attempt=attempt)
-
-    def reopened(self, now_ns: int) -> Offer:
-        """Open again after an acceptance that moved nothing, unless it has expired meanwhile."""
-        return self._moved(OfferState.OPEN).as_of(now_ns)
 
     def accepted(self, sale_id: SaleId, now_ns: int) -> Offer:
         """Closed by a sale, which took the money."""

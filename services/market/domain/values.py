@@ -7,7 +7,7 @@ from typing import NewType
 
 from mesh.clock import NS_PER_S
 from mesh.errors import InvalidArgument
-from mesh.ids import made_ns
+from mesh.ids import is_uuid7, made_ns
 from services.market.domain.failures import ExpiryInvalid, PriceTooLow
 
 ListingId = NewType("ListingId", str)
@@ -68,8 +68,11 @@ def minute_of(ns: int) -> int:
 
 
 def check_id_time(made_id: str, now_ns: int) -> None:
-    """Raises InvalidArgument when a UUIDv7 says that it was made in the future."""
-    if made_ns(made_id) > now_ns + ID_AHEAD_MAX_S * NS_PER_S:
+    """Raises InvalidArgument unless it is a UUIDv7 that was not made in the future.
+
+    Ids of other versions are the market's own: nobody may call a sale what a hold is called.
+    """
+    if not is_uuid7(made_id) or made_ns(made_id) > now_ns + ID_AHEAD_MAX_S * NS_PER_S:
         raise InvalidArgument("the id is not a UUIDv7 made by now")
 
 
