@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import aiohttp
 from bsv.native import NATIVE_AVAILABLE
 from satreel.chain.v1 import chain_service_pb2_grpc
 from satreel.identity.v1 import identity_service_pb2_grpc
@@ -18,20 +17,13 @@ from mesh.feeds import open_feed
 from mesh.leases import LEASES, LeadershipLost, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
-from services.chain.adapters.arc import Arc
 from services.chain.adapters.callbacks import Callbacks, open_callbacks
 from services.chain.adapters.feeds import BLOCKS_FEED, CHAIN_FEED, FeedNews
-from services.chain.adapters.http import HttpSource
 from services.chain.adapters.ledger import LedgerClient
-from services.chain.adapters.news import open_node_news
-from services.chain.adapters.node import open_node
 from services.chain.adapters.users import IdentityUsers
-from services.chain.adapters.whatsonchain.news import WhatsOnChainNews
-from services.chain.adapters.whatsonchain.reader import WhatsOnChain
-from services.chain.adapters.whatsonchain.sending import WhatsOnChainSender
 from services.chain.app.fees import FeeRate
 from services.chain.app.parts import World
-from services.chain.app.ports import Broadcaster, ChainNews, ChainReader
+from services.chain.app.ports import ChainNews
 from services.chain.app.records import SETS, Records
 from services.chain.app.service import Chain
 from services.chain.app.sources import Broadcasters, Readers
@@ -39,6 +31,7 @@ from services.chain.app.trust import Trust
 from services.chain.config import ChainSettings
 from services.chain.domain.consensus import CONSENSUS
 from services.chain.domain.keys import KeyRing
+from services.chain.outside import open_sources
 from services.chain.rpc import mapping
 from services.chain.rpc.servicer import ChainServicer
 
@@ -57,30 +50,11 @@ class Outside:
 
 
 async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
-    """Read from WhatsOnChain, or the node; send through ARC, or WhatsOnChain, or the node: what is set."""
-    clock = runtime.clock
-    readers: dict[str, ChainReader] = {}
-    broadcasters: dict[str, Broadcaster] = {}
-    hints: Callbacks | None = None
-    quotes: Arc | None = None
-    news: ChainNews | None = None
-    session = await runtime.enter(aiohttp.ClientSession())
-    if settings.arc_url:
-        source = HttpSource(session, settings.arc_access, clock)
-        hints, callback = await open_hints(runtime, settings)
-        broadcasters["arc"] = quotes = Arc(source, callback)
-    if settings.woc_url:
-        source = HttpSource(session, settings.woc_access, clock)
-        readers["whatsonchain"] = WhatsOnChain(source, settings.network, clock)
-        broadcasters["whatsonchain.sending"] = WhatsOnChainSender(source)
-        news = WhatsOnChainNews(session, settings.woc_socket, settings.poll_s)
-    if settings.node_address:
-        node = await runtime.enter(open_node(settings.node_address, settings.node_timeout_s))
-        readers["node"] = broadcasters["node.sending"] = node
-    if news is None:
-        news = await runtime.enter(open_node_news(settings.node_zmq, settings.poll_s))
+    """The sources that are set, each as far as it is believed."""
+    hints, callback = await open_hints(runtime, settings)
+    sources = await runtime.enter(open_sources(settings, runtime.clock, callback))
     changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
-    trust = Trust(clock, lambda name, usable: changes.put_nowait((name, usable)))
+    trust = Trust(runtime.clock, lambda name, usable: changes.put_nowait((name, usable)))
 
     async def show() -> None:
         while True:
@@ -88,19 +62,18 @@ async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
             await runtime.health.set(f"{SERVICE}/{name}", usable)
 
     runtime.background(show, "show sources")
-    fees = FeeRate(settings.sats_per_kb, settings.sats_per_kb_max, quotes)
     return Outside(
-        Readers(readers, trust, CONSENSUS[settings.network]),
-        Broadcasters(broadcasters, trust, clock),
-        news,
+        Readers(sources.readers, trust, CONSENSUS[settings.network]),
+        Broadcasters(sources.broadcasters, trust, runtime.clock),
+        sources.news,
         hints,
-        fees,
+        FeeRate(settings.sats_per_kb, settings.sats_per_kb_max, sources.quotes),
     )
 
 
 async def open_hints(runtime: Runtime, settings: ChainSettings) -> tuple[Callbacks | None, Mapping[str, str]]:
     """Where ARC calls back, and the headers that tell it so."""
-    if not settings.callback_url:
+    if not (settings.arc_url and settings.callback_url):
         return None, {}
     token = settings.callback_token.get_secret_value() or secrets.token_urlsafe(32)
     callbacks, _ = await runtime.enter(open_callbacks(settings.callback_listen, token))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from mesh.ids import uuid7
+from services.chain.app import custody_watch
 from services.chain.app.sweeping import HotRule, Level
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import Tx
@@ -17,7 +20,7 @@ from services.chain.domain.failures import AddressInvalid
 from services.chain.domain.keys import REFILL
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import CoinState, TxState
-from services.chain.domain.values import COLD_ACCOUNT, FLOAT_USER, Network, Purpose, Sats
+from services.chain.domain.values import COINS_ACCOUNT, COLD_ACCOUNT, FLOAT_USER, Network, Purpose, Sats
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import MortalStore
 from tests.chain.world import ANNA, BERT, RULES, Rig, fund, open_rig, opened_store
@@ -225,3 +228,27 @@ async def test_many_small_coins_are_joined_in_quiet_times_one_after_the_other(ri
     await rig.desk.keep_house()
     assert {tx.state for tx in rig.desk.books.live()} == {TxState.MINED}
     await rig.balanced()
+
+
+async def test_a_coin_that_nobody_is_credited_for_shows_by_itself_and_once(
+    rig: Rig, sim: SimNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr(custody_watch, "_difference", SimpleNamespace(set=shown.append))
+    await fund(rig, sim, ANNA, 10_000)
+    watch = rig.desk.custody_watch
+    with structlog.testing.capture_logs() as said:
+        await watch.look()
+        rig.ledger.balances[COINS_ACCOUNT] += 3
+        for _ in range(2):
+            await watch.look()
+        rig.desk.books._unsettled.add("something")
+        await watch.look()
+        rig.desk.books._unsettled.clear()
+        rig.ledger.balances[COINS_ACCOUNT] -= 3
+        await watch.look()
+    assert shown == [0, 3, 3, 0]
+    assert [(line["event"], line.get("difference_sats")) for line in said] == [
+        ("coins and ledger differ", 3),
+        ("coins and ledger agree again", None),
+    ]

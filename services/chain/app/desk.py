@@ -98,6 +98,7 @@ class Desk(Parts):
             group.create_task(self._every(self.rules.tend_s, self.tend), name="tend")
             group.create_task(self._every(self.rules.tend_s, self.keep_house), name="keep house")
             group.create_task(self._every(self.rules.audit_s, self.audit.look), name="audit")
+            group.create_task(self._every(self.rules.custody_s, self.custody_watch.look), name="custody")
 
     async def _await_broken(self) -> None:
         await self._broken

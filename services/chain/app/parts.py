@@ -11,6 +11,7 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.bumping import Bumping, BumpRule
 from services.chain.app.costs import Costs
+from services.chain.app.custody_watch import CustodyWatch
 from services.chain.app.deposits import Deposits
 from services.chain.app.fees import FeeRate
 from services.chain.app.floats import Float
@@ -74,6 +75,7 @@ class Rules:
     stale_s: float = 60.0
     audit_s: float = 15.0
     audit_grace_s: float = 600.0
+    custody_s: float = 60.0
 
 
 class Parts:
@@ -219,6 +221,11 @@ class Parts:
             ledger=self.world.ledger,
             rule=self.rules.hot or HotRule(self.world.keys.network),
         )
+
+    @cached_property
+    def custody_watch(self) -> CustodyWatch:
+        """Whether every coin is accounted for."""
+        return CustodyWatch(books=self.books, ledger=self.world.ledger)
 
     # the chain
 
