@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from aiohttp import hdrs, web
@@ -51,7 +52,11 @@ class Wanted:
 
 def wanted(request: web.BaseRequest) -> Wanted:
     """What the Accept headers ask for. One that is missing, or takes anything, gets application/json."""
-    header = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
+    return _wanted(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+
+
+@lru_cache(maxsize=256)
+def _wanted(header: str) -> Wanted:
     ranges = [MediaRange.parsed(one) for one in header.split(",")[:_RANGES_MAX] if one.strip()]
     weights: dict[str, float] = {}
     for one in ranges:

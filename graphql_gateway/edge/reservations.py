@@ -160,7 +160,7 @@ class Reservations:
     async def take(self, request: web.Request, token: str, context: Context) -> web.StreamResponse:
         """Answers with the stream until it ends. Raises StreamNotFound, StreamTaken."""
         shared = self.find(token, context)
-        if shared.stream.is_open:
+        if shared.stream.is_taken:
             raise StreamTaken
         with self._connected.joined(shared):
             try:
@@ -171,7 +171,7 @@ class Reservations:
 
     def _drop_untaken(self, token: str) -> None:
         shared = self._streams.get(token)
-        if shared is not None and not shared.stream.is_open:
+        if shared is not None and not shared.stream.is_taken:
             del self._streams[token]
             shared.stop_all()
 

@@ -55,12 +55,14 @@ class Socket:
         self.context = context
         self._request = request
         self._settings = settings
-        # Pings find peers that are dead; a pong must come within half of the time.
         self.response = web.WebSocketResponse(
             protocols=(PROTOCOL,),
+            # Finds peers that are dead: a pong must come within half of the time.
             heartbeat=settings.ping_s,
             max_msg_size=OPERATION_BYTES_MAX,
             timeout=CLOSE_S,
+            # It would take more memory than all else of a socket.
+            compress=False,
         )
         self._operations = Operations(schema, context, self, maximum=settings.subscriptions_per_socket_max)
         self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
@@ -88,6 +90,10 @@ class Socket:
 
     async def close(self, code: int, reason: str) -> None:
         """Says why; the reason is cut between characters."""
+        if not self.response.prepared:
+            return
+        # Nothing may be sent after the close frame.
+        self._operations.stop_all()
         cut = reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore").encode()
         await self.response.close(code=code, message=cut)
 

@@ -31,16 +31,16 @@ class EventStream:
     def __init__(self, context: Context, *, send_s: float) -> None:
         self.context = context
         self._send_s = send_s
-        self._request: web.Request
+        self._request: web.Request | None = None
         self._response = web.StreamResponse(headers=_HEADERS)
         self._opened = asyncio.Event()
         self._ended = asyncio.Event()
         self._sent_at_s = 0.0
 
     @property
-    def is_open(self) -> bool:
-        """Whether a client has ever taken it."""
-        return self._opened.is_set()
+    def is_taken(self) -> bool:
+        """Whether a request was answered with it."""
+        return self._request is not None
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answers a request with this stream, and keeps it alive until one side ends it."""
@@ -65,7 +65,7 @@ class EventStream:
                 async with asyncio.timeout(_LOOK_S):
                     await self._ended.wait()
             except TimeoutError:
-                if self._request.transport is None or self._request.transport.is_closing():
+                if self._transport is None or self._transport.is_closing():
                     raise ClientGone from None
                 if now_s() - self._sent_at_s >= KEEP_ALIVE_S:
                     await self.send(_COMMENT)
@@ -77,6 +77,8 @@ class EventStream:
     async def send(self, event: bytes) -> None:
         """Waits for the stream to be opened. Raises ClientGone when the client left or takes nothing."""
         await self._opened.wait()
+        if self._ended.is_set():
+            raise ClientGone
         try:
             async with asyncio.timeout(self._send_s):
                 await self._response.write(event)
@@ -86,9 +88,13 @@ class EventStream:
             raise ClientGone from gone
         self._sent_at_s = asyncio.get_running_loop().time()
 
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        return self._request.transport if self._request is not None else None
+
     def _abort(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class OneOperation:
