@@ -63,6 +63,8 @@ class Operations:
         self._channel = channel
         self._maximum = maximum
         self._running: dict[str, asyncio.Task[None]] = {}
+        # Those that were stopped are among them until they have given back what they hold.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> int:
@@ -86,7 +88,10 @@ class Operations:
         if len(self._running) >= self._maximum:
             raise TooManySubscriptions(maximum=self._maximum)
         context = replace(self._context, takes_increments=True, on_valid=on_valid)
-        self._running[operation_id] = asyncio.create_task(self._run(operation_id, request, context, allowed))
+        task = asyncio.create_task(self._run(operation_id, request, context, allowed))
+        self._running[operation_id] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self, operation_id: str) -> None:
         """Ends it without a word; unknown ones have ended already."""
@@ -96,9 +101,8 @@ class Operations:
 
     async def close(self) -> None:
         """Ends all, and waits until what they hold is given back."""
-        tasks = [*self._running.values()]
         self.stop_all()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def stop_all(self) -> None:
         """Ends all."""

@@ -88,6 +88,16 @@ class Client:
             writer.transport.abort()
 
     @asynccontextmanager
+    async def events(
+        self, query: str, *, method: str = "POST", path: str = "/graphql", token: str = "", **given: Any
+    ) -> AsyncIterator[Events]:
+        """An event stream of its own for one operation; with `given`, of another request."""
+        request = given or {"json": {"query": query}}
+        headers = {"Accept": "text/event-stream", **bearer(token), **request.pop("headers", {})}
+        async with self._http.request(method, self.url + path, headers=headers, **request) as response:
+            yield Events(response)
+
+    @asynccontextmanager
     async def socket(
         self, token: str = "", *, ack: bool = True, protocol: str = PROTOCOL, **given: Any
     ) -> AsyncIterator[Socket]:
@@ -99,6 +109,56 @@ class Client:
                 await socket.send(type="connection_init", payload=payload)
                 assert await socket.next() == {"type": "connection_ack"}
             yield socket
+
+
+class Events:
+    """One event stream."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+
+    async def line(self) -> bytes:
+        """The next line, without its end; nothing at the stream's end."""
+        async with asyncio.timeout(WAIT_S):
+            return (await self.response.content.readline()).rstrip(b"\n")
+
+    async def next(self) -> tuple[str, Any]:
+        """Name and data of the next event."""
+        name = ""
+        while not name:
+            line = await self.line()
+            assert line in {b"", b":"} or line.startswith(b"event: "), line
+            assert not self.response.content.at_eof(), "the stream ended"
+            name = line.removeprefix(b"event: ").decode().strip(":")
+        data = (await self.line()).removeprefix(b"data: ")
+        assert await self.line() == b""
+        return name, json.loads(data) if data else None
+
+    async def data(self) -> Any:
+        """The data of the next result, which must have no errors."""
+        name, result = await self.next()
+        assert (name, "errors" in result) == ("next", False), result
+        return result["data"]
+
+    async def until_ended(self) -> bytes:
+        """What comes before the stream ends, as it should."""
+        async with asyncio.timeout(WAIT_S):
+            return await self.response.content.read()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        assert self.response.connection is not None
+        assert isinstance(self.response.connection.transport, asyncio.Transport)
+        return self.response.connection.transport
+
+    def vanish(self) -> None:
+        """The connection breaks without a word."""
+        self._transport.abort()
+
+    def stop_reading(self) -> None:
+        """What the gateway sends from now on stays on its side."""
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._transport.pause_reading()
 
 
 class Socket:

@@ -51,3 +51,5 @@ def _described(built: graphql.GraphQLSchema) -> Iterator[tuple[str, str | None]]
             yield f"{name}.{field_name}", field.description
             for argument_name, argument in getattr(field, "args", {}).items():
                 yield f"{name}.{field_name}({argument_name})", argument.description
+    for directive in built.directives:
+        yield f"@{directive.name}", directive.description

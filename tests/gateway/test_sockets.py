@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import WSMsgType
 
 from mesh.errors import Unavailable
 from tests.gateway.client import Client, bearer
@@ -249,16 +250,67 @@ async def test_a_socket_outlives_its_user_token(tmp_path: Path) -> None:
 
 
 async def test_who_takes_nothing_is_dropped(tmp_path: Path) -> None:
-    # A megabyte each: the system's own buffers hold some.
-    many = " ".join(f"a{number}: description" for number in range(40))
-    large = f"{{ __schema {{ types {{ fields {{ {many} }} }} }} }}"
-    async with opened(tmp_path, send_s=0.3) as world, world.client.socket() as socket:
-        socket.stop_reading()
-        for number in range(8):
-            await socket.subscribe(large, as_id=str(number))
-        # Frames from the client do not help it.
-        with pytest.raises(ConnectionError):
-            async with asyncio.timeout(DROP_WAIT_S):
-                while True:
-                    await socket.ws.pong()
-                    await asyncio.sleep(0.05)
+    async with opened(tmp_path, send_s=0.3) as world:
+        query = long_answer(world)
+        async with world.client.socket() as socket:
+            socket.stop_reading()
+            for number in range(8):
+                await socket.subscribe(query, as_id=str(number))
+            # Frames from the client do not help it.
+            with pytest.raises(ConnectionError):
+                async with asyncio.timeout(DROP_WAIT_S):
+                    while True:
+                        await socket.ws.pong()
+                        await asyncio.sleep(0.05)
+
+
+def long_answer(world: World) -> str:
+    """A query of 4 MB: the system's own buffers hold some."""
+    meme = world.meme("x" * 100_000, world.user("wordy"))
+    names = " ".join(f"a{number}: name" for number in range(40))
+    return f'{{ meme(id: "{meme.id}") {{ {names} }} }}'
+
+
+async def test_who_does_not_answer_pings_is_dropped(tmp_path: Path) -> None:
+    async with opened(tmp_path, ping_s=1.0) as world:
+        world.round()
+        async with world.client.socket() as alive, world.client.socket(autoping=False) as dead:
+            for socket in (alive, dead):
+                await socket.subscribe(ROUND)
+            await alive.data()
+            # Only who reads answers.
+            reading = asyncio.create_task(alive.quiet(2.5))
+            async with asyncio.timeout(5):
+                while (await dead.ws.receive()).type not in {WSMsgType.CLOSED, WSMsgType.ERROR}:
+                    pass
+            await until(lambda: world.live.rounds.subscribers == 1)
+            await reading
+
+
+async def test_a_close_frame_reaches_who_is_busy_with_news(world: World, client: Client) -> None:
+    """It is the last frame, and is not lost with those before it."""
+    async with client.socket() as socket:
+        for number in range(50):
+            await socket.subscribe(METRICS, as_id=str(number))
+        await socket.ws.send_str("nonsense")
+        assert await socket.until_closed() == 4400
+
+
+async def test_an_id_is_free_again_when_its_operation_is_over(world: World, client: Client) -> None:
+    world.round()
+    async with client.socket() as socket:
+        for _ in range(3):
+            await socket.subscribe(METRICS)
+            await socket.data()
+            assert await socket.next() == {"id": "1", "type": "complete"}
+        for _ in range(3):
+            await socket.subscribe(ROUND)
+            await socket.data()
+            await socket.send(type="complete", id="1")
+        await until(lambda: not world.live.rounds.subscribers)
+
+
+async def test_frames_are_not_compressed(client: Client) -> None:
+    """A compressor would take more memory than all else of a socket; a bomb needs one."""
+    async with client.socket(compress=15) as socket:
+        assert not socket.ws.compress

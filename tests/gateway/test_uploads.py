@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.gateway.client import Answer, Client, bearer
 from tests.gateway.world import World, opened, token_of, until
 
@@ -90,6 +92,15 @@ async def test_uploads_at_a_time_are_bounded(tmp_path: Path) -> None:
         assert (await upload(world.client, body())).status == 200
 
 
+@pytest.mark.parametrize(
+    "header", ["X-Satreel-Preflight", "apollo-require-preflight", "GraphQL-Require-Preflight"]
+)
+async def test_any_preflight_header_will_do(world: World, client: Client, header: str) -> None:
+    world.user("admin", admin=True)
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **bearer(token_of("admin"))}
+    assert (await client.send("POST", data=body(), headers={**kind, header: "1"})).status == 200
+
+
 async def test_without_the_preflight_header_nothing_is_read(world: World, client: Client) -> None:
     world.user("admin", admin=True)
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -134,6 +145,10 @@ MALFORMED: dict[str, bytes] = {
     "path into a list by name": body(operations(list=[None]), '{"0": ["variables.list.x"]}'),
     "path into a list from behind": body(operations(list=[None]), '{"0": ["variables.list.-1"]}'),
     "path with odd digits": body(operations(list=[None]), '{"0": ["variables.list.\u0660"]}'),
+    "seventeen places": body(
+        operations(list=[None] * 17), json.dumps({"0": [f"variables.list.{n}" for n in range(17)]})
+    ),
+    "seven files": b"".join(part(f"f{number}", "x", file="x.png") for number in range(7)) + body(),
     "the same place twice": body(map_='{"0": ["variables.picture", "variables.picture"]}'),
     "part without a name": part(None, "x") + body(),
     "part twice": part("operations", operations()) + body(),
