@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check k8s-check bench-smoke bench-ledger bench-chain format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/python tools/buf_lint.py
 	@$(BIN)/python -m graphql_gateway.schema --check
 
+client: setup ## the TypeScript client of the gateway, packed for npm, and the manifest of its documents, into dist/
+	@$(BIN)/python -m tools.client
+
 bench-smoke: setup ## time to the first round once set up, memory, block to browser, jobs a minute
 	@$(BIN)/python -m bench.smoke
 	@$(BIN)/python -m bench.jobs
@@ -77,4 +80,4 @@ format: proto ## format and mend what can be mended
 	@$(BIN)/ruff check --fix --quiet $(PACKAGES)
 
 clean: ## remove generated code, caches and local data (keeps .venv)
-	rm -rf gen .satreel .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf gen dist clients/typescript/dist clients/typescript/build clients/typescript/src/generated .satreel .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,9 +21,10 @@ from typing import Any
 from aiohttp import web
 from satreel.rounds.v1 import rounds_service_pb2
 
-from tests.conformance.packages import FOLDER, NODE, NotInstalled, install
 from tests.gateway.world import World, opened, token_of
+from tools.npm import NODE, NotInstalled, install
 
+FOLDER = Path(__file__).with_name("npm")
 SUITES = ("http", "transport-ws", "sse", "uploads", "clients", "codegen", "relay")
 SUITE_S_MAX = 60.0
 # Short, so that nobody waits for what ends by time.
@@ -148,7 +149,7 @@ def table(ran: list[Ran]) -> str:
 def main(suites: list[str]) -> int:
     """Gives the exit code."""
     try:
-        install()
+        install(FOLDER)
     except NotInstalled as problem:
         sys.stderr.write(f"{problem}\n")
         return 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.packages import INSTALL_S_MAX, install
 from tests.federation.serving import FOLDER
+from tools.npm import INSTALL_S_MAX, install
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from graphql_gateway import app, federation, schema
 from graphql_gateway.composition import Composition
-from tests.conformance.packages import NODE
 from tests.gateway.world import World
+from tools.npm import NODE
 
 FOLDER = Path(__file__).with_name("npm")
 START_S_MAX = 30.0

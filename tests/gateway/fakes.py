@@ -442,6 +442,7 @@ class FakeMarket(market_service_pb2_grpc.MarketServiceServicer):
         listing = market_pb2.Listing(
             id=request.listing_id,
             meme_id=request.meme_id,
+            seller_id=caller.current().require_user(),
             price_sats=request.price_sats,
             expires_at=request.expires_at if request.HasField("expires_at") else None,
             state=market_pb2.LISTING_STATE_OPEN,

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from satreel.chain.v1 import chain_service_pb2_grpc
 from satreel.content.v1 import content_pb2, content_service_pb2_grpc
 from satreel.identity.v1 import identity_pb2, identity_service_pb2_grpc
+from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 from satreel.insight.v1 import insight_service_pb2_grpc
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2_grpc
 from satreel.market.v1 import market_service_pb2_grpc
@@ -142,15 +143,20 @@ class _FakeSettings(MeshSettings):
 
 @asynccontextmanager
 async def opened(
-    folder: Path, *, windows: Windows | None = None, documents: Documents | None = None, **settings: Any
+    folder: Path,
+    *,
+    identity: IdentityServiceServicer | None = None,
+    windows: Windows | None = None,
+    documents: Documents | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    """A running gateway; asserts at the end that it leaves no task behind."""
+    """A running gateway, with this identity or the fake; asserts at the end that it leaves no task behind."""
     private_key, public_key = tls.make_user_token_keys(folder)
     clock = FastClock()
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         world = World(UserTokenSigner(private_key.read_bytes(), clock))
-        server = await _serve(world, public_key)
+        server = await _serve(world, public_key, identity or world.identity)
         stack.push_async_callback(server.abort)
         world.services_port, world.user_token_key = server.port, public_key
         services = Services.over(lambda peer: _channel(stack, peer, server))
@@ -189,9 +195,9 @@ async def opened(
     await until(lambda: asyncio.all_tasks() <= before)
 
 
-async def _serve(world: World, public_key: Path) -> MeshServer:
+async def _serve(world: World, public_key: Path, identity: IdentityServiceServicer) -> MeshServer:
     server = MeshServer(_FakeSettings(user_token_key=public_key))
-    await server.add(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, world.identity)
+    await server.add(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, identity)
     await server.add(content_service_pb2_grpc.add_ContentServiceServicer_to_server, world.content)
     await server.add(rounds_service_pb2_grpc.add_RoundsServiceServicer_to_server, world.rounds)
     await server.add(ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, world.ledger)

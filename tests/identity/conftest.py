@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from bsv.keys import PrivateKey
 from redis.asyncio import Redis
 from satreel.identity.v1 import identity_pb2, identity_service_pb2, identity_service_pb2_grpc
 
-from mesh.clock import ManualClock
+from mesh.clock import Clock, ManualClock
 from mesh.errors import RemoteFailure
 from mesh.feeds import open_feed
 from mesh.ids import uuid7
@@ -39,6 +39,8 @@ from services.identity.rpc.servicer import IdentityServicer
 pb = identity_service_pb2
 LOG_IN = identity_pb2.CHALLENGE_PURPOSE_LOG_IN
 PAYOUT = identity_pb2.CHALLENGE_PURPOSE_PAYOUT_ADDRESS
+PER_ADDRESS = {Attempt.CHALLENGE: 30, Attempt.LOG_IN: 10}
+PER_CLIENT = {Attempt.CHALLENGE: 40, Attempt.LOG_IN: 20}
 
 
 class Wallet:
@@ -129,28 +131,38 @@ async def store(tmp_path: Path) -> AsyncIterator[FlakyStore]:
         yield FlakyStore(store)
 
 
+@dataclass(frozen=True)
+class Composed:
+    """The service without its server."""
+
+    servicer: IdentityServicer
+    users: Users
+    redis: Redis
+
+
 @asynccontextmanager
-async def run_identity(
-    store: FlakyStore, redis_url: str, clock: ManualClock, admins: frozenset[str], keys: Path
-) -> AsyncIterator[Identity]:
+async def composed(
+    store: Store,
+    redis_url: str,
+    clock: Clock,
+    admins: frozenset[str],
+    signer: UserTokenSigner,
+    *,
+    per_client: Mapping[Attempt, int] = PER_CLIENT,
+) -> AsyncIterator[Composed]:
     """The service as its composition root makes it."""
-    private_key, public_key = make_user_token_keys(keys)
-    verifier = UserTokenVerifier(public_key.read_bytes(), clock)
     async with (
         Redis.from_url(redis_url, socket_timeout=2) as redis,
         open_feed(redis_url, f"identity-{uuid7()}") as feed,
     ):
         converter = Converter(admins)
-        users = StoredUsers(cast("Store", store))
+        users = StoredUsers(store)
         sessions = RedisSessions(redis, clock)
         news = FeedNews(feed, converter, clock, uuid7)
-        limits = {Attempt.CHALLENGE: 30, Attempt.LOG_IN: 10}
         proofs = Proofs(
             challenges=RedisChallenges(redis, clock),
             wallets=BitcoinWallets(Network.REGTEST),
-            attempts=RedisAttempts(
-                redis, clock, per_address=limits, per_client={Attempt.CHALLENGE: 40, Attempt.LOG_IN: 20}
-            ),
+            attempts=RedisAttempts(redis, clock, per_address=PER_ADDRESS, per_client=per_client),
             clock=clock,
             new_id=uuid7,
             randomness=lambda: secrets.token_urlsafe(32),
@@ -170,7 +182,7 @@ async def run_identity(
             sessions=OpenSessions(
                 sessions=sessions,
                 users=users,
-                user_tokens=UserTokenSigner(private_key.read_bytes(), clock, 60),
+                user_tokens=signer,
                 news=news,
                 clock=clock,
                 randomness=lambda: secrets.token_urlsafe(32),
@@ -180,10 +192,22 @@ async def run_identity(
             feed=feed,
             converter=converter,
         )
+        yield Composed(servicer, users, redis)
+
+
+@asynccontextmanager
+async def run_identity(
+    store: FlakyStore, redis_url: str, clock: ManualClock, admins: frozenset[str], keys: Path
+) -> AsyncIterator[Identity]:
+    """The service behind a server of its own."""
+    private_key, public_key = make_user_token_keys(keys)
+    verifier = UserTokenVerifier(public_key.read_bytes(), clock)
+    signer = UserTokenSigner(private_key.read_bytes(), clock, 60)
+    async with composed(cast("Store", store), redis_url, clock, admins, signer) as service:
         adder = identity_service_pb2_grpc.add_IdentityServiceServicer_to_server
-        async with serving("identity", adder, servicer, clock=clock) as server:
+        async with serving("identity", adder, service.servicer, clock=clock) as server:
             stub = identity_service_pb2_grpc.IdentityServiceStub(server.channel("gateway"))
-            yield Identity(stub, server, clock, redis, users, store, verifier)
+            yield Identity(stub, server, clock, service.redis, service.users, store, verifier)
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+import { type Client, type Sink, type SubscribePayload, createClient } from "graphql-ws";
+import type { LogIn } from "./log-in.js";
+import type { Tokens } from "./tokens.js";
+
+/** How the WebSocket is made. */
+export interface SocketOptions {
+  readonly url: string;
+  /** A WebSocket class; the platform's unless given. */
+  readonly webSocketImpl: unknown;
+  readonly logIn: LogIn;
+  readonly keepAliveMs: number;
+}
+
+/** We close with it to come back with other tokens. */
+export const RENEWED = 4205;
+const IDLE_MS = 3_000;
+const ACK_MS = 10_000;
+
+/** One WebSocket by graphql-transport-ws: opened for the first stream, closed after the last, and always on good tokens. */
+export class Socket {
+  readonly #options: SocketOptions;
+  readonly #forget: () => void;
+  #client: Client | undefined;
+  #open: { close(code: number, reason: string): void } | undefined;
+  #acknowledged = false;
+  #renewal: ReturnType<typeof setTimeout> | undefined;
+  #pong: ReturnType<typeof setTimeout> | undefined;
+  /** What the socket was last opened with. */
+  accessToken: string | undefined;
+
+  constructor(options: SocketOptions) {
+    this.#options = options;
+    this.#forget = options.logIn.onChange((tokens) => this.use(tokens));
+  }
+
+  /** Starts a stream, and gives what stops it. */
+  subscribe<Data>(payload: SubscribePayload, sink: Sink<{ data?: Data | null; errors?: unknown }>): () => void {
+    return this.#made().subscribe(payload, sink as never);
+  }
+
+  /** Calls once what was subscribed before is sent; gives what prevents it. */
+  whenConnected(call: () => void): () => void {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const soon = () => void (timer = setTimeout(call, 0));
+    const deafen = this.#acknowledged ? soon() : this.#made().on("connected", () => (deafen?.(), soon()));
+    return () => (deafen?.(), clearTimeout(timer));
+  }
+
+  /** Streams on an old access token would end within seconds: all come back with the new one first. */
+  use(tokens: Tokens | null): void {
+    if (tokens?.accessToken !== this.accessToken) this.#open?.close(RENEWED, "Tokens renewed");
+  }
+
+  /** Ends all streams. */
+  async close(): Promise<void> {
+    this.#forget();
+    this.#closed();
+    await this.#client?.dispose();
+  }
+
+  #made(): Client {
+    const { url, webSocketImpl, keepAliveMs } = this.#options;
+    return (this.#client ??= createClient({
+      url,
+      webSocketImpl: webSocketImpl ?? globalThis.WebSocket,
+      connectionParams: () => this.#parameters(),
+      // Streams take themselves up again, each with variables of its own.
+      retryAttempts: 0,
+      lazyCloseTimeout: IDLE_MS,
+      connectionAckWaitTimeout: ACK_MS,
+      keepAlive: keepAliveMs,
+      on: {
+        opened: (socket) => void (this.#open = socket as WebSocket),
+        connected: () => void (this.#acknowledged = true),
+        closed: () => this.#closed(),
+        ping: (received) => received || this.#expectPong(),
+        pong: (received) => received && clearTimeout(this.#pong),
+      },
+    }));
+  }
+
+  async #parameters(): Promise<Record<string, unknown> | undefined> {
+    const { logIn } = this.#options;
+    const tokens = await logIn.tokens();
+    this.accessToken = tokens?.accessToken;
+    if (!tokens) return undefined;
+    this.#renewal = setTimeout(() => void logIn.tokens(), Math.max(0, logIn.msUntilStale(tokens)));
+    return { authorization: `Bearer ${tokens.accessToken}` };
+  }
+
+  /** A peer that does not answer is gone, whatever TCP says. */
+  #expectPong(): void {
+    clearTimeout(this.#pong);
+    this.#pong = setTimeout(() => this.#client?.terminate(), this.#options.keepAliveMs);
+  }
+
+  #closed(): void {
+    clearTimeout(this.#renewal);
+    clearTimeout(this.#pong);
+    this.#acknowledged = false;
+    this.#open = undefined;
+  }
+}

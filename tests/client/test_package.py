@@ -1,0 +1,107 @@
+"""The TypeScript package: its operations fit the schema, it compiles, and its own tests pass."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import graphql
+import pytest
+
+from graphql_gateway import schema
+from tests.client.stage import staged
+from tools import client
+from tools.npm import npm
+
+ROOT = client.ROOT
+BUILD_S, TESTS_S = 240, 120
+# Root fields without an operation: two for who writes documents of their own, the others for administrators.
+NOT_FOR_FRONT_ENDS = {
+    "node",
+    "nodes",
+    "titleAudit",
+    "sourceEvents",
+    "rejectMeme",
+    "takeDownMeme",
+    "floatAddress",
+    "refillAddress",
+    "voidRound",
+}
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    """The package, built from the schema as it is."""
+    client.build()
+    return client.PACKAGE
+
+
+def operations() -> str:
+    return "\n".join(file.read_text() for file in sorted((client.PACKAGE / "operations").glob("*.graphql")))
+
+
+def test_operations_fit_the_schema_and_leave_nothing_out() -> None:
+    built = graphql.build_schema(schema.FILE.read_text())
+    document = graphql.parse(operations())
+    assert graphql.validate(built, document) == []
+    asked = {
+        field.name.value
+        for operation in document.definitions
+        if isinstance(operation, graphql.OperationDefinitionNode)
+        for field in operation.selection_set.selections
+        if isinstance(field, graphql.FieldNode)
+    }
+    roots = (built.query_type, built.mutation_type, built.subscription_type)
+    there_are = {name for root in roots if root is not None for name in root.fields}
+    assert {name for name in there_are if not name.startswith("_")} - asked == NOT_FOR_FRONT_ENDS
+
+
+def test_the_readme_shows_the_first_program() -> None:
+    program = (client.PACKAGE / "examples" / "first.mjs").read_text()
+    assert f"```js\n{program}```" in (client.PACKAGE / "README.md").read_text()
+
+
+@pytest.mark.timeout(BUILD_S)
+def test_codes_come_from_the_gateway_the_mesh_and_each_service(package: Path) -> None:
+    codes = (package / "src" / "generated" / "codes.ts").read_text()
+    for code in (
+        "NEWS_LOST",
+        "ID_REUSED",
+        "OVERLOADED",
+        "CHALLENGE_USED",
+        "INSUFFICIENT_FUNDS",
+        "ALREADY_LISTED",
+    ):
+        assert f'| "{code}"' in codes
+
+
+@pytest.mark.timeout(BUILD_S)
+def test_the_manifest_names_each_document_by_its_hash(package: Path) -> None:
+    manifest = json.loads((package / "dist" / client.MANIFEST).read_text())
+    assert (manifest["format"], manifest["version"]) == ("apollo-persisted-query-manifest", 1)
+    built = graphql.build_schema(schema.FILE.read_text())
+    assert len(manifest["operations"]) == len(
+        re.findall(r"(?m)^(?:query|mutation|subscription) ", operations())
+    )
+    for one in manifest["operations"]:
+        assert one["id"] == hashlib.sha256(one["body"].encode()).hexdigest()
+        document = graphql.parse(one["body"])
+        assert graphql.validate(built, document) == []
+        [operation] = (
+            part for part in document.definitions if isinstance(part, graphql.OperationDefinitionNode)
+        )
+        assert operation.name is not None
+        assert (one["name"], one["type"]) == (operation.name.value, operation.operation.value)
+
+
+@pytest.mark.timeout(BUILD_S)
+async def test_its_own_tests(package: Path, tmp_path: Path, valkey_url: str) -> None:
+    async with staged(tmp_path, valkey_url) as stage:
+        done = await asyncio.to_thread(
+            npm, package, "test", "--silent", timeout_s=TESTS_S, SATREEL_STAGE=stage
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"(?m)^. pass (\d+)", done.stdout)[0]) >= 20, done.stdout
