@@ -1,4 +1,7 @@
-"""What the TypeScript package's tests play on: the gateway before fakes, with the real identity service."""
+"""What the TypeScript package's tests play on: the gateway before fakes, with the real identity service.
+
+It carries out what the package's own manifest lists, and nothing else, as in production.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from satreel.ledger.v1 import ledger_service_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_service_pb2
 
+from graphql_gateway.safety.documents import Documents
+from graphql_gateway.safety.manifests import read_manifests
 from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
@@ -118,15 +123,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, redis_url: str) -> AsyncIterator[str]:
+async def staged(folder: Path, redis_url: str, manifest: Path) -> AsyncIterator[str]:
     """A stage; gives the address of its acts."""
     clock = SystemClock()
+    documents = Documents(None, read_manifests([manifest]), only_trusted=True)
     private_key, _ = make_user_token_keys(folder)
     signer = UserTokenSigner(private_key.read_bytes(), clock)
     async with (
         open_sqlite(folder / "identity.sqlite", SETS) as store,
         composed(store, redis_url, clock, frozenset(), signer, per_client=LIMITS) as identity,
-        opened(folder, identity=identity.servicer) as world,
+        opened(folder, identity=identity.servicer, documents=documents, log_ins_per_min=10_000) as world,
         _served(Stage(world)) as url,
     ):
         yield url

@@ -1,10 +1,9 @@
-import { type AnyDocument, type Arguments, type DataOf, type Document, withId } from "./document.js";
-import { SatreelError } from "./errors.js";
+import { type Arguments, type DataOf, type Document, withId } from "./document.js";
 import type { UserFieldsFragment } from "./generated/types.js";
 import { type Wire, post } from "./http.js";
 import { type FollowOptions, Live } from "./live.js";
 import { LogIn, type Send } from "./log-in.js";
-import { backoffMs, sleep } from "./retry.js";
+import { repeated } from "./retry.js";
 import { Socket } from "./socket.js";
 import { type TokenStore, memoryTokens } from "./tokens.js";
 import type { Wallet } from "./wallets.js";
@@ -70,8 +69,10 @@ export function createClient(options: ClientOptions): Client {
     sendHashes: options.sendHashes ?? false,
   };
   const attempts = options.attempts ?? 3;
-  const send: Send = async (document, variables, accessToken) =>
-    (await post(wire, document, variables as object as Record<string, unknown>, accessToken)) as DataOf<typeof document>;
+  const send: Send = async (document, variables, accessToken) => {
+    const given = variables as object as Record<string, unknown>;
+    return (await repeated(document, attempts, () => post(wire, document, given, accessToken))) as DataOf<typeof document>;
+  };
   const logIn = new LogIn(send, options.tokens ?? memoryTokens(), options.refreshBeforeMs ?? 60_000, options.now ?? Date.now);
   if (options.onLogIn) tellChanges(logIn, options.onLogIn);
   const socket = new Socket({
@@ -85,14 +86,8 @@ export function createClient(options: ClientOptions): Client {
   return {
     async run<Data, Variables extends object>(document: Document<"query" | "mutation", Data, Variables>, ...[variables, how]: Arguments<Variables, RunOptions>) {
       const given = withId(document, variables ?? {});
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return (await logIn.authorised((token) => post(wire, document, given, token, how?.signal))) as Data;
-        } catch (error) {
-          if (attempt >= attempts || !mayRepeat(document, error)) throw error;
-          await sleep(pauseMs(error, attempt), how?.signal);
-        }
-      }
+      const once = () => logIn.authorised((token) => post(wire, document, given, token, how?.signal));
+      return (await repeated(document, attempts, once, how?.signal)) as Data;
     },
     subscribe: (document, ...[variables, how]) =>
       live.follow(document as never, withId(document, variables ?? {}), (how ?? {}) as FollowOptions<never, Record<string, unknown>>),
@@ -102,19 +97,6 @@ export function createClient(options: ClientOptions): Client {
     isLoggedIn: async () => (await logIn.tokens()) !== null,
     close: () => socket.close(),
   };
-}
-
-/** A client's wish to wait longer than this is passed on to the caller. */
-const RETRY_AFTER_MS_MAX = 10_000;
-
-/** Nothing is sent again that could then be done twice. */
-function mayRepeat({ kind, repeatable }: AnyDocument, error: unknown): error is SatreelError {
-  if (!(error instanceof SatreelError) || !error.isTransient || (error.retryAfterMs ?? 0) > RETRY_AFTER_MS_MAX) return false;
-  return kind === "query" || repeatable || !error.executed;
-}
-
-function pauseMs(error: SatreelError, attempt: number): number {
-  return Math.max(backoffMs(attempt), error.retryAfterMs ?? 0);
 }
 
 function tellChanges(logIn: LogIn, told: (loggedIn: boolean) => void): void {

@@ -1,7 +1,7 @@
 /** Against the gateway: every kind of operation. */
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { dateTime, sats, timeOf } from "@satreel/client";
+import { type Document, dateTime, sats, timeOf } from "@satreel/client";
 import { CreateListing, CurrentRound, Me, Meme, Metrics, Purchase, SetDisplayName, Tip } from "@satreel/client/operations";
 import { about, act, clientOf, closeAll, failureOf, unisat } from "./stage.js";
 
@@ -44,6 +44,16 @@ test("a rule that is broken is named with its field", async () => {
 test("what needs a log-in says so", async () => {
   const error = await failureOf(clientOf().run(SetDisplayName, { displayName: "Nobody" }));
   assert.ok(["UNAUTHENTICATED", "USER_TOKEN_MISSING"].includes(error.code), error.code);
+});
+
+test("hashes say all to a gateway that has the manifest, and it takes nothing else", async () => {
+  const bodies: string[] = [];
+  const client = clientOf({ sendHashes: true, fetch: (url, init) => (bodies.push(String(init?.body)), fetch(url, init)) });
+  assert.equal((await client.run(Tip)).tip.height, 100);
+  assert.equal(bodies.length, 1);
+  assert.doesNotMatch(bodies[0] ?? "", /query Tip/);
+  const own: Document<"query"> = { name: "Own", kind: "query", text: "query Own{tip{height}}", hash: "00".repeat(32), repeatable: false };
+  assert.equal((await failureOf(clientOf().run(own))).code, "DOCUMENT_NOT_TRUSTED");
 });
 
 test("a service that comes back is asked again", async () => {
