@@ -19,7 +19,7 @@ from services.chain.domain.entities import Tx
 from services.chain.domain.failures import FreezeNotFound
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import TxState, WithdrawalState
-from services.chain.domain.values import BlockHash, Network, Outpoint, Sats, Txid, UserId
+from services.chain.domain.values import Network, Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
@@ -135,12 +135,86 @@ async def test_a_freeze_outlives_restarts_until_somebody_lifts_it_and_the_same_s
     await rig.desk.pay()
     assert [(await tx_of(rig, waiting)).txid] == sim.sent
     await rig.restart()
-    spent, block = Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), BlockHash("ef" * 32)
+    spent, block = Outpoint.parse((await tx_of(rig, waiting)).inputs[0]), rig.desk.books.chain.tip
     await rig.desk.wallet.lost(spent, other.txid, block)
     assert rig.desk.wallet.frozen == ""  # it was looked into
     await rig.desk.wallet.lost(spent, Txid("cd" * 32), block)
     await rig.restart()
     assert [freeze.txid for freeze in rig.desk.freezing.open] == ["cd" * 32]
+
+
+async def test_what_a_stranger_took_is_paid_by_another_once_somebody_looked_into_it(
+    rig: Rig, sim: SimNode
+) -> None:
+    withdrawal, other = await contested(rig, sim)
+    sim.mine()
+    await fund(rig, sim, BERT, 60_000)
+    for _ in range(3):
+        await rig.sync()
+        await rig.restart()
+    lost = await tx_of(rig, withdrawal)
+    assert (lost.state, sim.sent) == (TxState.CONTESTED, [])  # nobody has looked yet
+    await rig.desk.freezing.lift(other.txid, "an administrator")
+    await rig.desk.tend()
+    assert rig.desk.withdrawals.queued == 1
+    await rig.desk.pay()
+    sim.mine()
+    await rig.sync()
+    found, again = await rig.desk.withdrawals.get(withdrawal)
+    assert (found.state, sim.paid(p2pkh(OUTSIDE))) == (WithdrawalState.CONFIRMED, [1_000])
+    assert again is not None
+    kept = await rig.world.records.txs.get(lost.plan)
+    assert kept is not None
+    assert (kept.value.state, kept.value.replaced_by) == (TxState.REPLACED, again.txid)
+    assert (await rig.custody()).difference_sats == -50_000  # it is gone, and shows
+
+
+async def test_what_a_transaction_that_was_given_up_pays_after_all_is_not_paid_again(
+    rig: Rig, sim: SimNode
+) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    asked_for = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    first = await rig.desk.withdrawals.batch()
+    assert first is not None
+    sim.sends = ["refuse"]
+    await rig.desk.sender.send(first.plan)
+    await rig.desk.pay()
+    second = await tx_of(rig, asked_for.id)
+    assert second.plan != first.plan
+    for txid in (second.txid, first.txid):
+        sim.evict(txid)
+    sim.pool[first.txid] = parse_transaction(first.raw)
+    sim.mine()
+    await fund(rig, sim, BERT, 60_000)
+    await rig.sync()
+    assert "ours and was given up" in rig.desk.wallet.frozen
+    await rig.desk.freezing.lift(first.txid, "an administrator")
+    sim.mine(3)
+    for _ in range(3):
+        await rig.sync()
+        await rig.restart()
+        await rig.desk.tend()
+        await rig.desk.pay()
+    assert (await tx_of(rig, asked_for.id)).state is TxState.CONTESTED
+    assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+
+
+async def test_a_loss_that_a_reorganisation_undoes_is_none(rig: Rig, sim: SimNode) -> None:
+    withdrawal, other = await contested(rig, sim)
+    sim.mine()
+    await rig.sync()
+    await rig.desk.freezing.lift(other.txid, "an administrator")
+    sim.rewind(1)
+    sim.evict(other.txid)
+    sim.mine(4)
+    for _ in range(2):
+        await rig.sync()
+        await rig.restart()
+    assert (await tx_of(rig, withdrawal)).state in (TxState.SEEN, TxState.MINED)
+    sim.mine()
+    await rig.sync()
+    assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+    await rig.balanced()
 
 
 @pytest.mark.parametrize("behind", [False, True])

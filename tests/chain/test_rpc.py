@@ -30,7 +30,7 @@ from services.chain.app.sweeping import HotRule
 from services.chain.domain import failures
 from services.chain.domain.addresses import address_of
 from services.chain.domain.keys import FLOAT, KeyUse
-from services.chain.domain.values import FLOAT_USER, BlockHash, Network, Txid, UserId
+from services.chain.domain.values import FLOAT_USER, Network, Txid, UserId
 from services.chain.rpc import mapping
 from services.chain.rpc.servicer import ChainServicer
 from tests.chain.chainsim import SimNode
@@ -349,7 +349,7 @@ async def test_everybody_sees_a_freeze_and_only_an_administrator_lifts_it(house:
     await house.fund(ANNA, 5_000)
     [coin] = house.chain.desk.books.coins
     thief = Txid("ab" * 32)
-    await house.chain.desk.wallet.lost(coin, thief, BlockHash("ef" * 32))
+    await house.chain.desk.wallet.lost(coin, thief, house.chain.desk.books.chain.tip)
     custody, lift = house.gateway.GetCustody, pb.LiftFreezeRequest(txid=thief)
     [freeze] = (await custody(pb.GetCustodyRequest())).freezes
     assert (freeze.txid, freeze.outpoint) == (thief, str(coin))

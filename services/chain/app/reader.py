@@ -131,7 +131,7 @@ class Reader:
         for txid in found.ours:
             await self._mined(txid, block)
         for conflict in found.conflicts:
-            await self._wallet.lost(conflict.outpoint, conflict.txid, block.hash)
+            await self._wallet.lost(conflict.outpoint, conflict.txid, block)
         _log_findings(block, found)
 
     async def _mined(self, txid: Txid, block: Block) -> None:

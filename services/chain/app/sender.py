@@ -12,7 +12,7 @@ from services.chain.app.pauses import Pauses
 from services.chain.app.ports import Broadcast, Broadcaster, ChainReader
 from services.chain.app.rejecting import Rejecting
 from services.chain.app.wallet import Wallet
-from services.chain.domain.entities import Tx
+from services.chain.domain.entities import Coin, Tx
 from services.chain.domain.states import UNMINED, CoinState, DepositState, TxState
 from services.chain.domain.values import Outpoint, PlanId, Txid
 
@@ -147,9 +147,11 @@ class Sender:
             await self._rejecting.reject(tx, "a coin that it spends is gone")
 
     async def _is_doomed(self, tx: Tx) -> bool:
-        """Whether a coin that it spends came with a deposit that has been gone for long enough."""
+        """Whether a coin that it spends is somebody else's for good, or came with a deposit long gone."""
         for point in tx.inputs:
             kept = self._books.coins.get(Outpoint.parse(point))
+            if kept is not None and await self._is_lost(kept.value):
+                return True
             if kept is None or kept.value.credited or not kept.value.deposit_id:
                 continue
             deposit = await self._books.records.deposits.get(kept.value.deposit_id)
@@ -159,3 +161,15 @@ class Sender:
             if kept.value.state is CoinState.RESERVED and blocks >= self._replace_after_blocks:
                 return True
         return False
+
+    async def _is_lost(self, coin: Coin) -> bool:
+        """Whether a stranger spent it, deep enough, and somebody has looked into that.
+
+        If that was a transaction of ours that was given up, it may have paid the same: it is not paid again.
+        """
+        if not coin.lost_in or self._wallet.frozen:
+            return False
+        chain = self._books.chain
+        there = coin.lost_height < chain.lowest.height or chain.get(coin.lost_in) is not None
+        deep = chain.tip.height - coin.lost_height >= self._replace_after_blocks
+        return there and deep and not await self._books.records.txs.where("txid", coin.lost_to)

@@ -23,8 +23,9 @@ from services.chain.app.orders import HalfDone, Order, Policy, WalletFrozen, Wor
 from services.chain.app.ports import Fence
 from services.chain.app.records import Kept
 from services.chain.app.rejecting import Rejecting, freed
-from services.chain.domain.entities import NO_BLOCK, Coin, Tx
+from services.chain.domain.entities import NO_BLOCK, NO_TXID, Coin, Tx
 from services.chain.domain.failures import NotLeader
+from services.chain.domain.header import Block
 from services.chain.domain.keys import CHANGE, KeyPath, KeyRing
 from services.chain.domain.spending import ChangeRule, Draft, Signed, Spendable, check, draft, sign
 from services.chain.domain.states import GIVEN_UP, UNMINED, CoinState, TxState
@@ -73,7 +74,7 @@ class Wallet:
         """Why nothing is signed; "" while it is."""
         return "; ".join(freeze.why for freeze in self._freezing.open)
 
-    async def lost(self, outpoint: Outpoint, txid: Txid, block_hash: BlockHash) -> None:
+    async def lost(self, outpoint: Outpoint, txid: Txid, block: Block) -> None:
         """A block spends this coin of ours by a transaction that is not under way here: nothing is signed."""
         if outpoint not in self._books.coins:
             return
@@ -82,7 +83,8 @@ class Wallet:
         await self._freezing.freeze(txid, outpoint, f"{outpoint} was spent by {txid}, {whose}")
         async with self._books.changing():
             coin = self._books.coins[outpoint]
-            await self._books.put_coins([(coin, replace(coin.value, lost_in=block_hash))])
+            lost = replace(coin.value, lost_in=block.hash, lost_height=block.height, lost_to=txid)
+            await self._books.put_coins([(coin, lost)])
             spender = self._books.txs.get(coin.value.plan)
             if spender is not None and spender.value.state in UNMINED:
                 await self._books.put_tx(spender, replace(spender.value, state=TxState.CONTESTED))
@@ -91,7 +93,10 @@ class Wallet:
         """A block left the chain: what somebody else spent in it is there again."""
         async with self._books.changing():
             lost = [kept for kept in self._books.coins.values() if kept.value.lost_in == block_hash]
-            await self._books.put_coins((kept, replace(kept.value, lost_in=NO_BLOCK)) for kept in lost)
+            found = (
+                (kept, replace(kept.value, lost_in=NO_BLOCK, lost_height=0, lost_to=NO_TXID)) for kept in lost
+            )
+            await self._books.put_coins(found)
 
     def spendable(self) -> list[Spendable]:
         """Free coins that may be spent now."""

@@ -26,8 +26,8 @@ class Coin:
     """An output that one of our keys can spend.
 
     `plan` is the transaction that spends or is about to spend it; `deposit_id` names the deposit it came
-    with; `credited` says whether the ledger knows of it; `lost_in` is the block in which somebody else
-    spent it.
+    with; `credited` says whether the ledger knows of it; `lost_in`, at
+    `lost_height`, is the block in which somebody else spent it, by `lost_to`.
     """
 
     outpoint: Outpoint
@@ -38,6 +38,8 @@ class Coin:
     deposit_id: str = ""
     credited: bool = True
     lost_in: BlockHash = NO_BLOCK
+    lost_height: int = 0
+    lost_to: Txid = NO_TXID
 
     @property
     def is_free(self) -> bool:
