@@ -67,8 +67,8 @@ def guarded(field: StrawberryField) -> StrawberryField:
     declared = [one for one in field.directives if isinstance(one, Authenticated | RequiresScopes)]
     if not declared:
         return field
-    if field.base_resolver is None:
-        raise TypeError(f"{field.python_name}: only fields with a resolver can be guarded")
+    if field.base_resolver is None or not field.is_async or field.base_resolver.info_parameter is None:
+        raise TypeError(f"{field.python_name}: only asynchronous resolvers with `info` can be guarded")
     guarded_field = copy.copy(field)
     guarded_field.base_resolver = StrawberryResolver(_guard(declared[0], field.base_resolver.wrapped_func))
     return guarded_field

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,9 @@ from satreel.mesh.v1 import access_pb2
 from strawberry.types.field import StrawberryField
 
 from graphql_gateway import schema
+from graphql_gateway.context import Context
 from graphql_gateway.safety.access import ADMINS, SIGNED_IN, Authenticated, RequiresScopes
+from mesh.interceptors.guards import UserTokenMissing
 from tests.gateway.client import Client
 from tests.gateway.world import World, token_of
 
@@ -57,6 +60,17 @@ def test_fields_declare_what_contracts_ask_for() -> None:
     needed = {name: SIGNED_IN if name in THEIRS else _needed(field) for name, field in fields.items()}
     assert {name for name in fields if declared[name] != needed[name]} == set()
     assert sum(map(bool, needed.values())) >= 25
+
+
+async def test_the_resolver_itself_refuses_whoever_executes_it() -> None:
+    context = Context.__new__(Context)
+    context.viewer = None
+    nobody = SimpleNamespace(context=context)
+    for name, field in _fields():
+        if any(isinstance(one, Authenticated | RequiresScopes) for one in field.directives):
+            called = cast("Any", field.base_resolver).wrapped_func(None, info=nobody)
+            with pytest.raises(UserTokenMissing):
+                await (anext(called) if name.startswith("Subscription.") else called)
 
 
 def test_the_schema_tells_it() -> None:

@@ -98,7 +98,7 @@ test("a stream ends with its signal, whether it waits or not", async () => {
 
 test("a mistake ends a stream with its code", async () => {
   const client = clientOf();
-  assert.equal((await failureOf(next(client.subscribe(Watch, { memeId: "no id", budget: sats(5) })))).code, "UNAUTHENTICATED");
+  assert.equal((await failureOf(next(client.subscribe(Watch, { memeId: "no id", budget: sats(5) })))).code, "USER_TOKEN_MISSING");
   await client.logIn(await unisat("P2PKH"));
   assert.equal((await failureOf(next(client.subscribe(Watch, { memeId: "no id", budget: sats(5) })))).code, "BAD_ID");
 });
