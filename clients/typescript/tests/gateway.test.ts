@@ -43,7 +43,7 @@ test("a rule that is broken is named with its field", async () => {
 
 test("what needs a log-in says so", async () => {
   const error = await failureOf(clientOf().run(SetDisplayName, { displayName: "Nobody" }));
-  assert.ok(error.code === "USER_TOKEN_MISSING", error.code);
+  assert.equal(error.code, "USER_TOKEN_MISSING");
 });
 
 test("hashes say all to a gateway that has the manifest, and it takes nothing else", async () => {
