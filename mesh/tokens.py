@@ -53,9 +53,11 @@ class UserTokenSigner:
         self._clock = clock
         self.lifetime_s = lifetime_s
 
-    def sign(self, *, user_id: str, roles: frozenset[str], session_id: str) -> tuple[str, datetime]:
-        """A token and when it expires."""
-        now_s = self._clock.now_ns() // NS_PER_S
+    def sign(
+        self, *, user_id: str, roles: frozenset[str], session_id: str, as_of_ns: int | None = None
+    ) -> tuple[str, datetime]:
+        """A token and when it expires. `as_of_ns`: when the session was seen to go on; None: now."""
+        now_s = (self._clock.now_ns() if as_of_ns is None else as_of_ns) // NS_PER_S
         expires_at_s = now_s + self.lifetime_s
         claims = {
             "iss": ISSUER,

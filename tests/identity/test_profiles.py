@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
+import pytest
 from bsv.constants import Network as BsvNetwork
 from satreel.identity.v1 import identity_pb2
 
 from mesh.ids import uuid7
+from services.identity.adapters.users import StoredUsers
 from services.identity.app.ports import NameHold
-from services.identity.domain.users import UserId
+from services.identity.domain.users import User, UserId
 from tests.identity.conftest import LOG_IN, PAYOUT, Identity, Wallet, pb, refused
 
 
@@ -176,3 +178,24 @@ async def test_news_comes_after_a_snapshot_and_from_a_cursor(identity: Identity)
     again = news(identity, first.cursor)
     assert await anext(again) == events[0]
     await again.aclose()
+
+
+async def test_a_name_that_was_given_up_is_not_taken_by_two(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alice wants back what she gave up, and Bob wants it at the same moment."""
+    alice, bob = await identity.log_in(Wallet()), await identity.log_in(Wallet())
+    await named(identity, alice.user.id, "Phoenix")
+    await named(identity, alice.user.id, "Ashes")
+    await identity.clock.advance(60)
+    change = StoredUsers.change
+
+    async def slow(users: StoredUsers, user_id: UserId, decide: Callable[[User], User]) -> User | None:
+        if user_id == alice.user.id:
+            async with refused("NAME_INVALID"):
+                await named(identity, bob.user.id, "Phoenix")
+        return await change(users, user_id, decide)
+
+    monkeypatch.setattr(StoredUsers, "change", slow)
+    assert (await named(identity, alice.user.id, "Phoenix")).display_name == "Phoenix"
+    assert (await user(identity, bob.user.id)).display_name != "Phoenix"

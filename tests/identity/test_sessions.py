@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from satreel.identity.v1 import identity_pb2
 
-from mesh.clock import ManualClock
+from mesh.clock import NS_PER_S, ManualClock
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
+from services.identity.adapters.users import StoredUsers
 from services.identity.domain.sessions import REPEAT_S, SESSIONS_PER_USER_MAX
+from services.identity.domain.users import User, UserId
 from tests.conftest import ValkeyServer
 from tests.identity.conftest import (
     FlakyStore,
@@ -170,6 +172,24 @@ async def test_nobody_ends_the_session_of_another(identity: Identity) -> None:
     async with refused("NOT_YOURS"):
         await revoke(identity, mallory.user.id, alice.id)
     await authenticate(identity, alice.access_token)
+
+
+async def test_a_user_token_is_no_newer_than_the_look_at_its_session(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is believed for some seconds from its signing on: not from a moment when the session had ended."""
+    alice, get = await identity.log_in(Wallet()), StoredUsers.get
+    before_s = identity.clock.now_ns() // NS_PER_S
+
+    async def slow(users: StoredUsers, user_id: UserId) -> User | None:
+        if await identity.sessions(user_id):
+            await revoke(identity, user_id)
+            await identity.clock.advance(4)
+        return await get(users, user_id)
+
+    monkeypatch.setattr(StoredUsers, "get", slow)
+    token = (await authenticate(identity, alice.access_token)).user_token
+    assert identity.verifier.verify(token).signed_at_s == before_s
 
 
 async def test_sessions_are_listed_newest_first_without_secrets(identity: Identity) -> None:

@@ -122,8 +122,10 @@ class Wallets(Protocol):
 class UserTokens(Protocol):
     """Makes the signed tokens that say to other services who is signed in (mesh.tokens.UserTokenSigner)."""
 
-    def sign(self, *, user_id: str, roles: frozenset[str], session_id: str) -> tuple[str, datetime]:
-        """A token and when it expires."""
+    def sign(
+        self, *, user_id: str, roles: frozenset[str], session_id: str, as_of_ns: int
+    ) -> tuple[str, datetime]:
+        """A token that says how things stood at this time, and when it expires."""
         ...
 
 

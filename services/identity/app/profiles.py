@@ -77,12 +77,14 @@ class Profiles:
     async def _take_name(self, user_id: UserId, key: str) -> None:
         mine = NameHold(user_id, self._clock.now_ns())
         hold = await self._users.reserve_name(key, mine)
-        if hold.user_id == user_id:
-            return
         holder = await self._users.get(hold.user_id)
         borne = holder is not None and name_key(holder.display_name) == key
         fresh = mine.reserved_ns - hold.reserved_ns < NAME_RESERVED_S * NS_PER_S
-        if borne or fresh or not await self._users.take_name_over(key, expected=hold, hold=mine):
+        # An old hold keeps nobody out, the user's own neither: others may be taking it over.
+        stands = borne or fresh
+        if stands and hold.user_id == user_id:
+            return
+        if stands or not await self._users.take_name_over(key, expected=hold, hold=mine):
             raise NameInvalid("the name is taken")
 
     async def _changed(self, user_id: UserId, decide: Callable[[User], User]) -> User:

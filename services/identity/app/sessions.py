@@ -49,11 +49,16 @@ class OpenSessions:
 
     async def authenticate(self, access_token: str) -> SignedIn:
         """Who holds the token, with a signed token for other services. Raises SessionInvalid."""
+        # The session may end while the rest is read: the token must not say that it went on later.
+        as_of_ns = self._clock.now_ns()
         session = await self._found(access_token)
         session.check_access(access_token, self._clock.now_ns())
         user = await self._user(session.user_id)
         token, expires_at = self._user_tokens.sign(
-            user_id=user.id, roles=frozenset(roles_of(user, self._admin_addresses)), session_id=session.id
+            user_id=user.id,
+            roles=frozenset(roles_of(user, self._admin_addresses)),
+            session_id=session.id,
+            as_of_ns=as_of_ns,
         )
         return SignedIn(user, session, token, expires_at)
 
