@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -647,3 +647,22 @@ async def test_calls_of_users_need_a_user_and_the_gateway(market: Market) -> Non
     stranger = market_service_pb2_grpc.MarketServiceStub(market.server.channel("content"))
     with refused("CALLER_NOT_ALLOWED", Code.PERMISSION_DENIED), market.acting(uuid7()):
         await stranger.CreateListing(listing)
+
+
+@pytest.mark.parametrize(
+    "at", [Timestamp(seconds=2**62), Timestamp(seconds=-(2**62)), Timestamp(seconds=5, nanos=-1)]
+)
+async def test_what_is_no_time(market: Market, at: Timestamp) -> None:
+    seller = a_person(market)
+    meme = a_meme(market, seller)
+    asked: list[Awaitable[Any]] = [
+        market.list_title(seller, meme, expires_at=at),
+        market.edit(seller, await market.list_title(seller, a_meme(market, seller)), expires_at=at),
+        market.stub.MakeOffer(
+            pb.MakeOfferRequest(offer_id=uuid7(), meme_id=meme, price_sats=PRICE, expires_at=at)
+        ),
+        market.stub.GetSeries(pb.GetSeriesRequest(meme_id=meme, step=market_pb2.STEP_DAY, start=at, end=at)),
+    ]
+    for call in asked:
+        with market.acting(a_person(market)), refused("INVALID_ARGUMENT", Code.INVALID_ARGUMENT):
+            await call

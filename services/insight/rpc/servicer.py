@@ -11,6 +11,7 @@ from satreel.insight.v1 import insight_pb2, insight_service_pb2_grpc
 from satreel.insight.v1 import insight_service_pb2 as messages
 from satreel.mesh.v1 import access_pb2
 
+from mesh.times import instant_ns
 from services.insight.app.live import Live
 from services.insight.app.service import Insight, Series, SourceEvent
 from services.insight.domain.facts import NS_PER_S
@@ -37,8 +38,8 @@ class InsightServicer(insight_service_pb2_grpc.InsightServiceServicer):
     ) -> messages.GetSeriesResponse:
         found = await self._insight.one_series(
             request.metric,
-            start_ns=request.start.ToNanoseconds(),
-            end_ns=request.end.ToNanoseconds(),
+            start_ns=instant_ns(request.start),
+            end_ns=instant_ns(request.end),
             step_s=request.step_s,
         )
         return messages.GetSeriesResponse(series=_series(found))
@@ -48,8 +49,8 @@ class InsightServicer(insight_service_pb2_grpc.InsightServiceServicer):
     ) -> messages.BatchGetSeriesResponse:
         found = await self._insight.series(
             request.metrics,
-            start_ns=request.start.ToNanoseconds(),
-            end_ns=request.end.ToNanoseconds(),
+            start_ns=instant_ns(request.start),
+            end_ns=instant_ns(request.end),
             step_s=request.step_s,
         )
         return messages.BatchGetSeriesResponse(series=[_series(one) for one in found])
@@ -59,8 +60,8 @@ class InsightServicer(insight_service_pb2_grpc.InsightServiceServicer):
     ) -> messages.ListSourceEventsResponse:
         events, token = await self._insight.events(
             request.metric,
-            start_ns=request.start.ToNanoseconds(),
-            end_ns=request.end.ToNanoseconds(),
+            start_ns=instant_ns(request.start),
+            end_ns=instant_ns(request.end),
             size=request.page_size,
             token=request.page_token,
         )

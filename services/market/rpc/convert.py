@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.market.v1 import market_pb2, market_service_pb2
 
+from mesh.times import instant_ns
 from services.market.app.reading import Overview
 from services.market.domain.candles import Candle, Place, Step
 from services.market.domain.listings import Listing
@@ -35,8 +36,8 @@ def terms(price_sats: int, expires_at: Timestamp | None) -> Terms:
 
 
 def instant(at: Timestamp) -> int:
-    """Nanoseconds since 1970; what lies before is long past, whenever it was, and is 1."""
-    return max(at.ToNanoseconds(), 1)
+    """Nanoseconds since 1970; what lies before is long past, so it is 1. Raises InvalidArgument."""
+    return max(instant_ns(at), 1)
 
 
 def listing(listing: Listing) -> market_pb2.Listing:

@@ -11,6 +11,7 @@ from satreel.market.v1 import market_service_pb2_grpc
 
 from mesh import caller
 from mesh.feeds import Feed
+from mesh.times import instant_ns
 from services.market.app.accepting import Accepting
 from services.market.app.bidding import Bidding
 from services.market.app.buying import Buying
@@ -170,8 +171,8 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         series = await self._reading.series(
             MemeId(request.meme_id),
             convert.STEPS[request.step],
-            request.start.ToNanoseconds(),
-            request.end.ToNanoseconds(),
+            instant_ns(request.start),
+            instant_ns(request.end),
         )
         return pb.GetSeriesResponse(candles=[convert.candle(place, candle) for place, candle in series])
 
