@@ -51,7 +51,12 @@ class MeshSettings(BaseSettings):
     """What the runtime itself needs to know. Each service inherits it and adds its own."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, env_prefix="SATREEL_", env_ignore_empty=True
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        env_prefix="SATREEL_",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a passphrase
     )
 
     service: ClassVar[str] = "mesh"
@@ -156,6 +161,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _explain(settings: type[MeshSettings], location: tuple[int | str, ...], message: str) -> str:
+    if not location:  # several settings do not fit each other
+        return message
     by_variable = {variable_name(settings, name): name for name in settings.model_fields}
     variable = str(location[0])
     name = by_variable.get(variable, variable)

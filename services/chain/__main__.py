@@ -17,6 +17,7 @@ from mesh.feeds import open_feed
 from mesh.leases import LEASES, LeadershipLost, Lease, lead
 from mesh.records import open_store
 from mesh.runtime import Runtime, run
+from services.chain.adapters import secrecy
 from services.chain.adapters.callbacks import Callbacks, open_callbacks
 from services.chain.adapters.feeds import BLOCKS_FEED, CHAIN_FEED, FeedNews
 from services.chain.adapters.ledger import LedgerClient
@@ -89,6 +90,7 @@ async def main(settings: ChainSettings) -> None:
     """Composes the service and serves until stopped."""
     if not NATIVE_AVAILABLE:
         raise RuntimeError("bsv-sdk runs without its native extension: signing would be 200 times slower")
+    secrecy.shut()
     seed = settings.seed_source.load()
     async with Runtime(settings) as runtime:
         store = await runtime.enter(open_store(settings, (*SETS, LEASES)))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bsv.keys import PublicKey
 
+from services.chain.adapters import secrecy
 from services.chain.adapters.keyfile import KeyFile, KeyFileRefused, read_key_file, write_key_file
 from services.chain.adapters.seed import SeedMissing, read_passphrase, read_plain_seed
 from services.chain.domain.keys import CHANGE, FLOAT, RECORD, SEED_BYTES, KeyRing
@@ -68,6 +69,7 @@ def _seal(path: Path, seed: bytes, network: Network, passphrase: str, say: Say) 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command; exits with 1 and a reason where it cannot."""
     given = _parser().parse_args(arguments)
+    secrecy.shut()
     try:
         _run(given, print)
     except (KeyFileRefused, SeedMissing, OSError) as problem:

@@ -12,10 +12,11 @@ import pytest_asyncio
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
 from services.chain.app.orders import Order, nothing
+from services.chain.app.ports import Broadcast, Sent
 from services.chain.app.records import Kept
 from services.chain.domain.addresses import address_of
 from services.chain.domain.consensus import CONSENSUS, BadHeader
-from services.chain.domain.entities import Tx
+from services.chain.domain.entities import TitleBody, Tx
 from services.chain.domain.failures import WalletEmpty
 from services.chain.domain.header import Block
 from services.chain.domain.headers import HeaderChain
@@ -25,8 +26,10 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.spending import ChangeRule, Spendable, check, draft, fee_for, size_max
 from services.chain.domain.states import TxState, WithdrawalState
 from services.chain.domain.values import (
+    FLOAT_USER,
     SATS_MAX,
     BlockHash,
+    MemeId,
     Network,
     Outpoint,
     PlanId,
@@ -37,7 +40,7 @@ from services.chain.domain.values import (
 from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
 from tests.chain.chainsim import BITS, SimNode, ground
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, BERT, SEED, Rig, fund, open_rig, opened_store, script_of
+from tests.chain.world import ANNA, BERT, CARA, RULES, SEED, Rig, fund, open_rig, opened_store, script_of
 
 OUTSIDE = bytes(range(20))
 ADDRESS = address_of(OUTSIDE, Network.REGTEST)
@@ -158,6 +161,80 @@ async def test_a_rejection_cut_short_whose_transaction_is_mined_stops_the_wallet
     assert "given up" in rig.desk.wallet.frozen
 
 
+class DoubleTongued(SimNode):
+    """Says that a transaction is invalid, and keeps it."""
+
+    async def send(self, raw: bytes, spent: Sequence[Output]) -> Sent:
+        sent = await super().send(raw, spent)
+        lies, self.lies = self.lies, False
+        return Sent(Broadcast.REJECTED, "16: mandatory-script-verify-flag-failed") if lies else sent
+
+    lies = True
+
+
+async def test_who_calls_a_payment_invalid_and_keeps_it_does_not_have_it_made_twice(tmp_path: Path) -> None:
+    sim = DoubleTongued()
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, sim)
+        await fund(rig, sim, ANNA, 50_000)
+        await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.pay()
+        larger = sim.fund(await script_of(rig, BERT), 90_000)
+        sim.mine(only=[larger.txid])
+        await rig.sync()
+        await rig.restart()
+        await rig.desk.pay()
+        sim.mine(2)
+        await rig.sync()
+        assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
+        assert "given up" in rig.desk.wallet.frozen
+
+
+async def test_a_refused_withdrawal_is_not_made_again_at_once(rig: Rig, sim: SimNode) -> None:
+    """Else three refusals within a moment, as of a node that is full, would end all that wait."""
+    await fund(rig, sim, ANNA, 50_000)
+    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    sim.sends = ["full"] * 3
+    await rig.desk.pay()
+    assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.QUEUED
+    assert len(sim.sends) == 2
+
+
+async def test_nothing_is_credited_in_a_block_that_has_left_the_chain(sim: SimNode, tmp_path: Path) -> None:
+    """However high the other branch is."""
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        rig = await open_rig(store, sim, rules=replace(RULES, confirmations_needed=3))
+        await fund(rig, sim, ANNA, 50_000)
+        sim.rewind(1)
+        sim.pool.clear()
+        sim.mine(6)
+        while await rig.desk.follower.follow():
+            pass
+        await rig.desk.deposits.credit_due()  # as the reader does, before it comes to undo
+        assert rig.balance(ANNA) == 0
+        await rig.sync()
+        assert (rig.balance(ANNA), rig.ledger.credits) == (0, {})
+
+
+async def test_sales_of_one_title_move_it_in_their_order(rig: Rig, sim: SimNode) -> None:
+    """Also when what was too little for the first is enough a moment later."""
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    meme = MemeId(uuid7())
+    await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "a meme", "image/png", b"png", "00" * 32))
+    await rig.desk.write_next()
+    for buyer in (BERT, CARA):
+        await rig.desk.titles.transfer(uuid7(), meme, buyer)
+    make, answers = rig.desk.float_.make, [None]
+
+    async def once_too_low(order: Order) -> Tx | None:
+        return answers.pop() if answers else await make(order)
+
+    rig.desk.float_.make = once_too_low  # type: ignore[method-assign]
+    while await rig.desk.write_next() or rig.desk.titles.queued:
+        pass
+    assert (await rig.desk.titles.get(meme)).title.owner_id == CARA
+
+
 # what stops it
 
 
@@ -235,3 +312,17 @@ async def test_custody_tells_of_a_coin_that_a_stranger_spent(rig: Rig, sim: SimN
     sim.mine(2)
     await rig.sync()
     await rig.balanced()
+
+
+async def test_what_no_miner_takes_is_not_made_without_end(rig: Rig, sim: SimNode) -> None:
+    """One poisoned inscription would fill the records, and the ledger, as fast as the machine can."""
+    await fund(rig, sim, FLOAT_USER, 50_000)
+    memes = [MemeId(uuid7()) for _ in range(2)]
+    sim.sends = ["full"] * 2
+    for meme in memes:
+        await rig.desk.titles.inscribe(TitleBody(meme, ANNA, "a meme", "image/png", b"png", "00" * 32))
+        assert await rig.desk.write_next()
+    await rig.desk.results.record(uuid7(), '{"round":1}')
+    assert await rig.desk.write_next()  # nobody else waits
+    assert not await rig.desk.write_next()
+    assert (rig.desk.titles.queued, rig.desk.results.queued) == (2, 0)

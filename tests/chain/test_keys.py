@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,3 +227,12 @@ def test_the_ceremony_takes_over_a_plain_seed_and_refuses_weak_words(
     monkeypatch.setattr("getpass.getpass", lambda _: next(answers))
     with pytest.raises(SystemExit, match="two different"):
         ceremony.main(["new", str(tmp_path / "other.keys"), "--network", "test"])
+
+
+def test_a_process_that_is_shut_leaves_no_core_file_and_nobody_looks_into_it() -> None:
+    asks = (
+        "import ctypes, resource; from services.chain.adapters import secrecy; secrecy.shut(); "
+        "print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3))"
+    )
+    told = subprocess.run([sys.executable, "-c", asks], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "(0, 0) 0"

@@ -442,6 +442,7 @@ async def test_the_float_pays_again_for_the_same_bytes(rig: Rig, sim: SimNode) -
     sim.sends = ["refuse"]
     assert await rig.desk.write_next()
     await rig.balanced()
+    rig.desk.results._pauses.clear()
     assert await rig.desk.write_next()
     await rig.balanced()
     [tx] = rig.desk.books.live()
@@ -453,7 +454,8 @@ async def test_what_a_node_had_and_refuses_now_is_not_paid_by_another(rig: Rig, 
     await fund(rig, sim, BERT, 90_000)
     sim.sends = ["full"]
     await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(2_000))
-    await rig.desk.pay()
+    for _ in range(2):
+        await rig.desk.pay()
     # The first, which nobody had, was replaced.
     [sent] = sim.sent
     tx = sim.pool[sent]

@@ -86,6 +86,22 @@ async def test_a_liar_is_left_out_for_a_while_and_comes_back() -> None:
     assert liar.tip in {await panel.readers.best() for _ in range(4)}
 
 
+async def test_whoever_told_the_best_block_is_blamed_whatever_others_are_asked_meanwhile() -> None:
+    panel = Panel("first", "second")
+    await panel.readers.best()  # the second's turn
+    panel.sims["second"].down = True
+    await panel.readers.hash_at(2)
+    panel.readers.blame("it lied", lied=True)
+    assert (panel.trust.has("first"), panel.trust.has("second")) == (True, False)
+
+
+async def test_one_of_another_network_is_left_out_at_the_start() -> None:
+    panel = Panel("first", "second")
+    panel.sims["first"].__init__(salt=5)  # type: ignore[misc] # another genesis block
+    assert await panel.readers.hash_at(0) == REGTEST.genesis.hash
+    assert (panel.trust.has("first"), panel.trust.has("second")) == (False, True)
+
+
 async def test_alone_a_liar_leaves_nobody_to_ask() -> None:
     panel = Panel("only")
     panel.sims["only"] = Liar()

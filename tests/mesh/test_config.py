@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from mesh import config
 from mesh.config import Address, MeshSettings
@@ -73,6 +73,28 @@ def test_wrong_settings_are_told_one_by_one(
         config.load(TeaSettings, [])
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+class SecretSettings(TeaSettings, env_prefix="SATREEL_TEA_"):
+    """Settings that do not fit each other, one of them a secret."""
+
+    sugar: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        raise ValueError("sugar does not go with this tea")
+
+
+def test_settings_that_do_not_fit_each_other_are_told_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SATREEL_TEA_SUGAR", "three lumps")
+    with pytest.raises(SystemExit, match="2"):
+        config.load(SecretSettings, [])
+    assert "sugar does not go with this tea" in capsys.readouterr().err
+    with pytest.raises(ValidationError) as problem:
+        SecretSettings()
+    assert "lumps" not in str(problem.value)
 
 
 def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,9 @@ class Deposits:
         needed = self.confirmations_needed
         if deposit.coinbase:
             needed = max(needed, COINBASE_CONFIRMATIONS)
-        return self._books.chain.confirmations(deposit.block_height) >= needed
+        # Its block may have left the chain a moment ago, and not be undone yet.
+        on_chain = self._books.chain.get(deposit.block_hash) is not None
+        return on_chain and self._books.chain.confirmations(deposit.block_height) >= needed
 
     async def _credit(self, ids: Sequence[str]) -> None:
         async with self._books.settling("credit"):

@@ -151,6 +151,10 @@ class Desk(Parts):
             if tx is None:
                 return
             await self.sender.send(tx.plan)
+            if tx.plan not in self.books.txs:
+                # Refused: perhaps the fee is too low by now. Not again at once.
+                await self.world.fees.refresh()
+                return
 
     async def write_next(self) -> bool:
         """Makes and sends one inscription, move or record of each kind; whether there was any."""

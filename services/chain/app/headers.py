@@ -78,9 +78,7 @@ async def load_chain(
 
 async def _first(node: ChainReader, consensus: Consensus, scan_from: int) -> BlockHash:
     if await node.hash_at(0) != consensus.genesis.hash:
-        problem = lie(f"the node's genesis block is not that of {consensus.network}")
-        node.blame(problem.message, lied=True)
-        raise problem
+        raise lie(f"the node's genesis block is not that of {consensus.network}")
     start = await node.hash_at(scan_from) if scan_from else await node.best()
     if start is None:
         raise NodeUnavailable(f"the node has no block at height {scan_from} yet")

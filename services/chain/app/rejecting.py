@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mesh import logs
@@ -26,11 +26,12 @@ class Rejecting:
         self.work: Mapping[Purpose, Work] = {}
         # Rejected transactions by what they were to do, until another does it.
         self._unreplaced: dict[str, PlanId] = {}
+        self._inputs: dict[PlanId, list[Outpoint]] = {}
 
     async def recover(self) -> None:
         """Knows again what is to be replaced, and writes down what was."""
         for rejected in await self._books.records.txs.where("state", TxState.REJECTED):
-            self._unreplaced |= dict.fromkeys(rejected.value.jobs, rejected.value.plan)
+            self._is_to_be_replaced(rejected.value)
         for under_way in self._books.live():
             await self.replaced(under_way)
 
@@ -55,8 +56,21 @@ class Rejecting:
             await self._reject(child.plan, f"its parent {tx.txid} was rejected")
         await self.work[rejected.purpose].rejected(rejected)
         await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
-        self._unreplaced |= dict.fromkeys(rejected.jobs, plan)
+        self._is_to_be_replaced(rejected)
         self._books.settled(f"mined:{plan}", f"cost:{plan}")
+
+    def coins_before(self, jobs: Iterable[str]) -> list[Coin]:
+        """The money that rejected transactions spent which were to do this, as far as it is free.
+
+        What does it now spends it as well: only one of them can be mined, whoever was wrong about the first.
+        """
+        plans = sorted({self._unreplaced.get(job, NO_PLAN) for job in jobs})
+        coins = [self._books.coins.get(point) for plan in plans for point in self._inputs.get(plan, ())]
+        return [kept.value for kept in coins if kept and kept.value.is_free and not kept.value.is_title]
+
+    def _is_to_be_replaced(self, tx: Tx) -> None:
+        self._unreplaced |= dict.fromkeys(tx.jobs, tx.plan)
+        self._inputs[tx.plan] = [Outpoint.parse(point) for point in tx.inputs]
 
     async def replaced(self, tx: Tx) -> None:
         """Writes on the rejected transactions that were to do the same that this one does it."""

@@ -13,6 +13,7 @@ from mesh.records import Exists
 from services.chain.app.books import Books
 from services.chain.app.floats import Float
 from services.chain.app.orders import Order
+from services.chain.app.pauses import Pauses
 from services.chain.app.ports import News, ResultView
 from services.chain.app.records import Kept
 from services.chain.app.wallet import Wallet
@@ -41,6 +42,8 @@ class Results:
         self._news = news
         self._clock = clock
         self._queue: dict[str, Kept[Result]] = {}
+        # Of those that were refused, by round.
+        self._pauses = Pauses(clock)
 
     async def recover(self) -> None:
         """Goes on with what was under way."""
@@ -76,6 +79,8 @@ class Results:
     async def next(self) -> Tx | None:
         """Makes the next transaction; None when nothing can be done now. Raises WalletEmpty."""
         for kept in self._queue.values():
+            if not self._pauses.over(kept.value.round_id):
+                continue
             order = Order(
                 Purpose.RESULT,
                 jobs=(kept.value.round_id,),
@@ -115,6 +120,7 @@ class Results:
 
     async def rejected(self, tx: Tx) -> None:
         """Once more."""
+        self._pauses.begin(tx.jobs[0])
         kept = await self._table.get(tx.jobs[0])
         if kept is not None and kept.value.plan == tx.plan:
             self._queue[kept.value.round_id] = await self._requeue(kept)

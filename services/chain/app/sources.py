@@ -59,8 +59,14 @@ class Readers:
 
     async def hash_at(self, height: int) -> BlockHash | None:
         """The block at this height of the best chain."""
-        self._told, found = await self._find(lambda reader: reader.hash_at(height))
-        return found
+
+        async def hash_at(reader: ChainReader) -> BlockHash | None:
+            found = await reader.hash_at(height)
+            if height == 0 and found not in (None, self._consensus.genesis.hash):
+                raise SourceLies(f"its genesis block is not that of {self._consensus.network}")
+            return found
+
+        return (await self._find(hash_at))[1]
 
     async def findings(self, block: Block, interest: Interest) -> Findings:
         """What in this block concerns us."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from mesh import logs
 from mesh.clock import Clock
@@ -13,6 +14,7 @@ from services.chain.app.accounts import Accounts
 from services.chain.app.books import Books
 from services.chain.app.floats import Float
 from services.chain.app.orders import Order
+from services.chain.app.pauses import Pauses
 from services.chain.app.ports import News, TitleView
 from services.chain.app.records import Kept
 from services.chain.app.wallet import Wallet
@@ -54,6 +56,8 @@ class Titles:
         self._clock = clock
         self._inscriptions: dict[MemeId, Kept[Title]] = {}
         self._moves: dict[str, Kept[Move]] = {}
+        # Of those that were refused, by meme or sale: what no miner takes shall not be made without end.
+        self._pauses = Pauses(clock)
 
     async def recover(self) -> None:
         """Goes on with what was under way."""
@@ -115,12 +119,16 @@ class Titles:
 
     async def next(self) -> Tx | None:
         """Makes the next transaction; None when nothing can be done now. Raises WalletEmpty."""
-        for kept in list(self._inscriptions.values())[:1]:
+        may_be_tried = (kept for kept in self._inscriptions.values() if self._pauses.over(kept.value.meme_id))
+        for kept in list(islice(may_be_tried, 1)):
             # The float may be too low for it, and still do for a move.
             if (tx := await self._inscribe(kept)) is not None:
                 return tx
+        first: dict[MemeId, Kept[Move]] = {}
         for move in sorted(self._moves.values(), key=lambda kept: kept.value.requested_ns):
-            tx = await self._move(move)
+            first.setdefault(move.value.meme_id, move)
+        for move in first.values():  # no later one before an earlier one of the same title
+            tx = await self._move(move) if self._pauses.over(move.value.sale_id) else None
             if tx is not None:
                 return tx
         return None
@@ -235,6 +243,7 @@ class Titles:
 
     async def rejected(self, tx: Tx) -> None:
         """Back to where the title was, and once more. Later moves of it are undone by their own rejection."""
+        self._pauses.begin(tx.jobs[0])
         kept = await self._records.titles.get(MemeId(tx.jobs[-1]))
         if kept is None:
             return

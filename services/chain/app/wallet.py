@@ -121,7 +121,8 @@ class Wallet:
         """Which coins it would take. Raises WalletEmpty."""
         if self.frozen:
             raise WalletFrozen
-        fixed = {coin.outpoint for coin in order.fixed}
+        again = map(self.as_spendable, self._rejecting.coins_before(order.jobs))
+        fixed = {coin.outpoint: coin for coin in (*order.fixed, *again)}
         pool = [coin for coin in self.spendable() if coin.outpoint not in fixed]
         many = order.outputs and len(pool) < self._policy.coins_wanted
         parts = self._policy.change_parts if many else 1
@@ -131,7 +132,7 @@ class Wallet:
             pool,
             rule,
             self._fees.sats_per_kb,
-            fixed=order.fixed,
+            fixed=tuple(fixed.values()),
             extra_sats=order.extra_sats,
         )
 
