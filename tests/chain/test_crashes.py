@@ -52,6 +52,8 @@ class Play:
     async def day(self) -> None:
         """Everything once more; what was done before changes nothing."""
         desk = self.rig.desk
+        for pauses in (desk.titles._pauses, desk.results._pauses):
+            pauses.clear()  # they are over by now
         await self.rig.mempool()
         await self.rig.sync()
         for id_, user, sats in WITHDRAWALS:
