@@ -17,6 +17,7 @@ from strawberry import relay
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
 
+from graphql_gateway.nullability import fallible
 from graphql_gateway.proto import message_of, show_fields
 from graphql_gateway.safety.access import guarded
 
@@ -96,7 +97,7 @@ class Composition:
             ((name, times),) = Counter(field.python_name for field in fields).most_common(1) or [("", 0)]
             if times > 1:
                 raise TypeError(f"{definition.name}.{name}: two domains have it")
-            self._fields[origin] = [guarded(field) for field in fields]
+            self._fields[origin] = [fallible(guarded(field)) for field in fields]
         return self._fields[origin]
 
     def _own(self, definition: StrawberryObjectDefinition) -> list[StrawberryField]:

@@ -1,6 +1,6 @@
 // Relay: its compiler on schema.graphql, then what it compiled with its runtime against the running gateway.
 import { execFile } from 'node:child_process';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { createClient } from 'graphql-ws';
 import runtime from 'relay-runtime';
@@ -9,7 +9,7 @@ import { assert, bearer, check, http, mailbox, publishRound, socket, world } fro
 
 const { ConnectionHandler, Environment, Network, Observable, RecordSource, Store } = runtime;
 const { commitMutation, fetchQuery, requestSubscription } = runtime;
-const compiled = async (name) => (await import(`./relay/__generated__/${name}.graphql.js`)).default;
+const compiled = async (name) => (await import(`./relay/__generated__/${name}.graphql.ts`)).default;
 const ws = createClient({ url: socket, webSocketImpl: WebSocket, retryAttempts: 0 });
 
 async function ask(params, variables) {
@@ -33,6 +33,14 @@ await check('relay-compiler accepts the schema and compiles', async () => {
   await promisify(execFile)(process.execPath, compiler, { cwd: 'relay' }).catch((failed) =>
     assert.fail(`${failed.stdout}\n${failed.stderr}`),
   );
+});
+
+await check('what fails only with an error is never null to those who let errors throw', async () => {
+  const types = await readFile('relay/__generated__/operationsCertainQuery.graphql.ts', 'utf8');
+  assert.match(types, /readonly tip: \{\s+readonly height: number;\s+\};/);
+  assert.match(types, /readonly metrics: ReadonlyArray<\{\s+readonly name: string;\s+\}>;/);
+  // Nobody may be signed in, without an error.
+  assert.match(types, /readonly me: \{[^}]+\};?\s+\} \| null \| undefined/);
 });
 
 await check('pages of a connection follow one another by their cursors', async () => {

@@ -36,3 +36,7 @@ export const rename = graphql`
 export const news = graphql`
   subscription operationsRoundSubscription { roundUpdated { id number state } }
 `;
+
+export const certain = graphql`
+  query operationsCertainQuery @throwOnFieldError { tip { height } metrics { name } me { user { id } } }
+`;
