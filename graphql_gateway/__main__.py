@@ -48,7 +48,7 @@ async def main(settings: GatewaySettings, only: list[str]) -> None:
             ),
             elsewhere=federation.elsewhere(composition),
         )
-        runner = app.runner(app.build(settings, parts, composition))
+        runner = app.runner(app.build(settings, parts, composition), head_s=settings.head_s)
         await runner.setup()
         runtime.on_close(runner.cleanup)
         host, _, port = settings.http_listen.rpartition(":")

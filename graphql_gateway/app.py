@@ -11,7 +11,9 @@ from graphql_gateway.context import Parts
 from graphql_gateway.edge import graphiql
 from graphql_gateway.edge.counting import counted, tell_budget
 from graphql_gateway.edge.endpoint import Endpoint
+from graphql_gateway.edge.heads import TimedRunner
 from graphql_gateway.edge.media import Media
+from graphql_gateway.edge.origins import Origins, asking
 from graphql_gateway.edge.refusals import refusals
 from graphql_gateway.safety.manifests import no_longer_valid
 from graphql_gateway.telemetry import traced
@@ -20,8 +22,8 @@ from mesh import logs
 log = logs.logger(__name__)
 
 SHUTDOWN_S = 5.0
-# Of a connection without a request, or with one whose head does not end.
-IDLE_S = 75.0
+# Of a connection between requests; and until the head of one is there.
+IDLE_S, HEAD_S = 75.0, 10.0
 # Of a body that nobody reads any more, so that its sender hears the refusal.
 LINGER_S = 2.0
 
@@ -29,20 +31,23 @@ LINGER_S = 2.0
 def build(settings: GatewaySettings, parts: Parts, composition: Composition | None = None) -> web.Application:
     """The application over the whole graph, or that composition; starts nothing."""
     composition = composition or schema.composed()
+    origins = Origins(settings.allowed_origins)
     count = counted(parts.budgets, trusted_proxies=settings.trusted_proxies)
     application = web.Application(
-        client_max_size=settings.request_bytes_max, middlewares=[traced, refusals, count]
+        client_max_size=settings.request_bytes_max,
+        middlewares=[traced, refusals, asking(origins), count],
     )
+    application.on_response_prepare.append(origins.tell)
     application.on_response_prepare.append(tell_budget)
     graph = schema.build(
         composition,
         tokens_max=settings.tokens_max,
         bounds=settings.bounds,
-        introspection=settings.introspection,
+        introspection=settings.is_open,
     )
     for document_id, problem in no_longer_valid(parts.documents.trusted, graph).items():
         log.warning("a trusted document is not valid", document=document_id, problem=problem)
-    endpoint = Endpoint(graph, parts, settings)
+    endpoint = Endpoint(graph, parts, settings, origins)
     application.router.add_route("*", "/graphql", endpoint.graphql)
     application.router.add_put("/graphql/stream", endpoint.reserve)
     application.router.add_get("/graphql/stream", endpoint.stream, allow_head=False)
@@ -50,7 +55,7 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
     application.router.add_delete("/graphql/stream", endpoint.stop)
     if memes.DOMAIN in composition.domains:
         application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
-    if settings.graphiql and settings.graphiql_files is not None:
+    if settings.is_open and settings.graphiql_files is not None:
         application.router.add_static(graphiql.PATH, settings.graphiql_files)
     application.router.add_get("/healthz", _healthy)
     application.router.add_get("/", _to_graphql)
@@ -62,11 +67,12 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
     return application
 
 
-def runner(application: web.Application) -> web.AppRunner:
+def runner(application: web.Application, *, head_s: float = HEAD_S) -> web.AppRunner:
     """What serves the application. Bodies stay as they are sent: compressed ones are refused."""
     # The access log would hold film tickets.
-    return web.AppRunner(
+    return TimedRunner(
         application,
+        head_s=head_s,
         auto_decompress=False,
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,

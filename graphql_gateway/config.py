@@ -24,10 +24,13 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     http_listen: Address = Field(
         "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
     )
-    graphiql: bool = Field(False, description="Serve the GraphiQL page at /graphql to browsers.")
+    profile: Literal["production", "development"] = Field(
+        "production",
+        description="In development there are introspection, suggestions in errors and GraphiQL.",
+    )
     graphiql_files: DirectoryPath | None = Field(
         None,
-        description="Folder of that page's scripts, which `make setup` fetches; without one the browser "
+        description="Folder of GraphiQL's scripts, which `make setup` fetches; without one the browser "
         "gets them from unpkg.com.",
     )
     subgraph: bool = Field(
@@ -35,10 +38,10 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Answer `_service` and `_entities`, so that a federation router can take the graph into "
         "its supergraph. They tell the schema: keep them from strangers.",
     )
-    introspection: bool = Field(True, description="Answer introspection queries.")
     request_bytes_max: int = Field(
         10_485_760, gt=0, description="Largest upload, all parts together: 10 MiB. Other requests: 256 KiB."
     )
+    head_s: float = Field(10.0, gt=0, le=60, description="Time to send the head of a request in.")
     request_s: float = Field(10.0, gt=0, le=60, description="Time to send a request in, uploads apart.")
     upload_s: float = Field(60.0, gt=0, le=600, description="Time to send an upload in.")
     uploads_max: int = Field(16, gt=0, description="Uploads at a time; each is in memory whole.")
@@ -55,6 +58,15 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Time between pings of a WebSocket; a pong must come within half of it.",
     )
     subscriptions_per_socket_max: int = Field(100, gt=0, description="Operations that run on one WebSocket.")
+    messages_per_s: int = Field(
+        100, gt=0, description="Messages that a WebSocket may send, on average; twice as many at once."
+    )
+    connections_per_address_max: int = Field(
+        1_000, gt=0, description="WebSockets and event streams of an address, or IPv6 /64 network."
+    )
+    connections_per_user_max: int = Field(
+        50, gt=0, description="WebSockets and event streams of a signed-in user."
+    )
     viewer_cache_s: float = Field(
         3.0,
         ge=0,
@@ -63,7 +75,7 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     )
     allowed_origins: list[str] = Field(
         default_factory=list,
-        description="Origins of web pages beside our own that may open WebSockets, JSON list.",
+        description="Origins of web pages beside our own that may use the gateway, JSON list.",
     )
     trusted_proxies: int = Field(
         0,
@@ -106,6 +118,11 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     log_ins_per_min: int = Field(
         _QUOTAS.log_ins, gt=0, description="Challenges, log-ins and refreshed tokens of an address."
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether strangers may look at the schema."""
+        return self.profile == "development"
 
     @property
     def quotas(self) -> Quotas:

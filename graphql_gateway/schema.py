@@ -35,7 +35,7 @@ from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import rendered, tells_of_fault
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
-from graphql_gateway.safety.admission import TOKENS_MAX, Admission
+from graphql_gateway.safety.admission import TOKENS_MAX, Admission, suggest
 from graphql_gateway.safety.price import Bounds
 from graphql_gateway.safety.rules import Rules
 from graphql_gateway.scalars import SCALARS
@@ -56,16 +56,6 @@ DOMAINS = (
     chain.DOMAIN,
     insight.DOMAIN,
 )
-
-
-class NamesHidden(SchemaExtension):
-    """Validation does not ask "Did you mean …?": that would tell what introspection does not."""
-
-    def on_validate(self) -> Iterator[None]:
-        """Around validation."""
-        yield
-        for error in self.execution_context.pre_execution_errors or ():
-            error.message = error.message.partition(" Did you mean ")[0]
 
 
 class OperationNamed(SchemaExtension):
@@ -198,11 +188,12 @@ def build(
 ) -> SatreelSchema:
     """A graph, the whole unless given, with bounds on documents."""
     composition = composition or composed()
+    suggest(names_max=5 if introspection else 0)
     extensions: list[Callable[[], SchemaExtension]] = [
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
         lambda: Admission(built.rules, bounds or Bounds()),
-        *(() if introspection else (DisableIntrospection, NamesHidden)),
+        *(() if introspection else (DisableIntrospection,)),
     ]
     built = SatreelSchema(
         composition,

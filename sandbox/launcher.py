@@ -256,7 +256,7 @@ class House:
                 own["SATREEL_CHAIN_BATCH_S"] = "1"
             case "gateway":
                 own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
-                own["SATREEL_GATEWAY_GRAPHIQL"] = "true"
+                own["SATREEL_GATEWAY_PROFILE"] = "development"
                 # Everybody here calls from one address.
                 for limit in ("REQUESTS", "ADDRESS_REQUESTS", "COST", "LOG_INS"):
                     own[f"SATREEL_GATEWAY_{limit}_PER_MIN"] = str(CALLS_PER_MIN)

@@ -9,7 +9,6 @@ import strawberry
 from aiohttp import hdrs, web
 from graphql import GraphQLError
 from strawberry.http.ides import get_graphql_ide_html
-from strawberry.http.websocket_origin import is_same_origin, normalize_allowed_origins, normalize_origin
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -24,6 +23,7 @@ from graphql_gateway.edge.graphiql import page_over
 from graphql_gateway.edge.increments import asks_for_pieces, deliver
 from graphql_gateway.edge.negotiation import JSON, Wanted, wanted
 from graphql_gateway.edge.operations import Operations
+from graphql_gateway.edge.origins import Origins
 from graphql_gateway.edge.refusals import BadRequest
 from graphql_gateway.edge.requests import GraphQLRequest, client_address, is_upload, read_operation
 from graphql_gateway.edge.reservations import TOKEN_HEADER, Reservations, checked_id
@@ -33,7 +33,6 @@ from graphql_gateway.edge.streams import EventStream, OneOperation
 from graphql_gateway.edge.uploads import TooManyUploads, read_upload
 from graphql_gateway.errors import rendered
 from graphql_gateway.safety.access import ADMINS, require
-from mesh.errors import PermissionDenied
 
 CLIENT_CHARS_MAX = 256
 
@@ -43,22 +42,21 @@ _BY_POST = _BY_GET | {OperationType.MUTATION}
 _NOT_STREAMED = "Subscriptions go over graphql-transport-ws, or to clients that accept text/event-stream."
 
 
-class ForeignOrigin(PermissionDenied):
-    """Pages of this origin may not open WebSockets here."""
-
-    reason = "FOREIGN_ORIGIN"
-
-
 class Endpoint:
     """What is raised in here becomes an answer in `refusals`."""
 
-    def __init__(self, schema: strawberry.Schema, parts: Parts, settings: GatewaySettings) -> None:
+    def __init__(
+        self, schema: strawberry.Schema, parts: Parts, settings: GatewaySettings, origins: Origins
+    ) -> None:
         self._schema = schema
         self._parts = parts
         self._settings = settings
-        self._allowed_origins = normalize_allowed_origins(settings.allowed_origins)
+        self._origins = origins
         self._uploads = 0
-        self.connected = Connected()
+        self.connected = Connected(
+            per_address_max=settings.connections_per_address_max,
+            per_user_max=settings.connections_per_user_max,
+        )
         self._reservations = Reservations(schema, settings, self.connected)
         parts.revocations.on_ended = self.connected.end_sessions
 
@@ -110,6 +108,8 @@ class Endpoint:
             raise web.HTTPNotAcceptable(
                 text="Answers are application/graphql-response+json, application/json or text/event-stream."
             )
+        if request.method == hdrs.METH_GET:
+            self._origins.check_get(request)
         context = await self._signed_in(request)
         async with self._read(request, context) as operation:
             if asked.event_stream:
@@ -211,22 +211,14 @@ class Endpoint:
                 await operations.close()
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        self._check_origin(request)
+        self._origins.check(request)
         socket = Socket(request, self._schema, self._context(request), self._settings)
-        with self.connected.joined(socket):
-            await socket.serve()
+        with self.connected.joined(socket) as member:
+            await socket.serve(member.sign_in)
         return socket.response
 
-    def _check_origin(self, request: web.Request) -> None:
-        """Browsers name the page that opens a WebSocket, and ask nobody else. Raises ForeignOrigin."""
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or is_same_origin(origin, request.headers.get(hdrs.HOST)):
-            return
-        if not {"*", normalize_origin(origin)} & self._allowed_origins:
-            raise ForeignOrigin
-
     def _page(self) -> web.Response:
-        if not self._settings.graphiql:
+        if not self._settings.is_open:
             raise web.HTTPNotFound
         page = page_over(get_graphql_ide_html(), self._settings.graphiql_files)
         return web.Response(text=page, content_type="text/html")

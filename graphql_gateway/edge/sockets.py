@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import strawberry
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from graphql import GraphQLError
 
 from graphql_gateway.config import GatewaySettings
@@ -21,6 +21,7 @@ from graphql_gateway.edge.connected import CLOSE_FORBIDDEN
 from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations
 from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, operation_of
 from graphql_gateway.errors import rendered
+from graphql_gateway.safety.pace import Pace
 from mesh.errors import Code, Failure
 
 PROTOCOL = "graphql-transport-ws"
@@ -64,6 +65,7 @@ class Socket:
             # It would take more memory than all else of a socket.
             compress=False,
         )
+        self._pace = Pace(settings.messages_per_s, asyncio.get_running_loop().time)
         self._operations = Operations(schema, context, self, maximum=settings.subscriptions_per_socket_max)
         self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "ping": self._ping,
@@ -73,11 +75,11 @@ class Socket:
             "connection_init": self._init_again,
         }
 
-    async def serve(self) -> None:
-        """Speaks with the client until one of both closes."""
+    async def serve(self, admit: Callable[[], None]) -> None:
+        """Speaks with the client until one of both closes. `admit` raises a Failure once it has signed in."""
         await self.response.prepare(self._request)
         try:
-            await self._be_introduced()
+            await self._be_introduced(admit)
             while True:
                 message = await self._receive()
                 await self._handlers[message["type"]](message)
@@ -120,7 +122,7 @@ class Socket:
         """Nothing follows."""
         await self.send(b'{"id":%b,"type":"complete"}' % orjson.dumps(operation_id))
 
-    async def _be_introduced(self) -> None:
+    async def _be_introduced(self, admit: Callable[[], None]) -> None:
         if self.response.ws_protocol != PROTOCOL:
             raise _Closed(CLOSE_NO_SUCH_PROTOCOL, "Subprotocol not acceptable")
         try:
@@ -129,6 +131,10 @@ class Socket:
         except TimeoutError:
             raise _Closed(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout") from None
         await self._sign_in((init.get("payload") or {}).get("authorization"))
+        try:
+            admit()
+        except Failure as refused:
+            raise _Closed(WSCloseCode.POLICY_VIOLATION, refused.message) from None
         await self.send(b'{"type":"connection_ack"}')
 
     async def _first_init(self) -> dict[str, Any]:
@@ -155,6 +161,9 @@ class Socket:
             raise _Closed(CLOSE_BAD_MESSAGE, "Messages are text")
         if frame.type is not WSMsgType.TEXT:
             raise ClientGone
+        if not self._pace.allows_step():
+            limit = self._settings.messages_per_s
+            raise _Closed(WSCloseCode.POLICY_VIOLATION, f"More than {limit} messages a second")
         return _message(frame.data)
 
     async def _ping(self, _message: dict[str, Any]) -> None:

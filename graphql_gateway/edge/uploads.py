@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import BodyPartReader, ClientPayloadError, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from graphql_gateway.edge.origins import PREFLIGHT_HEADERS, PreflightRequired
 from graphql_gateway.edge.refusals import BadRequest
 from graphql_gateway.edge.requests import (
     OPERATION_BYTES_MAX,
@@ -20,22 +21,12 @@ from graphql_gateway.edge.requests import (
     parse_json,
     read,
 )
-from mesh.errors import Exhausted, InvalidArgument
+from mesh.errors import Exhausted
 
 # `operations`, `map` and six files.
 PARTS_MAX = 8
 PLACES_MAX = 16
 PATH_KEYS_MAX = 8
-
-# Browsers do not send such a header across origins without asking first, so a foreign page cannot make an
-# upload. The others are what Apollo's and GraphQL Yoga's clients send.
-PREFLIGHT_HEADERS = ("X-Satreel-Preflight", "Apollo-Require-Preflight", "GraphQL-Require-Preflight")
-
-
-class PreflightRequired(InvalidArgument):
-    """Uploads must carry the header X-Satreel-Preflight, whatever its value."""
-
-    reason = "PREFLIGHT_REQUIRED"
 
 
 class TooManyUploads(Exhausted):

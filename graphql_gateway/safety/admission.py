@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -18,6 +19,15 @@ ASKED = "cost"
 
 # Fields of one name are compared pair by pair: graphql-core would do so for a second.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
+
+
+# `graphql.pyutils` has a function of the same name.
+_did_you_mean = importlib.import_module("graphql.pyutils.did_you_mean")
+
+
+def suggest(*, names_max: int) -> None:
+    """How many names errors suggest, in this process: they tell what introspection does not."""
+    _did_you_mean.MAX_LENGTH = names_max  # type: ignore[attr-defined] # a module's constant
 
 
 class Admission(SchemaExtension):

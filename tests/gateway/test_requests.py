@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
+from graphql_gateway.config import GatewaySettings
 from mesh.errors import Code, RemoteFailure, Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import Client, bearer
@@ -184,10 +185,19 @@ async def test_the_standard_introspection_is_answered(client: Client) -> None:
 
 
 async def test_introspection_can_be_switched_off(tmp_path: Path) -> None:
-    async with opened(tmp_path / "off", introspection=False) as closed:
+    async with opened(tmp_path / "off", profile="production") as closed:
         assert (await closed.client.fail("{ __schema { types { name } } }"))["code"] == "BAD_REQUEST"
-        for guess in ("{ metric { name } }", "{ metrics { nam } }", "{ memes(stat: X) { nodes { id } } }"):
-            assert "Did you mean" not in (await closed.client.fail(guess))["message"]
+        assert (await closed.client.fail("{ _service { sdl } }"))["code"] == "BAD_REQUEST"
+        for guess, variables in (
+            ("{ metric { name } }", None),
+            ("{ metrics { nam } }", None),
+            ("{ memes(stat: X) { nodes { id } } }", None),
+            ("query($s: MemeState) { memes(state: $s) { nodes { id } } }", {"s": "PUBLISHD"}),
+        ):
+            assert "Did you mean" not in (await closed.client.fail(guess, variables))["message"]
+            async with closed.client.socket() as socket:
+                await socket.subscribe(guess, variables)
+                assert "Did you mean" not in json.dumps(await socket.next())
 
 
 async def test_a_large_body_is_413(world: World, client: Client) -> None:
@@ -325,12 +335,14 @@ async def test_log_in_steps_need_no_token_and_pass_the_client_on(world: World, c
 HTML: dict[str, Any] = {"headers": {"Accept": "text/html"}}
 
 
-async def test_graphiql_is_off_by_default(client: Client) -> None:
-    assert (await client.send("GET", **HTML)).status == 404
+async def test_graphiql_is_for_development(tmp_path: Path) -> None:
+    assert GatewaySettings().profile == "production"
+    async with opened(tmp_path, profile="production") as closed:
+        assert (await closed.client.send("GET", **HTML)).status == 404
 
 
 async def test_graphiql_can_be_switched_on(tmp_path: Path) -> None:
-    async with opened(tmp_path / "on", graphiql=True) as local:
+    async with opened(tmp_path / "on") as local:
         page = await local.client.send("GET", **HTML)
         assert page.status == 200
         assert page.headers["Content-Type"].startswith("text/html")
@@ -342,7 +354,7 @@ async def test_graphiql_comes_whole_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "files" / "react@18").mkdir(parents=True)
     (tmp_path / "files" / "react@18" / "react.js").write_text("run()")
     (tmp_path / "secret").write_text("hunter2")
-    async with opened(tmp_path / "on", graphiql=True, graphiql_files=tmp_path / "files") as local:
+    async with opened(tmp_path / "on", graphiql_files=tmp_path / "files") as local:
         page = await local.client.send("GET", **HTML)
         assert b'src="/graphiql/react@18.2.0/' in page.body
         assert b"https://" not in page.body

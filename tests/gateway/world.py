@@ -162,7 +162,7 @@ async def opened(
         services = Services.over(lambda peer: _channel(stack, peer, server))
         world.live = Live.over(services, clock)
         world.tickets = Tickets(SecretStr("for tests"))
-        given = world.settings(**{"viewer_cache_s": 3.0, **settings})
+        given = world.settings(**{"viewer_cache_s": 3.0, "profile": "development", **settings})
         parts = world.parts = Parts(
             services,
             world.live,
@@ -176,7 +176,7 @@ async def opened(
         )
         running = asyncio.create_task(world.live.run())
         stack.push_async_callback(_cancelled, running)
-        runner = app.runner(app.build(given, parts))
+        runner = app.runner(app.build(given, parts), head_s=given.head_s)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         world.stop = runner.cleanup
