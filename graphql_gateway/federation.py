@@ -45,7 +45,6 @@ _UNTOLD = {
     "_Service",
     "_entities",
     "_service",
-    "federation__Scope",
     "defer",
     "stream",
     *_IMPORTED,

@@ -1,6 +1,6 @@
 """Who may use a field: declared on it, as in Apollo's specification, and enforced here alone.
 
-`directives=SIGNED_IN` or `[ADMINS]` on a field shows as `@authenticated` or `@requiresScopes` in the
+`directives=SIGNED_IN` or `ADMINS` on a field shows as `@authenticated` or `@requiresScopes` in the
 schema; `guarded` makes its resolver check that before it does anything, whoever executes the operation. The
 services check again, by their contracts.
 """
@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Final, NewType
+from typing import Any, Final
 
 import strawberry
 from strawberry.schema_directive import Location
@@ -21,12 +21,6 @@ from strawberry.types.fields.resolver import StrawberryResolver
 
 from graphql_gateway.context import Context
 from mesh.interceptors.guards import AdminRequired
-
-Scope = NewType("Scope", str)
-# So Strawberry knows the scalars of directives.
-Scope._scalar_definition = strawberry.scalar(  # type: ignore[attr-defined] # noqa: SLF001
-    name="federation__Scope", description="What a user may do beyond being signed in."
-)
 
 
 @strawberry.schema_directive(
@@ -47,12 +41,12 @@ class Authenticated:
 class RequiresScopes:
     """`@requiresScopes` of Apollo Federation."""
 
-    scopes: list[list[Scope]]
+    scopes: list[list[str]]
 
 
 # Lists of directives for fields, as in `declared`.
 SIGNED_IN: Final = (Authenticated(),)
-ADMINS: Final = (RequiresScopes(scopes=[[Scope("admin")]]),)
+ADMINS: Final = (RequiresScopes(scopes=[["admin"]]),)
 
 
 def require(declared: Authenticated | RequiresScopes, context: Context) -> None:

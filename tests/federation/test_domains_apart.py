@@ -107,11 +107,7 @@ def _told(answer: Answer) -> tuple[Any, set[str]]:
 
 def _as_composed(sdl: str) -> GraphQLSchema:
     """Directives like `@authenticated` are for routers: composition does not show them to clients."""
-    kept = tuple(
-        one
-        for one in parse(sdl).definitions
-        if not isinstance(one, DirectiveDefinitionNode) and "federation__" not in print_ast(one)
-    )
+    kept = tuple(one for one in parse(sdl).definitions if not isinstance(one, DirectiveDefinitionNode))
     return build_ast_schema(DocumentNode(definitions=kept), assume_valid_sdl=True)
 
 
