@@ -49,6 +49,7 @@ class Town:
     viewers: list[Person]
     # Those that wait for a round.
     memes: list[str] = field(default_factory=list)
+    sold: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, house: House, report: Report, *, seed: str) -> Town:

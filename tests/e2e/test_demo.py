@@ -13,7 +13,7 @@ from sandbox.people import Person
 from sandbox.report import Report
 from sandbox.settings import elsewhere
 
-CHECKS = 21
+CHECKS = 26
 
 
 @pytest.mark.timeout(300)

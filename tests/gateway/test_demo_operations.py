@@ -5,14 +5,14 @@ from __future__ import annotations
 import graphql
 
 from graphql_gateway import schema
-from sandbox import demo, people, play, town
+from sandbox import demo, demo_checks, demo_round, demo_trading, people, play, town
 
 
 def test_the_demos_operations_are_valid() -> None:
     built = graphql.build_schema(schema.FILE.read_text())
     texts = {
         f"{module.__name__}.{name}": value
-        for module in (demo, people, play, town)
+        for module in (demo, demo_round, demo_trading, demo_checks, people, play, town)
         for name, value in vars(module).items()
         if isinstance(value, str) and name.isupper() and "{" in value
     }
