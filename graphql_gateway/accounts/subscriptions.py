@@ -49,7 +49,7 @@ class AccountsSubscription:
         """Ends with the viewer's log-in."""
         context = info.context
         account_id = f"user:{context.require_viewer().id}"
-        with context.live.ledger.subscribe() as news:
+        with context.live.ledger.subscribe(account_id) as news:
             yield shown(Account, await find_balance(context.services, account_id))
             async for one in news:
                 if one.WhichOneof("news") == "snapshot":

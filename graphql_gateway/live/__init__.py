@@ -48,6 +48,7 @@ class Live:
                     ledger_service_pb2.WatchLedgerRequest(cursor=cursor)
                 ),
                 clock,
+                topics_of=lambda event: event.moved.accounts,
             ),
             market=Watch(
                 "market",

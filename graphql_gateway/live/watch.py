@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Self, TypeVar
 
@@ -59,15 +60,27 @@ class News(Generic[N]):
 
 
 class Watch(Generic[N]):
-    """Follows one service's news for ever and hands them to subscribers."""
+    """Follows one service's news for ever and hands them to subscribers.
 
-    def __init__(self, name: str, open_stream: Callable[[str], Any], clock: Clock) -> None:
+    `topics_of` says what an event is about: who subscribes to one topic is woken by its events alone, so
+    thousands of them cost nothing while others' news come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_stream: Callable[[str], Any],
+        clock: Clock,
+        topics_of: Callable[[Any], Iterable[str]] = lambda _: (),
+    ) -> None:
         self.name = name
         self._open = open_stream
         self._clock = clock
         self._cursor = ""
         self._live = asyncio.Event()
-        self._subscribers: set[News[N]] = set()
+        self._topics_of: Callable[[Any], Iterable[str]] = topics_of
+        # By topic; None: all news.
+        self._subscribers: defaultdict[str | None, set[News[N]]] = defaultdict(set)
 
     @property
     def is_live(self) -> bool:
@@ -77,7 +90,7 @@ class Watch(Generic[N]):
     @property
     def subscribers(self) -> int:
         """How many follow now."""
-        return len(self._subscribers)
+        return sum(map(len, self._subscribers.values()))
 
     async def run(self) -> None:
         """Reads the stream, resuming after every break. Never returns."""
@@ -94,23 +107,34 @@ class Watch(Generic[N]):
 
     def _take(self, news: Any) -> None:
         self._cursor = news.cursor or self._cursor
-        if news.WhichOneof("news") != "heartbeat":
-            for subscriber in self._subscribers:
+        for topic in self._concerned(news):
+            for subscriber in self._subscribers[topic]:
                 subscriber.offer(news)
         self._live.set()
 
+    def _concerned(self, news: Any) -> set[str | None]:
+        """Topics that have subscribers whom the news concern."""
+        match news.WhichOneof("news"):
+            case "heartbeat":
+                return set()
+            case "snapshot":
+                return set(self._subscribers)
+        return self._subscribers.keys() & {None, *self._topics_of(news.event)}
+
     @contextmanager
-    def subscribe(self) -> Iterator[News[N]]:
-        """News from now on: subscribe first, then read what is, and nothing is missed.
+    def subscribe(self, topic: str | None = None) -> Iterator[News[N]]:
+        """News from now on, of one topic or all: subscribe first, then read what is, and nothing is missed.
 
         A snapshot among them says that the state may have changed without an event.
         """
         news: News[N] = News()
-        self._subscribers.add(news)
+        self._subscribers[topic].add(news)
         try:
             yield news
         finally:
-            self._subscribers.discard(news)
+            self._subscribers[topic].discard(news)
+            if not self._subscribers[topic]:
+                del self._subscribers[topic]
 
     async def events(self) -> AsyncGenerator[Any, None]:
         """Responses with events only, for those who follow no state. Raises FellBehind, NewsLost."""

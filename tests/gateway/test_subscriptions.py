@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 from satreel.content.v1 import content_pb2, content_service_pb2
@@ -13,7 +15,8 @@ from satreel.ledger.v1 import ledger_service_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
-from graphql_gateway.live.watch import BACKLOG_MAX
+from graphql_gateway.live.watch import BACKLOG_MAX, FellBehind, Watch
+from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
 from tests.gateway import fakes
@@ -355,3 +358,36 @@ async def test_subscribers_that_leave_leave_nothing_behind(world: World, client:
 async def test_subscriptions_are_refused_over_plain_http(client: Client) -> None:
     answer = await client.post(ROUND)
     assert (answer.status, answer.code) == (400, "BAD_REQUEST")
+
+
+async def test_news_of_others_wake_nobody() -> None:
+    """Thousands follow their balances: each is told of what concerns it, however much happens to others."""
+    answers = [
+        *(moved_news("user:bob", f"user:{number}") for number in range(BACKLOG_MAX + 50)),
+        ledger_service_pb2.WatchLedgerResponse(snapshot=ledger_service_pb2.LedgerSnapshot()),
+        moved_news("user:ada", "user:bob"),
+    ]
+
+    async def stream(_: str) -> AsyncIterator[ledger_service_pb2.WatchLedgerResponse]:
+        for answer in answers:
+            yield answer
+        await asyncio.Event().wait()
+
+    watch: Watch[ledger_service_pb2.WatchLedgerResponse] = Watch(
+        "ledger", stream, SystemClock(), topics_of=lambda event: event.moved.accounts
+    )
+    with watch.subscribe("user:ada") as adas, watch.subscribe("user:bob") as bobs, watch.subscribe() as all_:
+        assert watch.subscribers == 3
+        running = asyncio.create_task(watch.run())
+        assert [await anext(adas), await anext(adas)] == answers[-2:]
+        running.cancel()
+        for news in (bobs, all_):
+            assert [await anext(news) for _ in range(BACKLOG_MAX)] == answers[:BACKLOG_MAX]
+            with pytest.raises(FellBehind):
+                await anext(news)
+    assert watch.subscribers == 0
+
+
+def moved_news(*accounts: str) -> ledger_service_pb2.WatchLedgerResponse:
+    moved = ledger_service_pb2.Movements(accounts=accounts)
+    return ledger_service_pb2.WatchLedgerResponse(event=ledger_service_pb2.LedgerEvent(moved=moved))
