@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
 
+from mesh.clock import SystemClock
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
+from services.chain.adapters.http import Answer, HttpSource
+from services.chain.adapters.whatsonchain.histories import Histories
+from services.chain.app.deposits import GONE_BLOCKS
 from services.chain.app.orders import Order, nothing
 from services.chain.app.ports import Broadcast, Sent
 from services.chain.app.records import Kept
 from services.chain.domain.addresses import address_of
 from services.chain.domain.consensus import CONSENSUS, BadHeader
 from services.chain.domain.entities import TitleBody, Tx
-from services.chain.domain.failures import WalletEmpty
+from services.chain.domain.failures import NodeUnavailable, WalletEmpty
 from services.chain.domain.header import Block
 from services.chain.domain.headers import HeaderChain
 from services.chain.domain.keys import FLOAT, KeyRing
@@ -326,3 +332,53 @@ async def test_what_no_miner_takes_is_not_made_without_end(rig: Rig, sim: SimNod
     assert await rig.desk.write_next()  # nobody else waits
     assert not await rig.desk.write_next()
     assert (rig.desk.titles.queued, rig.desk.results.queued) == (2, 0)
+
+
+class Endless:
+    """An index whose history of an address has pages without end, each as long as may be."""
+
+    name = "WhatsOnChain"
+
+    def __init__(self, address: str) -> None:
+        self.asked = 0
+        entry = {"tx_hash": "11" * 32, "height": 5}
+        page = {"address": address, "result": [entry] * 5_000, "nextPageToken": "more"}
+        self._one, self._many = json.dumps(page).encode(), json.dumps([page]).encode()
+
+    async def post(self, path: str, body: object) -> Answer:
+        return Answer(200, self._many)
+
+    async def get(self, path: str) -> Answer:
+        self.asked += 1
+        return Answer(200, self._one)
+
+
+async def test_a_history_without_end_does_not_fill_memory() -> None:
+    source = Endless(ADDRESS)
+    histories = Histories(cast("HttpSource", source), Network.REGTEST, SystemClock())
+    with pytest.raises(NodeUnavailable):
+        await histories.confirmed([p2pkh(OUTSIDE)], BlockHash("22" * 32), 1)
+    assert source.asked == 1
+
+
+async def test_deposits_long_gone_are_not_asked_for_again(rig: Rig, sim: SimNode) -> None:
+    """Anybody can make any number of them. Should one be mined after all, its block tells."""
+    tx = sim.fund(await script_of(rig, ANNA), 5_000)
+    await rig.mempool()
+    sim.pool.clear()
+    await rig.desk.tend()
+    sim.mine(GONE_BLOCKS + 1)
+    await rig.sync()
+    asked, waiting = list[Txid](), sim.waiting
+
+    async def listened(txids: Sequence[Txid]) -> set[Txid]:
+        asked.extend(txids)
+        return await waiting(txids)
+
+    sim.waiting = listened  # type: ignore[method-assign]
+    await rig.desk.tend()
+    assert asked == []
+    sim.pool[tx.txid] = tx
+    sim.mine()
+    await rig.sync()
+    assert rig.balance(ANNA) == 5_000

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -61,6 +62,15 @@ async def test_a_callback_is_a_hint_however_often_it_comes(place: Place) -> None
 async def test_without_the_token_nothing_is_taken(place: Place, token: str | None) -> None:
     assert await place.call({"txid": TXID, "txStatus": "MINED"}, token) == 401
     assert await place.hints() == []
+
+
+async def test_a_token_of_other_bytes_is_wrong_as_any_other(place: Place) -> None:
+    address = urlsplit(place.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = f"POST {address.path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n".encode()
+    writer.write(head + b"Authorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n{}")
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
 
 
 @pytest.mark.parametrize(

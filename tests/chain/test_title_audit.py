@@ -162,6 +162,16 @@ async def test_an_owner_changed_on_both_sides_but_not_on_chain(audited: Audited)
     assert await audited.lasting() == {meme: Kind.KEY}
 
 
+async def test_a_move_that_is_signed_and_never_sent(audited: Audited) -> None:
+    """Both sides say that it is the buyer's; on chain it is the seller's, as long as the float is empty."""
+    meme = await audited.title()
+    audited.rig.ledger.titles[meme] = BERT
+    await audited.rig.desk.titles.transfer(uuid7(), meme, BERT)
+    tx = await audited.rig.desk.titles.next()
+    assert tx is not None
+    assert await audited.lasting() == {meme: Kind.SPENT}
+
+
 async def test_a_title_spent_by_somebody_else(audited: Audited) -> None:
     meme = await audited.title()
     assert await audited.lasting() == {}

@@ -61,7 +61,9 @@ class Callbacks:
 
     async def handle(self, request: web.Request) -> web.Response:
         """One call of ARC's: 401 without the token, 400 when it is no callback, 503 when too many wait."""
-        said = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        said = (
+            request.headers.get("Authorization", "").removeprefix("Bearer ").encode(errors="surrogateescape")
+        )
         if not hmac.compare_digest(said, self._token):
             return self._answered(401)
         try:

@@ -32,6 +32,8 @@ log = logs.logger(__name__)
 
 CREDITS_MAX = 1_000
 COINBASE_CONFIRMATIONS = 100
+GONE_BLOCKS = 144
+"""So long a deposit that is gone is asked for again; a block that has it after all tells in any case."""
 
 
 class Deposits:
@@ -200,7 +202,12 @@ class Deposits:
     async def check_waiting(self) -> None:
         """Asks the node for deposits outside of a block: what waits is seen, what is gone is reversed."""
         gone = await self._books.records.deposits.where("state", DepositState.REVERSED)
-        recent = [kept.value for kept in gone if kept.value.outpoint in self._books.coins]
+        since = self._books.chain.tip.height - GONE_BLOCKS
+        recent = [
+            kept.value
+            for kept in gone
+            if kept.value.outpoint in self._books.coins and kept.value.gone_height >= since
+        ]
         unmined = [kept.value for kept in self._books.deposits.values() if not kept.value.block_height]
         asked = [*recent, *unmined]
         there = await self._node.waiting([deposit.outpoint.txid for deposit in asked])

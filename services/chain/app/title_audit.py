@@ -21,7 +21,7 @@ from services.chain.app.records import Records, Table
 from services.chain.domain.entities import Title
 from services.chain.domain.inscriptions import key_hash_paid
 from services.chain.domain.keys import KeyRing, KeyUse
-from services.chain.domain.states import JobState, TxState
+from services.chain.domain.states import JobState
 from services.chain.domain.values import MemeId, Outpoint, Txid, UserId
 
 log = logs.logger(__name__)
@@ -193,10 +193,10 @@ class TitleAudit:
         )
 
     async def _spent(self, title: Title) -> tuple[Kind, str] | None:
-        """Whether its output is still there. One of ours that no node has taken yet cannot be."""
+        """Whether its output is still there; one that no node has taken yet is not, for a moment."""
         point = Outpoint.parse(title.outpoint)
         tx = await self._books.tx(title.plan)
-        if tx is None or tx.state is TxState.SIGNED or await self._source.unspent([point]):
+        if tx is None or await self._source.unspent([point]):
             return None
         return Kind.SPENT, "its output is not there, or somebody spent it"
 

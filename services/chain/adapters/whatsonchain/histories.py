@@ -89,6 +89,8 @@ class Histories:
         for _ in range(PAGES_MAX):
             answer = await self._source.get(f"{path}&token={token}" if token else path)
             page = _checked(answer.read(HISTORY), address)
+            if len(page.result or []) > PAGE_ENTRIES:
+                raise OutOfReach(f"a page of the history of {address} is longer than was asked for")
             entries += page.result or []
             token = page.next_page
             if not token or (page.result and (page.result[-1].height or 0) < lowest):
