@@ -66,11 +66,6 @@ class Operations:
         # Those that were stopped are among them until they have given back what they hold.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def running(self) -> int:
-        """How many run."""
-        return len(self._running)
-
     def start(
         self,
         operation_id: str,
@@ -112,18 +107,22 @@ class Operations:
     async def _run(
         self, operation_id: str, request: GraphQLRequest, context: Context, allowed: frozenset[OperationType]
     ) -> None:
+        try:
+            await self._tell_results(operation_id, request, context, allowed)
+        except ClientGone:
+            pass
+        except Exception as problem:
+            await self._tell_fault(operation_id, problem)
+        finally:
+            self._forget(operation_id)
+
+    async def _tell_fault(self, operation_id: str, problem: Exception) -> None:
+        message, extensions = masked(problem)
+        self._forget(operation_id)
         with suppress(ClientGone):
-            try:
-                await self._tell_results(operation_id, request, context, allowed)
-            except ClientGone:
-                raise
-            except Exception as problem:
-                message, extensions = masked(problem)
-                told = orjson.dumps([{"message": message, "extensions": extensions}])
-                self._forget(operation_id)
-                await self._channel.error(operation_id, told)
-            finally:
-                self._forget(operation_id)
+            await self._channel.error(
+                operation_id, orjson.dumps([{"message": message, "extensions": extensions}])
+            )
 
     async def _tell_results(
         self, operation_id: str, request: GraphQLRequest, context: Context, allowed: frozenset[OperationType]
