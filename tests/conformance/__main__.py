@@ -26,7 +26,7 @@ from tools.npm import NODE, NotInstalled, install
 
 FOLDER = Path(__file__).with_name("npm")
 SUITES = ("http", "transport-ws", "sse", "uploads", "clients", "codegen", "relay")
-SUITE_S_MAX = 60.0
+SUITE_S_MAX = 120.0
 # Short, so that nobody waits for what ends by time.
 INIT_S, PING_S = 1.0, 2.0
 

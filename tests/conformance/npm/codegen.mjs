@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFile, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { buildClientSchema, buildSchema, findBreakingChanges, getIntrospectionQuery } from 'graphql';
-import { assert, check, http } from './harness.mjs';
+import { assert, check, http, PROGRAM_S } from './harness.mjs';
 
 const run = promisify(execFile);
 const node = (script, args, env = {}) =>
@@ -16,11 +16,11 @@ await rm('codegen/generated', { recursive: true, force: true });
 await check('graphql-codegen makes the client preset from the running gateway', async () => {
   await node('@graphql-codegen/cli/cjs/bin.js', ['--config', 'codegen.mjs'], { SCHEMA: http });
   assert.match(await readFile('codegen/generated/graphql.ts', 'utf8'), /export type MemesQuery = /);
-});
+}, PROGRAM_S);
 
 await check('tsc accepts it and the operations that stand on it, with all checks on', async () => {
   await node('typescript/bin/tsc', ['--project', 'tsconfig.json']);
-});
+}, PROGRAM_S);
 
 await check('introspection and schema.graphql say the same', async () => {
   const answer = await fetch(http, {

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { createClient } from 'graphql-ws';
 import runtime from 'relay-runtime';
 import WebSocket from 'ws';
-import { assert, bearer, check, http, mailbox, publishRound, socket, world } from './harness.mjs';
+import { assert, bearer, check, http, mailbox, PROGRAM_S, publishRound, socket, world } from './harness.mjs';
 
 const { ConnectionHandler, Environment, Network, Observable, RecordSource, Store } = runtime;
 const { commitMutation, fetchQuery, requestSubscription } = runtime;
@@ -33,7 +33,7 @@ await check('relay-compiler accepts the schema and compiles', async () => {
   await promisify(execFile)(process.execPath, compiler, { cwd: 'relay' }).catch((failed) =>
     assert.fail(`${failed.stdout}\n${failed.stderr}`),
   );
-});
+}, PROGRAM_S);
 
 await check('what fails only with an error is never null to those who let errors throw', async () => {
   const types = await readFile('relay/__generated__/operationsCertainQuery.graphql.ts', 'utf8');
