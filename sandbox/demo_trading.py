@@ -41,7 +41,7 @@ async def _buy(town: Town, meme_id: str, seller: Person, buyer: Person) -> None:
 
 
 async def _bid(town: Town, meme_id: str, seller: Person, bidders: list[Person]) -> None:
-    """Two offers: the better one is accepted, and the other's money is free again."""
+    """Two offers: the better one is accepted, which ends the other."""
     until = (datetime.now(UTC) + OFFER_LASTS).isoformat()
     lower, better = [
         (await bidder.client.ask(OFFER, meme=meme_id, price=price, until=until))["makeOffer"]["id"]
@@ -59,7 +59,7 @@ async def _bid(town: Town, meme_id: str, seller: Person, bidders: list[Person]) 
 
     states = await town.until("the other offer is closed", closed)
     right = states == {better: "ACCEPTED", lower: "SUPERSEDED"}
-    town.report.check("the other offer is superseded, its money free again", right, states)
+    town.report.check("the other offer is superseded", right, states)
     town.sold.append(meme_id)
 
 

@@ -49,6 +49,7 @@ class Town:
     viewers: list[Person]
     # Those that wait for a round.
     memes: list[str] = field(default_factory=list)
+    # Titles that changed hands.
     sold: list[str] = field(default_factory=list)
 
     @classmethod

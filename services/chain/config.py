@@ -15,7 +15,7 @@ from services.chain.app.bumping import BumpRule
 from services.chain.app.orders import Policy
 from services.chain.app.parts import Rules
 from services.chain.app.sweeping import HotRule
-from services.chain.app.withdrawals import WithdrawalRule
+from services.chain.app.withdrawal_requests import WithdrawalRule
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Network
 

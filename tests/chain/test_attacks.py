@@ -77,7 +77,7 @@ async def test_a_withdrawal_half_unmined_in_a_crash_is_not_left_confirmed(
         sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
         sim.mine()
         await rig.sync()
-        ask = rig.desk.withdrawals.request
+        ask = rig.desk.requests.withdraw
         asked = [(await ask(uuid7(), ANNA, ADDRESS, Sats(sats))).id for sats in (1_000, 2_000)]
         await rig.desk.pay()
         sim.mine()
@@ -135,7 +135,7 @@ async def test_what_an_index_tells_late_is_not_lost_with_an_answer_of_the_ledger
             await rig.sync()
         await rig.sync()
         assert (rig.balance(ANNA), rig.balance(BERT)) == (50_000, 40_000)
-        asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
         await rig.desk.pay()
         sim.mine()
         rig.ledger.lose_answers = 1
@@ -150,7 +150,7 @@ async def test_a_rejection_cut_short_whose_transaction_is_mined_stops_the_wallet
     rig: Rig, sim: SimNode
 ) -> None:
     await fund(rig, sim, ANNA, 50_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     tx = await rig.desk.withdrawals.batch()
     assert tx is not None
     sim.sends = ["refuse"]
@@ -183,7 +183,7 @@ async def test_who_calls_a_payment_invalid_and_keeps_it_does_not_have_it_made_tw
     async with opened_store(tmp_path / "chain.sqlite") as store:
         rig = await open_rig(store, sim)
         await fund(rig, sim, ANNA, 50_000)
-        await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
         await rig.desk.pay()
         larger = sim.fund(await script_of(rig, BERT), 90_000)
         sim.mine(only=[larger.txid])
@@ -199,7 +199,7 @@ async def test_who_calls_a_payment_invalid_and_keeps_it_does_not_have_it_made_tw
 async def test_a_refused_withdrawal_is_not_made_again_at_once(rig: Rig, sim: SimNode) -> None:
     """Else three refusals within a moment, as of a node that is full, would end all that wait."""
     await fund(rig, sim, ANNA, 50_000)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     sim.sends = ["full"] * 3
     await rig.desk.pay()
     assert (await rig.desk.withdrawals.get(asked.id))[0].state is WithdrawalState.QUEUED
@@ -297,7 +297,7 @@ def test_a_chain_that_is_made_up_cannot_begin_with_easy_blocks() -> None:
 @pytest.mark.parametrize("spent", [False, True])
 async def test_custody_tells_of_a_coin_that_a_stranger_spent(rig: Rig, sim: SimNode, spent: bool) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     if spent:
         assert await rig.desk.withdrawals.batch() is not None
     [point] = [point for point, kept in rig.desk.books.coins.items() if kept.value.sats == 10_000]

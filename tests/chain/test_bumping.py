@@ -40,7 +40,7 @@ async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def paid(rig: Rig, sats: int = 1_000) -> Tx:
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(sats))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(sats))
     await rig.desk.pay()
     _, tx = await rig.desk.withdrawals.get(asked.id)
     assert tx is not None

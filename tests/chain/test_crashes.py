@@ -57,7 +57,7 @@ class Play:
         await self.rig.mempool()
         await self.rig.sync()
         for id_, user, sats in WITHDRAWALS:
-            await desk.withdrawals.request(id_, user, ADDRESS, Sats(sats))
+            await desk.requests.withdraw(id_, user, ADDRESS, Sats(sats))
         await desk.pay()
         await desk.titles.inscribe(BODY)
         await desk.write_next()
@@ -214,7 +214,7 @@ async def test_a_leader_that_was_paused_while_signing_does_not_pay_again(tmp_pat
         mortal = MortalStore(store)
         await play.live_on(mortal)
         await rig.sync()
-        await rig.desk.withdrawals.request(WITHDRAWALS[0][0], ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.requests.withdraw(WITHDRAWALS[0][0], ANNA, ADDRESS, Sats(1_000))
         reached, go = asyncio.Event(), asyncio.Event()
         mortal.pause_before = ("txs", reached, go)
         old = asyncio.create_task(rig.desk.pay())
@@ -237,7 +237,7 @@ async def test_a_leader_that_lost_its_lease_signs_nothing(tmp_path: Path) -> Non
         await play.begin()
         sim.mine()
         await rig.sync()
-        await rig.desk.withdrawals.request(WITHDRAWALS[0][0], ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.requests.withdraw(WITHDRAWALS[0][0], ANNA, ADDRESS, Sats(1_000))
         rig.fence.lost = LeadershipLost()
         with pytest.raises(LeadershipLost):
             await rig.desk.pay()
@@ -254,7 +254,7 @@ async def test_two_desks_at_once_do_not_spend_one_coin_twice(tmp_path: Path) -> 
         sim.mine()
         await rig.sync()
         for id_, user, sats in WITHDRAWALS:
-            await rig.desk.withdrawals.request(id_, user, ADDRESS, Sats(sats))
+            await rig.desk.requests.withdraw(id_, user, ADDRESS, Sats(sats))
         other = await Desk.open(rig.world, rig.rules, rig.fence)
         done = await asyncio.gather(rig.desk.pay(), other.pay(), return_exceptions=True)
         assert [type(one) for one in done if one is not None] in ([HalfDone], [HalfDone, HalfDone])

@@ -79,7 +79,7 @@ async def test_what_is_above_the_ceiling_goes_to_the_cold_address_to_the_satoshi
 async def test_nothing_is_swept_while_withdrawals_wait_or_without_an_address(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, FLOAT_USER, 100_000)
     await fund(rig, sim, ANNA, 400_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, OUTSIDE, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, OUTSIDE, Sats(1_000))
     await rig.desk.keep_house()
     assert sweeps(rig) == []
     await rig.desk.pay()
@@ -212,7 +212,7 @@ async def test_many_small_coins_are_joined_in_quiet_times_one_after_the_other(ri
         await fund(rig, sim, BERT, 400, mine=False)
     sim.mine()
     await rig.sync()
-    await rig.desk.withdrawals.request(uuid7(), BERT, OUTSIDE, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), BERT, OUTSIDE, Sats(1_000))
     await rig.desk.keep_house()
     assert [tx.purpose for tx in rig.desk.books.live()] == []  # payments come first
     await rig.desk.pay()

@@ -58,7 +58,7 @@ async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def asked(rig: Rig, sats: int = 1_000, user: UserId = ANNA) -> str:
     """A withdrawal that was tried to be sent."""
-    found = await rig.desk.withdrawals.request(uuid7(), user, ADDRESS, Sats(sats))
+    found = await rig.desk.requests.withdraw(uuid7(), user, ADDRESS, Sats(sats))
     await rig.desk.pay()
     return found.id
 
@@ -173,7 +173,7 @@ async def test_what_a_transaction_that_was_given_up_pays_after_all_is_not_paid_a
     rig: Rig, sim: SimNode
 ) -> None:
     await fund(rig, sim, ANNA, 50_000)
-    asked_for = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    asked_for = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     first = await rig.desk.withdrawals.batch()
     assert first is not None
     sim.sends = ["refuse"]
@@ -289,7 +289,7 @@ async def test_a_refusal_of_the_very_first_sending_is_replaced_and_says_by_what(
 ) -> None:
     await fund(rig, sim, ANNA, 50_000)
     sim.sends = ["full"]
-    found = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    found = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     refused = await rig.desk.withdrawals.batch()
     assert refused is not None
     await rig.desk.sender.send(refused.plan)

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from mesh.errors import IdReused, RemoteFailure
 from mesh.ids import uuid7
-from services.chain.app.withdrawals import Payout
+from services.chain.app.withdrawal_requests import Payout
 from services.chain.domain.addresses import address_of
 from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
@@ -228,7 +228,7 @@ async def test_a_payment_seen_long_ago_is_credited_when_it_is_mined(rig: Rig, si
 async def test_a_block_half_applied_when_it_is_orphaned_is_undone(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
     sim.fund(await script_of(rig, BERT), 5_000, faucet=900)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(2_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(2_000))
     await rig.desk.pay()
     sim.mine()
     while await rig.desk.follower.follow():
@@ -275,7 +275,7 @@ async def test_a_block_half_undone_when_it_wins_again_is_applied(rig: Rig, sim: 
 
 async def test_a_withdrawal_of_all_but_the_fee(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(9_900))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(9_900))
     await rig.desk.pay()
     sim.mine()
     await rig.sync()
@@ -291,7 +291,7 @@ async def test_a_thousand_withdrawals_are_one_transaction(rig: Rig, sim: SimNode
     await fund(rig, sim, ANNA, 1_000_000)
     payouts = [Payout(uuid7(), ANNA, Sats(400)) for _ in range(1_000)]
     rig.users.addresses[ANNA] = ADDRESS
-    queued, skipped = await rig.desk.withdrawals.queue_payouts(payouts)
+    queued, skipped = await rig.desk.requests.pay_out(payouts)
     assert (len(queued), skipped) == (1_000, [])
     await rig.desk.pay()
     sim.mine()
@@ -313,15 +313,15 @@ async def test_payouts_go_to_those_who_want_them_and_can(rig: Rig, sim: SimNode)
         Payout(uuid7(), user, Sats(sats)) for user, sats in ((ANNA, 5_000), (BERT, 5_000), (CARA, 5_000))
     ]
     small = Payout(uuid7(), ANNA, Sats(299))
-    queued, skipped = await rig.desk.withdrawals.queue_payouts([*wanted, small])
+    queued, skipped = await rig.desk.requests.pay_out([*wanted, small])
     assert [(one.id, one.amount_sats) for one in queued] == [(wanted[0].id, 4_900)]
     assert sorted(skipped) == sorted([BERT, CARA, ANNA])
     rig.users.addresses.clear()
-    again, _ = await rig.desk.withdrawals.queue_payouts(wanted[:1])
+    again, _ = await rig.desk.requests.pay_out(wanted[:1])
     assert [one.id for one in again] == [wanted[0].id]
     assert rig.available(ANNA) == 5_000
     with pytest.raises(IdReused):
-        await rig.desk.withdrawals.queue_payouts([Payout(wanted[0].id, ANNA, Sats(6_000))])
+        await rig.desk.requests.pay_out([Payout(wanted[0].id, ANNA, Sats(6_000))])
     assert rig.available(ANNA) == 5_000
 
 
@@ -329,7 +329,7 @@ async def test_no_amount_is_too_large_to_be_refused(rig: Rig, sim: SimNode) -> N
     await fund(rig, sim, ANNA, 10_000)
     for sats in (2**63 - 1, 2**63 - 101, 21_000_000 * 100_000_000):
         with pytest.raises(InsufficientFunds):
-            await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(sats))
+            await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(sats))
     assert await rig.world.records.withdrawals.all() == []
     await rig.desk.tend()
     await rig.restart()
@@ -339,8 +339,8 @@ async def test_a_withdrawal_of_more_coins_than_fit_keeps_nobody_waiting(rig: Rig
     for _ in range(INPUTS_MAX + 300):
         sim.fund(await script_of(rig, ANNA), 1_000)
     await fund(rig, sim, BERT, 5_000)
-    large = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(800_000))
-    small = await rig.desk.withdrawals.request(uuid7(), BERT, ADDRESS, Sats(2_000))
+    large = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(800_000))
+    small = await rig.desk.requests.withdraw(uuid7(), BERT, ADDRESS, Sats(2_000))
     await rig.desk.pay()
     found = [(await rig.desk.withdrawals.get(one.id))[0].state for one in (large, small)]
     assert found == [WithdrawalState.QUEUED, WithdrawalState.SENT]
@@ -359,7 +359,7 @@ async def test_joined_coins_survive_a_refusal_and_a_restart(rig: Rig, sim: SimNo
     for _ in range(INPUTS_MAX + 100):
         sim.fund(await script_of(rig, ANNA), 1_000)
     await fund(rig, sim, FLOAT_USER, 50_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(680_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(680_000))
     sim.sends = ["refuse", "lose"]
     for _ in range(2):
         await rig.desk.pay()
@@ -375,24 +375,24 @@ async def test_joined_coins_survive_a_refusal_and_a_restart(rig: Rig, sim: SimNo
 async def test_what_is_asked_twice_is_done_once(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
     id_ = uuid7()
-    first = await rig.desk.withdrawals.request(id_, ANNA, ADDRESS, Sats(1_000))
-    assert await rig.desk.withdrawals.request(id_, ANNA, ADDRESS, Sats(1_000)) == first
+    first = await rig.desk.requests.withdraw(id_, ANNA, ADDRESS, Sats(1_000))
+    assert await rig.desk.requests.withdraw(id_, ANNA, ADDRESS, Sats(1_000)) == first
     assert rig.available(ANNA) == 10_000 - 1_100
     for user, sats in ((ANNA, 1_001), (BERT, 1_000)):
         with pytest.raises(IdReused):
-            await rig.desk.withdrawals.request(id_, user, ADDRESS, Sats(sats))
+            await rig.desk.requests.withdraw(id_, user, ADDRESS, Sats(sats))
     await rig.desk.pay()
     sim.mine()
     await rig.sync()
     assert sim.paid(p2pkh(OUTSIDE)) == [1_000]
-    after = await rig.desk.withdrawals.request(id_, ANNA, ADDRESS, Sats(1_000))
+    after = await rig.desk.requests.withdraw(id_, ANNA, ADDRESS, Sats(1_000))
     assert after.state is WithdrawalState.CONFIRMED
 
 
 async def test_refusals_change_nothing(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 1_000)
     before = dict(rig.ledger.balances), dict(rig.ledger.holds)
-    ask = rig.desk.withdrawals.request
+    ask = rig.desk.requests.withdraw
     main = address_of(OUTSIDE, Network.MAIN)
     for address, sats, failure in (
         (main, 500, AddressInvalid),
@@ -415,10 +415,10 @@ async def test_a_refused_withdrawal_may_be_asked_for_again(rig: Rig, sim: SimNod
     id_ = uuid7()
     for _ in range(2):
         with pytest.raises(InsufficientFunds) as refused:
-            await rig.desk.withdrawals.request(id_, ANNA, ADDRESS, Sats(5_000))
+            await rig.desk.requests.withdraw(id_, ANNA, ADDRESS, Sats(5_000))
         assert refused.value.metadata == {"available": "1000", "needed": "5100"}
     await fund(rig, sim, ANNA, 9_000)
-    found = await rig.desk.withdrawals.request(id_, ANNA, ADDRESS, Sats(5_000))
+    found = await rig.desk.requests.withdraw(id_, ANNA, ADDRESS, Sats(5_000))
     assert (found.state, rig.available(ANNA)) == (WithdrawalState.QUEUED, 4_900)
 
 
@@ -426,7 +426,7 @@ async def test_a_hold_of_unknown_outcome_is_asked_about_and_counted_once(rig: Ri
     await fund(rig, sim, ANNA, 10_000)
     rig.ledger.lose_answers = 1
     with pytest.raises(RemoteFailure):
-        await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     assert (rig.available(ANNA), rig.desk.withdrawals.queued) == (8_900, 0)
     await rig.restart()
     assert (rig.available(ANNA), rig.desk.withdrawals.queued) == (8_900, 1)
@@ -453,7 +453,7 @@ async def test_what_a_node_had_and_refuses_now_is_not_paid_by_another(rig: Rig, 
     await fund(rig, sim, ANNA, 10_000)
     await fund(rig, sim, BERT, 90_000)
     sim.sends = ["full"]
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(2_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(2_000))
     for _ in range(2):
         await rig.desk.pay()
     # The first, which nobody had, was replaced.
@@ -472,7 +472,7 @@ async def test_what_a_node_had_and_refuses_now_is_not_paid_by_another(rig: Rig, 
 
 async def test_a_withdrawal_to_an_own_deposit_address_is_a_deposit(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, await rig.address(BERT), Sats(4_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, await rig.address(BERT), Sats(4_000))
     await rig.desk.pay()
     await rig.mempool()
     await rig.balanced()
@@ -485,7 +485,7 @@ async def test_unconfirmed_change_is_spent_but_not_stacked_without_end(rig: Rig,
     await fund(rig, sim, ANNA, 1_900)
     rig.desk.wallet._policy = type(rig.rules.policy)(change_parts=1, depth_max=3)
     for _ in range(5):
-        await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(200))
+        await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(200))
         await rig.desk.pay()
     assert (len(sim.sent), rig.desk.withdrawals.queued) == (3, 2)
     sim.mine()
@@ -499,7 +499,7 @@ async def test_unconfirmed_change_is_spent_but_not_stacked_without_end(rig: Rig,
 
 async def test_change_is_split_while_coins_are_few(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 100_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     await rig.desk.pay()
     assert len(rig.desk.wallet.spendable()) == rig.rules.policy.change_parts
 
@@ -507,7 +507,7 @@ async def test_change_is_split_while_coins_are_few(rig: Rig, sim: SimNode) -> No
 async def test_a_lost_answer_is_asked_about_and_the_same_bytes_are_sent(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
     for lost in ("lose", "take and lose"):
-        asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+        asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
         sim.sends = [lost]
         await rig.desk.pay()
         found, tx = await rig.desk.withdrawals.get(asked.id)
@@ -523,7 +523,7 @@ async def test_a_lost_answer_is_asked_about_and_the_same_bytes_are_sent(rig: Rig
 
 async def test_what_left_the_mempool_is_sent_again(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     await rig.desk.pay()
     [txid] = sim.sent
     sim.evict(txid)
@@ -533,7 +533,7 @@ async def test_what_left_the_mempool_is_sent_again(rig: Rig, sim: SimNode) -> No
 
 async def test_a_withdrawal_survives_the_end_of_its_block(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     await rig.desk.pay()
     sim.mine()
     await rig.sync()
@@ -557,7 +557,7 @@ async def double_spend_under_a_withdrawal(rig: Rig, sim: SimNode) -> str:
     sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
     sim.mine()
     await rig.sync()
-    asked = await rig.desk.withdrawals.request(uuid7(), BERT, ADDRESS, Sats(20_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), BERT, ADDRESS, Sats(20_000))
     await rig.desk.pay()
     [doomed] = sim.sent
     sim.evict(doomed)
@@ -592,7 +592,7 @@ async def test_what_is_queued_when_its_deposit_is_undone_is_not_paid_by_others(
     sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
     sim.mine()
     await rig.sync()
-    ask = rig.desk.withdrawals.request
+    ask = rig.desk.requests.withdraw
     wanted = ((BERT, 40_000), (BERT, 1_000), (ANNA, 2_000))
     asked = [(await ask(uuid7(), user, ADDRESS, Sats(sats))).id for user, sats in wanted]
     sim.rewind(1)
@@ -627,7 +627,7 @@ async def test_a_confirmed_withdrawal_that_died_with_its_deposit_is_taken_back(
     sim.fund(await script_of(rig, BERT), 50_000, faucet=900)
     sim.mine()
     await rig.sync()
-    asked = await rig.desk.withdrawals.request(uuid7(), BERT, ADDRESS, Sats(20_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), BERT, ADDRESS, Sats(20_000))
     await rig.desk.pay()
     sim.mine()
     await rig.sync()
@@ -649,7 +649,7 @@ async def test_a_withdrawal_that_is_refused_again_and_again_fails_and_is_release
     rig: Rig, sim: SimNode
 ) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     sim.sends = ["refuse"] * 3
     for _ in range(3):
         await rig.desk.pay()
@@ -662,10 +662,10 @@ async def test_a_withdrawal_that_is_refused_again_and_again_fails_and_is_release
 
 async def test_coins_that_a_stranger_spent_stop_the_wallet(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     tx = await rig.desk.withdrawals.batch()
     assert tx is not None
-    await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     point = Outpoint.parse(tx.inputs[0])
     raw = assemble([Spent(point, Sats(10_000), b"")], [b"\x51"], [Output(Sats(9_000), b"\x51")])
     stranger = parse_transaction(raw)
@@ -844,7 +844,7 @@ async def test_a_result_is_read_back_and_its_signature_holds(rig: Rig, sim: SimN
 
 async def test_deep_transactions_are_final_and_forgotten(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, ANNA, 10_000)
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     await rig.desk.pay()
     sim.mine(rig.rules.final_depth)
     await rig.sync()

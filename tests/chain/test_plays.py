@@ -90,7 +90,7 @@ class Play:
         self.asked[id_] = key_hash
         address = address_of(key_hash, Network.REGTEST)
         sats = Sats(self.random.randint(200, 15_000))
-        await self.rig.desk.withdrawals.request(id_, self.random.choice(USERS), address, sats)
+        await self.rig.desk.requests.withdraw(id_, self.random.choice(USERS), address, sats)
 
     async def pay(self) -> None:
         await self.rig.desk.pay()

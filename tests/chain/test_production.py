@@ -63,7 +63,7 @@ class Production:
     async def withdraw(self, sats: int) -> tuple[Withdrawal, str]:
         """Asked for, and paid as far as that goes."""
         to = await self.regtest.rpc.text("getnewaddress")
-        asked = await self.rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(sats))
+        asked = await self.rig.desk.requests.withdraw(uuid7(), ANNA, to, Sats(sats))
         await self.rig.desk.pay()
         return asked, to
 

@@ -24,7 +24,7 @@ from services.chain.app.ports import Sent
 from services.chain.app.records import Records
 from services.chain.app.sweeping import HotRule
 from services.chain.app.title_audit import Kind
-from services.chain.app.withdrawals import Payout
+from services.chain.app.withdrawal_requests import Payout
 from services.chain.domain import spending
 from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
@@ -80,8 +80,8 @@ async def test_a_withdrawal_arrives_exactly_and_the_fee_is_split_exactly(rig: Ri
     await deposited(rig, regtest, ANNA, 100_000)
     await deposited(rig, regtest, BERT, 100_000)
     to = await regtest.rpc.text("getnewaddress")
-    one = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
-    two = await rig.desk.withdrawals.request(uuid7(), BERT, to, Sats(20_000))
+    one = await rig.desk.requests.withdraw(uuid7(), ANNA, to, Sats(10_000))
+    two = await rig.desk.requests.withdraw(uuid7(), BERT, to, Sats(20_000))
     assert rig.available(ANNA) == 100_000 - 10_100
     await rig.desk.pay()
     await rig.balanced()
@@ -203,7 +203,7 @@ async def test_a_payment_that_the_node_takes_and_never_mines_is_paid_for_by_a_ch
     await deposited(rig, regtest, FLOAT_USER, 100_000)
     await deposited(rig, regtest, ANNA, 150_000)
     to = await regtest.rpc.text("getnewaddress")
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, to, Sats(10_000))
     with monkeypatch.context() as patch:
         # Below what miners take, and the node says yes.
         patch.setattr(spending, "SATS_PER_KB_MIN", 1)
@@ -252,7 +252,7 @@ async def test_a_double_spend_of_our_coin_is_contested_until_a_block_decides(
 ) -> None:
     await deposited(rig, regtest, ANNA, 50_000)
     to = await regtest.rpc.text("getnewaddress")
-    asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+    asked = await rig.desk.requests.withdraw(uuid7(), ANNA, to, Sats(10_000))
     tx = await rig.desk.withdrawals.batch()
     assert tx is not None
     # Somebody with our keys was faster at this node.
@@ -303,7 +303,7 @@ async def test_a_thousand_payouts_in_one_transaction(rig: Rig, regtest: Regtest)
     to = await regtest.rpc.text("getnewaddress")
     rig.users.addresses[ANNA] = to
     payouts = [Payout(uuid7(), ANNA, Sats(400)) for _ in range(1_000)]
-    queued, _ = await rig.desk.withdrawals.queue_payouts(payouts)
+    queued, _ = await rig.desk.requests.pay_out(payouts)
     await rig.desk.pay()
     await regtest.mine()
     await rig.sync()
@@ -323,7 +323,7 @@ async def test_killed_while_sending_pays_once(
         rig = await open_rig(store, node, seed=secrets.token_bytes(64))
         await deposited(rig, regtest, ANNA, 100_000)
         to = await regtest.rpc.text("getnewaddress")
-        asked = await rig.desk.withdrawals.request(uuid7(), ANNA, to, Sats(10_000))
+        asked = await rig.desk.requests.withdraw(uuid7(), ANNA, to, Sats(10_000))
         mortal = MortalStore(store)
         rig.world = replace(rig.world, records=Records(mortal), broadcaster=Dying(node, step))
         await rig.restart()

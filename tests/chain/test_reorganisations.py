@@ -263,7 +263,7 @@ async def everything(rig: Rig, sim: SimNode) -> None:
     """One block with a deposit, a withdrawal, an inscription, its move and a record."""
     await fund(rig, sim, FLOAT_USER, 100_000)
     await fund(rig, sim, BERT, 50_000)
-    await rig.desk.withdrawals.request(WITHDRAWAL, BERT, ADDRESS, Sats(5_000))
+    await rig.desk.requests.withdraw(WITHDRAWAL, BERT, ADDRESS, Sats(5_000))
     await rig.desk.pay()
     await rig.desk.titles.inscribe(TitleBody(MEME, BERT, "A cat", "image/png", b"png", "ab" * 32))
     await rig.desk.write_next()
@@ -369,7 +369,7 @@ async def final_withdrawal(rig: Rig, sim: SimNode) -> BlockHash:
     """A withdrawal from a deposit, both final; the hash of the block before them."""
     before = sim.tip
     await fund(rig, sim, ANNA, 50_000)
-    await rig.desk.withdrawals.request(WITHDRAWAL, ANNA, ADDRESS, Sats(5_000))
+    await rig.desk.requests.withdraw(WITHDRAWAL, ANNA, ADDRESS, Sats(5_000))
     await rig.desk.pay()
     sim.mine(RULES.final_depth + 2)
     await rig.sync()

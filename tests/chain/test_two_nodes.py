@@ -211,7 +211,7 @@ async def before(side: Side, regtest: Regtest) -> Life:
     coin = await regtest.fund(await rig.address(CARA), 300_000)
     withdrawal = uuid7()
     to = await regtest.rpc.text("getnewaddress")
-    await rig.desk.withdrawals.request(withdrawal, ANNA, to, Sats(50_000))
+    await rig.desk.requests.withdraw(withdrawal, ANNA, to, Sats(50_000))
     await rig.desk.pay()
     await rig.desk.titles.inscribe(TitleBody(MemeId(uuid7()), ANNA, "A cat", "image/png", b"png", "ab" * 32))
     await rig.desk.results.record(uuid7(), '{"round":1}')
@@ -229,7 +229,7 @@ async def lose(side: Side, regtest: Regtest, life: Life, depth: int) -> tuple[st
     await side.rig.sync()
     doomed = uuid7()
     to = await regtest.rpc.text("getnewaddress")
-    await side.rig.desk.withdrawals.request(doomed, BERT, to, Sats(9_000_000))
+    await side.rig.desk.requests.withdraw(doomed, BERT, to, Sats(9_000_000))
     await side.rig.desk.pay()
     for _ in range(depth - 1):
         await regtest.mine()

@@ -36,7 +36,7 @@ from services.chain.app.ports import (
     WithdrawalView,
 )
 from services.chain.app.records import SETS, Records
-from services.chain.app.withdrawals import WithdrawalRule
+from services.chain.app.withdrawal_requests import WithdrawalRule
 from services.chain.domain.entities import Deposit, Withdrawal
 from services.chain.domain.headers import Switch
 from services.chain.domain.inscriptions import Inscription, read_inscription

@@ -32,7 +32,9 @@ from services.chain.app.title_audit import TitleAudit
 from services.chain.app.titles import Titles
 from services.chain.app.undoing import Undoing
 from services.chain.app.wallet import Wallet
-from services.chain.app.withdrawals import WithdrawalRule, Withdrawals
+from services.chain.app.withdrawal_queue import WithdrawalQueue
+from services.chain.app.withdrawal_requests import WithdrawalRequests, WithdrawalRule
+from services.chain.app.withdrawals import Withdrawals
 from services.chain.domain.keys import KeyRing
 from services.chain.domain.spending import SATS_PER_KB_MIN
 from services.chain.domain.values import Purpose
@@ -137,16 +139,29 @@ class Parts:
         )
 
     @cached_property
+    def _withdrawal_queue(self) -> WithdrawalQueue:
+        return WithdrawalQueue(books=self.books, news=self.world.news)
+
+    @cached_property
+    def requests(self) -> WithdrawalRequests:
+        """What users want to take out."""
+        return WithdrawalRequests(
+            queue=self._withdrawal_queue,
+            ledger=self.world.ledger,
+            users=self.world.users,
+            clock=self.world.clock,
+            rule=self.rules.withdrawal,
+        )
+
+    @cached_property
     def withdrawals(self) -> Withdrawals:
         """What users take out."""
         return Withdrawals(
             books=self.books,
+            queue=self._withdrawal_queue,
             wallet=self.wallet,
             ledger=self.world.ledger,
-            users=self.world.users,
-            news=self.world.news,
-            clock=self.world.clock,
-            rule=self.rules.withdrawal,
+            network=self.rules.withdrawal.network,
         )
 
     # what the float pays for

@@ -17,7 +17,7 @@ from mesh.ids import is_uuid7
 from services.chain.app.custody import custody
 from services.chain.app.headers import checked_header
 from services.chain.app.service import Chain
-from services.chain.app.withdrawals import Payout
+from services.chain.app.withdrawal_requests import Payout
 from services.chain.domain.entities import TitleBody, Tx
 from services.chain.domain.failures import BlockNotFound, NotYours, TransactionNotFound
 from services.chain.domain.header import Block
@@ -145,7 +145,7 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
             # Other versions are kept for payouts, whose ids anybody can compute beforehand.
             raise InvalidArgument("withdrawal_id must be a UUIDv7")
         async with self._chain.desk.command() as desk:
-            found = await desk.withdrawals.request(
+            found = await desk.requests.withdraw(
                 request.withdrawal_id, user_id, request.address, Sats(request.amount_sats)
             )
         tx = await desk.books.tx(found.plan)
@@ -161,7 +161,7 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
             for found in request.payouts
         ]
         async with self._chain.desk.command() as desk:
-            queued, skipped = await desk.withdrawals.queue_payouts(payouts)
+            queued, skipped = await desk.requests.pay_out(payouts)
         return pb.QueuePayoutsResponse(
             withdrawals=[mapping.withdrawal(found, 0) for found in queued], skipped_user_ids=skipped
         )
