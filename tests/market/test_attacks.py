@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from mesh.errors import Failure, InvalidArgument, Unavailable
+from mesh.ids import uuid7
+from services.market.app.ports import ListingFilter
 from services.market.domain.deals import Leg, holds
 from services.market.domain.failures import InsufficientFunds
 from services.market.domain.states import ListingState, OfferState
 from tests.market.fakes import FaultyStub
-from tests.market.world import World
+from tests.market.world import HOUR_S, World
 
 Work = Callable[[], Awaitable[None]]
 
@@ -149,3 +151,16 @@ async def test_nobody_without_money_opens_an_offer(world: World) -> None:
     assert world.ledger.held(buyer) == 5_000
     await world.settle_down()
     await world.check()
+
+
+async def test_nobody_stays_on_top_of_the_list_with_an_id_of_tomorrow(world: World) -> None:
+    seller = world.person()
+    ahead_s = [23 * HOUR_S, HOUR_S, 301]
+    for seconds in ahead_s:
+        with pytest.raises(InvalidArgument):
+            await world.list_title(seller, world.meme(seller), listing_id=uuid7(world.after(seconds)))
+    first = await world.list_title(seller, world.meme(seller), listing_id=uuid7(world.after(299)))
+    await world.clock.advance(300)
+    second = await world.list_title(seller, world.meme(seller))
+    shown, _ = await world.reading.list_listings(ListingFilter(), page_size=0, token="")
+    assert [listing.id for listing in shown] == [second.id, first.id]
