@@ -250,6 +250,8 @@ class Context:
     on_valid: Callable[[], object] | None = None
     # Of an operation's own context: how far it is.
     operation: Operation | None = None
+    # Of an operation on a connection that lasts: that connection's own.
+    connection: Context | None = None
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
@@ -282,6 +284,7 @@ class Context:
             takes_increments=self.takes_increments,
             on_valid=self.on_valid,
             operation=operation,
+            connection=self.connection,
         )
 
     def valid(self) -> None:
@@ -309,7 +312,9 @@ class Context:
     async def renew(self) -> None:
         """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
         self.loaders = Loaders(self.services, self.parts.elsewhere)
-        await self.sign_in(self.viewer.access_token if self.viewer else None)
+        # A client may have handed its connection the token that follows the one this operation began with.
+        viewer = (self.connection or self).viewer
+        await self.sign_in(viewer.access_token if viewer else None)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -82,7 +82,7 @@ class Operations:
             raise OperationExists(f"The operation {operation_id!r} runs already on this connection.")
         if len(self._running) >= self._maximum:
             raise TooManySubscriptions(maximum=self._maximum)
-        context = replace(self._context, takes_increments=True, on_valid=on_valid)
+        context = replace(self._context, takes_increments=True, on_valid=on_valid, connection=self._context)
         task = asyncio.create_task(self._run(operation_id, request, context, allowed))
         self._running[operation_id] = task
         self._tasks.add(task)

@@ -166,7 +166,15 @@ class Socket:
             raise _Closed(WSCloseCode.POLICY_VIOLATION, f"More than {limit} messages a second")
         return _message(frame.data)
 
-    async def _ping(self, _message: dict[str, Any]) -> None:
+    async def _ping(self, message: dict[str, Any]) -> None:
+        """With {"authorization": "Bearer …"} the socket goes on with the token that followed its own."""
+        offered = (message.get("payload") or {}).get("authorization")
+        if offered is not None:
+            before = self.context.viewer
+            await self._sign_in(offered)
+            after = self.context.viewer
+            if before is None or after is None or after.session_id != before.session_id:
+                raise _Closed(CLOSE_FORBIDDEN, "A socket keeps its log-in")
         await self.send(b'{"type":"pong"}')
 
     async def _init_again(self, _message: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSMsgType
+from satreel.ledger.v1 import ledger_service_pb2
 
 from mesh.errors import Unavailable
 from tests.gateway.client import Client, bearer
@@ -150,6 +151,37 @@ async def test_sockets_of_an_ended_session_are_closed_and_no_others(world: World
     async with client.socket(ack=False) as late:
         await late.send(type="connection_init", payload={"authorization": f"Bearer {token_of('ada')}"})
         assert (await late.closed())[0] == 4403
+
+
+async def test_a_socket_goes_on_with_the_next_token_of_its_log_in(tmp_path: Path) -> None:
+    async with opened(tmp_path, viewer_cache_s=0) as world:
+        ada, sessions = world.user("ada"), world.identity.sessions
+        world.ledger.balances[f"user:{ada.id}"] = 5
+        async with world.client.socket(token_of("ada")) as socket:
+            await socket.subscribe("subscription { balanceChanged { balance } }")
+            assert await socket.data() == {"balanceChanged": {"balance": 5}}
+            sessions["the-token-that-follows"] = sessions.pop(token_of("ada"))
+            await socket.send(type="ping", payload=bearer_payload("the-token-that-follows"))
+            assert await socket.next() == {"type": "pong"}
+            world.ledger.feed.publish(
+                ledger_service_pb2.WatchLedgerResponse(
+                    cursor="l1", snapshot=ledger_service_pb2.LedgerSnapshot()
+                )
+            )
+            assert await socket.data() == {"balanceChanged": {"balance": 5}}
+
+
+async def test_a_socket_keeps_its_log_in(world: World, client: Client) -> None:
+    world.user("ada")
+    world.user("bob")
+    for mine, offered in (("ada", "bob"), ("", "bob"), ("ada", "nobody-at-all")):
+        async with client.socket(token_of(mine) if mine else "") as socket:
+            await socket.send(type="ping", payload=bearer_payload(token_of(offered)))
+            assert (await socket.closed())[0] == 4403
+
+
+def bearer_payload(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
 
 
 async def test_the_handshakes_header_signs_in_too(world: World, client: Client) -> None:

@@ -21,11 +21,12 @@ export class Socket {
   readonly #options: SocketOptions;
   readonly #forget: () => void;
   #client: Client | undefined;
-  #open: { close(code: number, reason: string): void } | undefined;
+  #open: Pick<WebSocket, "send" | "close"> | undefined;
   #acknowledged = false;
   #renewal: ReturnType<typeof setTimeout> | undefined;
   #pong: ReturnType<typeof setTimeout> | undefined;
-  /** What the socket was last opened with. */
+  #logInId: string | undefined;
+  /** What the socket was opened with, or was handed since. */
   accessToken: string | undefined;
 
   constructor(options: SocketOptions) {
@@ -46,9 +47,12 @@ export class Socket {
     return () => (deafen?.(), clearTimeout(timer));
   }
 
-  /** Streams on an old access token would end within seconds: all come back with the new one first. */
+  /** Hands over the token that follows, for streams on the old one would end within seconds; for another log-in all come back. */
   use(tokens: Tokens | null): void {
-    if (tokens?.accessToken !== this.accessToken) this.#open?.close(RENEWED, "Tokens renewed");
+    if (!this.#open || tokens?.accessToken === this.accessToken) return;
+    if (this.#acknowledged && tokens && tokens.id === this.#logInId)
+      this.#open.send(JSON.stringify({ type: "ping", payload: this.#hold(tokens) }));
+    else this.#open.close(RENEWED, "Other tokens");
   }
 
   /** Ends all streams. */
@@ -80,10 +84,18 @@ export class Socket {
   }
 
   async #parameters(): Promise<Record<string, unknown> | undefined> {
+    const tokens = await this.#options.logIn.tokens();
+    if (tokens) return this.#hold(tokens);
+    this.accessToken = this.#logInId = undefined;
+    return undefined;
+  }
+
+  /** What to tell the gateway of these tokens; they are renewed in time. */
+  #hold(tokens: Tokens): { authorization: string } {
     const { logIn } = this.#options;
-    const tokens = await logIn.tokens();
-    this.accessToken = tokens?.accessToken;
-    if (!tokens) return undefined;
+    this.accessToken = tokens.accessToken;
+    this.#logInId = tokens.id;
+    clearTimeout(this.#renewal);
     this.#renewal = setTimeout(() => void logIn.tokens(), Math.max(0, logIn.msUntilStale(tokens)));
     return { authorization: `Bearer ${tokens.accessToken}` };
   }
