@@ -107,6 +107,8 @@ const types = await codegen({
       operationTypes: {
         scalars: { ...SCALARS, ...federationScalars },
         strictScalars: true,
+        // `run` and streams throw on any error, so what is null by an error alone is never seen (@semanticNonNull).
+        nullability: { errorHandlingClient: true },
         enumType: "string-literal",
         enumsAsTypes: true,
         skipTypename: true,
