@@ -44,6 +44,7 @@ NOTHING_THERE = "Cannot return null for non-nullable field"
 async def test_apart_and_as_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as world, domains_apart(world) as router, Client(router["url"]) as apart:
         assert "errors" not in router, router["errors"]
+        assert router["hints"] == []
         assert _seen(build_schema(router["schema"])) == _seen(_as_composed(schema.FILE.read_text()))
         values = filled(world)
         for operation in OPERATIONS:

@@ -31,6 +31,7 @@ async def test_another_team_joins_satreels_objects(tmp_path: Path) -> None:
         Client(router["url"]) as client,
     ):
         assert "errors" not in router, router["errors"]
+        assert router["hints"] == []
         ada, bob = world.user("ada"), world.user("bob")
         ape = world.meme("ape", ada)
         world.meme("bee", ada)
