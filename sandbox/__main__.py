@@ -53,7 +53,7 @@ async def _run(settings: SandboxSettings) -> int:
     async with running(settings, admin_addresses=[admin_address], progress=report.step) as house:
         _addresses(house, report)
         work = asyncio.create_task(play.play(house, report, seed=seed))
-        stop = asyncio.create_task(stop_signal())
+        stop = asyncio.create_task(stop_signal().wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
         stopped = stop.done()
         for task in (work, stop):

@@ -134,7 +134,7 @@ async def serve(settings: MinerSettings) -> None:
             node = urlsplit(settings.node_url.get_secret_value())
             print(f"mining on {node.hostname}:{node.port}, control at {url}/mine", flush=True)
             work = asyncio.create_task(miner.run(), name="miner")
-            stop = asyncio.create_task(stop_signal(), name="stop")
+            stop = asyncio.create_task(stop_signal().wait(), name="stop")
             done, pending = await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()

@@ -167,10 +167,10 @@ async def start_child(
     return Child(name, process, log_path)
 
 
-async def stop_signal() -> None:
-    """Return at the first SIGTERM or SIGINT."""
+def stop_signal() -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; from now on neither ends the process by itself."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, asked.set)
-    await asked.wait()
+    return asked

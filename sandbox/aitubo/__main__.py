@@ -12,9 +12,10 @@ from sandbox.process import SandboxFailure, stop_signal
 
 async def serve(settings: AituboSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    stopped = stop_signal()
     async with running_aitubo(settings) as url:
         print(f"AITubo stand-in at {url}", flush=True)
-        await stop_signal()
+        await stopped.wait()
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from sandbox.process import SandboxFailure, stop_signal
 
 async def serve(settings: ExplorersSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    stopped = stop_signal()
     async with running_explorers(settings) as explorers:
         print(f"WhatsOnChain stand-in at {explorers.woc_url}, {explorers.woc_socket_url}")
         print(f"ARC stand-in at {explorers.arc_url}, faults at {explorers.control_url}", flush=True)
-        await stop_signal()
+        await stopped.wait()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from mesh.breaker import JITTER
 from mesh.clock import ManualClock, SystemClock
 from mesh.errors import Failure
 from sandbox.aitubo.config import AituboSettings
@@ -246,12 +247,12 @@ async def test_the_circuit_opens_rests_and_closes() -> None:
         with pytest.raises(NotSent):
             await aitubo.order(a_meme())
         assert len(server.asked) == FAILURES_MAX
-        await clock.advance(REST_S + 1)
+        await clock.advance(REST_S * (1 + JITTER) + 1)
         with pytest.raises(RendererAway):
             await aitubo.order(a_meme())
         with pytest.raises(NotSent):
             await aitubo.order(a_meme())
-        await clock.advance(REST_S + 1)
+        await clock.advance(REST_S * (1 + JITTER) + 1)
         status[0] = 200
         assert await aitubo.order(a_meme()) == JOB
         assert await aitubo.order(a_meme()) == JOB
