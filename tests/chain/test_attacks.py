@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -382,3 +383,20 @@ async def test_deposits_long_gone_are_not_asked_for_again(rig: Rig, sim: SimNode
     sim.mine()
     await rig.sync()
     assert rig.balance(ANNA) == 5_000
+
+
+async def test_the_lowest_of_a_long_chain_can_be_given_up(rig: Rig) -> None:
+    """However long: the stack is made lower here rather than the chain longer."""
+    before = Txid("00" * 32)
+    for number in range(1, 400):
+        txid = Txid(f"{number:064x}")
+        tx = Tx(PlanId(uuid7()), Purpose.WALLET, TxState.REORGANISED, txid, inputs=(f"{before}_0",))
+        rig.desk.books.remember(await rig.desk.books.records.txs.create(tx))
+        before = txid
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(350)
+    try:
+        await rig.desk.rejecting.reject(rig.desk.books.live()[0], "its deposit is gone")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert rig.desk.books.live() == []

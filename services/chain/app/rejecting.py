@@ -12,7 +12,7 @@ from services.chain.app.orders import Work
 from services.chain.app.records import Kept
 from services.chain.domain.entities import NO_PLAN, Coin, Tx
 from services.chain.domain.states import TX, CoinState, TxState, check
-from services.chain.domain.values import Outpoint, PlanId, Purpose
+from services.chain.domain.values import Outpoint, PlanId, Purpose, Txid
 
 log = logs.logger(__name__)
 
@@ -38,26 +38,44 @@ class Rejecting:
     async def reject(self, tx: Tx, why: str) -> None:
         """Undoes a transaction that can never be mined, and those that spend its outputs."""
         async with self._books.settling(f"reject:{tx.plan}"):
-            await self._reject(tx.plan, why)
+            doomed = self._with_children(tx.plan)
+            for place, plan in enumerate(doomed):
+                await self._begin(plan, why if place == 0 else f"{tx.txid}, on which it stands, was rejected")
+            # All stay open until those on them are closed: a crash in between begins here again.
+            for plan in reversed(doomed):
+                await self._end(plan)
 
-    async def _reject(self, plan: PlanId, why: str) -> None:
-        kept = self._books.txs.get(plan)
-        if kept is None or kept.value.state is TxState.MINED:
-            return  # somebody else was faster
-        tx = kept.value
-        log.error("transaction rejected", txid=tx.txid, purpose=tx.purpose, why=why)
+    async def _begin(self, plan: PlanId, why: str) -> None:
+        kept = self._books.txs[plan]
+        log.error("transaction rejected", txid=kept.value.txid, purpose=kept.value.purpose, why=why)
         if kept.value.state is not TxState.REJECTED:
             kept = await self._books.put_tx(kept, replace(kept.value, state=TxState.REJECTED))
-        rejected = kept.value
-        await self._costs.refund(rejected)
-        await self._release(rejected)
-        # It stays open until they are closed: a crash in between begins here again.
-        for child in self._children(rejected):
-            await self._reject(child.plan, f"its parent {tx.txid} was rejected")
+        await self._costs.refund(kept.value)
+        await self._release(kept.value)
+
+    async def _end(self, plan: PlanId) -> None:
+        rejected = self._books.txs[plan].value
         await self.work[rejected.purpose].rejected(rejected)
-        await self._books.put_tx(self._books.txs[rejected.plan], replace(rejected, open=0))
+        await self._books.put_tx(self._books.txs[plan], replace(rejected, open=0))
         self._is_to_be_replaced(rejected)
         self._books.settled(f"mined:{plan}", f"cost:{plan}")
+
+    def _with_children(self, plan: PlanId) -> list[PlanId]:
+        """It and the open transactions that stand on it, each behind what it spends; none that is mined."""
+        txs = {kept.value.plan: kept.value for kept in self._books.txs.values()}
+        unmined = {one: tx for one, tx in txs.items() if tx.state is not TxState.MINED}
+        spenders: dict[Txid, list[PlanId]] = {}
+        for tx in unmined.values():
+            for txid in {Outpoint.parse(point).txid for point in tx.inputs}:
+                spenders.setdefault(txid, []).append(tx.plan)
+        found = dict.fromkeys([plan] if plan in unmined else [])
+        todo = list(found)
+        while todo:
+            above = [one for one in spenders.get(unmined[todo.pop()].txid, ()) if one not in found]
+            found |= dict.fromkeys(above)
+            todo += above
+        depths: dict[Txid, int] = {}
+        return sorted(found, key=lambda one: self._books.depth(unmined[one].txid, depths))
 
     def coins_before(self, jobs: Iterable[str]) -> list[Coin]:
         """The money that rejected transactions spent which were to do this, as far as it is free.
@@ -91,14 +109,6 @@ class Rejecting:
             elif coin.outpoint.txid == tx.txid:
                 changes.append((kept, replace(coin, credited=False) if coin.plan else _gone(coin)))
         await self._books.put_coins(changes)
-
-    def _children(self, tx: Tx) -> list[Tx]:
-        """Open transactions that spend its outputs."""
-        return [
-            kept.value
-            for kept in self._books.txs.values()
-            if any(Outpoint.parse(point).txid == tx.txid for point in kept.value.inputs)
-        ]
 
 
 def freed(coin: Coin) -> Coin:
