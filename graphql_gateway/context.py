@@ -16,24 +16,47 @@ from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
-from strawberry.dataloader import DataLoader
+from strawberry.dataloader import DataLoader, get_current_batch
 
 from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
+from graphql_gateway.execution.documents import Document
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
-from mesh.errors import RemoteFailure
+from mesh.errors import RemoteFailure, Unavailable
 from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
 
 BATCH_MAX = 1_000
 
-# Loads a message by its id, or None; resolvers return it as the GraphQL type that shows it.
-Load: TypeAlias = DataLoader[str, Any]
+
+class _Shared(asyncio.Future[Any]):
+    """What several fields wait for: none of them can cancel it for the others.
+
+    graphql-core cancels fields beside one that failed. With a plain future that would end the whole request,
+    as every other field that waits for it would be cancelled too.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - as overridden
+        """Refused; whoever waits is cancelled as soon as the answer is there."""
+        return False
+
+
+class Load(DataLoader[str, Any]):
+    """Loads a message by its id, or None; resolvers return it as the GraphQL type that shows it."""
+
+    def load(self, key: str) -> Awaitable[Any]:
+        """The message; asked for together with all that are asked for in the same turn of the event loop."""
+        future = self.cache_map.get(key)
+        if future is None:
+            future = _Shared(loop=self.loop)
+            self.cache_map.set(key, future)
+            get_current_batch(self).add_task(key, future)
+        return future
 
 
 class KeyOnly:
@@ -211,10 +234,14 @@ def _one_by_one(find: Callable[[str], Awaitable[Any]], *missing: str) -> Load:
 
 def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable[[Any], str]) -> Load:
     async def load_in_order(ids: list[str]) -> list[Message | None]:
-        found = {key(item): item for item in await load(ids)}
+        try:
+            found = {key(item): item for item in await load(ids)}
+        except asyncio.CancelledError as cancelled:
+            # Nothing else would end those who wait.
+            raise Unavailable("the gateway is stopping") from cancelled
         return [found.get(wanted) for wanted in ids]
 
-    return DataLoader(load_fn=load_in_order, max_batch_size=BATCH_MAX)
+    return Load(load_fn=load_in_order, max_batch_size=BATCH_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +275,9 @@ class Context:
     takes_increments: bool = False
     # Told once the operation is found to be valid, before it is carried out.
     on_valid: Callable[[], object] | None = None
-    # Of an operation's own context: how far it is.
+    # Of an operation's own context: how far it is, and its document if it was found valid before.
     operation: Operation | None = None
+    document: Document | None = None
     # Of an operation on a connection that lasts: that connection's own.
     connection: Context | None = None
     loaders: Loaders = field(init=False)
@@ -291,6 +319,11 @@ class Context:
         """Its document has been validated: it will be carried out."""
         if self.on_valid is not None:
             self.on_valid()
+
+    def executed(self, way: str) -> None:
+        """Its answer was made, or will be made, in this way."""
+        if self.operation is not None:
+            self.operation.executed(way)
 
     def under_way(self) -> None:
         """For subscriptions that start with the next event: all is well, and from here on it only waits."""

@@ -7,6 +7,7 @@ clients get INTERNAL and an id under which the log tells more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from graphql import GraphQLError
@@ -63,6 +64,11 @@ def masked(problem: BaseException, **about: Any) -> tuple[str, dict[str, Any]]:
     error_id = f"{span.trace_id:032x}" if span.is_valid else uuid7()
     log.error("a request failed", error_id=error_id, exc_info=problem, **about)
     return "Something went wrong on our side.", {"code": INTERNAL_CODE, "errorId": error_id}
+
+
+def in_order(errors: Iterable[GraphQLError]) -> list[GraphQLError]:
+    """By their paths, whichever came to be known first: one failure looks alike each time."""
+    return sorted(errors, key=lambda error: [(isinstance(key, str), key) for key in error.path or ()])
 
 
 def rendered(error: GraphQLError, *, before_execution: bool = False) -> GraphQLError:

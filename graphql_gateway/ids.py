@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
 
 from strawberry import relay
 
@@ -28,6 +29,11 @@ def split_id(value: str) -> tuple[str, str]:
     if not _UUID.fullmatch(bare):
         raise BadId(f"{value[:_SHOWN_MAX]!r} is not an id")
     return type_name, bare
+
+
+def global_id(type_name: str, bare: str) -> str:
+    """The global id of an object, as Relay's `Node.id` shows it."""
+    return b2a_base64(f"{type_name}:{bare}".encode(), newline=False).decode()
 
 
 def bare_id(type_name: str, value: str) -> str:

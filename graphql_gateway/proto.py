@@ -63,6 +63,16 @@ def message_of(cls: type) -> type[Message] | None:
     return _messages.get(cls)
 
 
+def messages() -> Iterable[type[Message]]:
+    """The messages that GraphQL types show."""
+    return _messages.values()
+
+
+def may_be_null(message: type[Message], name: str) -> bool:
+    """Whether `resolve_field` gives null for the field where it is not set."""
+    return (message, name) in _nullable
+
+
 def proto_type(
     message: type[Message], *, name: str | None = None, loader: str = ""
 ) -> Callable[[type[T]], type[T]]:

@@ -18,7 +18,8 @@ Sats = NewType("Sats", int)
 Long = NewType("Long", int)
 
 
-def _serialize_whole(value: int) -> int:
+def serialize_whole(value: int) -> int:
+    """A number that JavaScript reads exactly. Raises ValueError."""
     if not -JS_SAFE_MAX <= value <= JS_SAFE_MAX:
         raise ValueError("a number beyond 2^53 cannot be shown exactly")
     return int(value)
@@ -30,7 +31,8 @@ def _parse_whole(value: object) -> int:
     return value
 
 
-def _serialize_time(value: Timestamp | datetime) -> str:
+def serialize_time(value: Timestamp | datetime) -> str:
+    """RFC 3339 in UTC. Raises ValueError outside the years 1 to 9999."""
     if isinstance(value, Timestamp):
         return value.ToJsonString()
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -71,19 +73,19 @@ SCALARS: dict[Any, Any] = {
     Sats: strawberry.scalar(
         name="Sats",
         description="Whole satoshis, as a JSON number: all coins that there will ever be fit into 2^53.",
-        serialize=_serialize_whole,
+        serialize=serialize_whole,
         parse_value=_parse_whole,
     ),
     Long: strawberry.scalar(
         name="Long",
         description="A whole number that may exceed 32 bits, at most 2^53 - 1, as a JSON number.",
-        serialize=_serialize_whole,
+        serialize=serialize_whole,
         parse_value=_parse_whole,
     ),
     datetime: strawberry.scalar(
         name="DateTime",
         description="A time as RFC 3339 text in UTC, e.g. 2026-01-31T12:00:00.250Z.",
-        serialize=_serialize_time,
+        serialize=serialize_time,
         parse_value=_parse_time,
     ),
 }

@@ -32,7 +32,9 @@ from graphql_gateway import accounts, chain, federation, insight, market, memes,
 from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
 from graphql_gateway.entities import Mutation, Query, Subscription
-from graphql_gateway.errors import rendered, tells_of_fault
+from graphql_gateway.errors import in_order, rendered, tells_of_fault
+from graphql_gateway.execution.documents import Known, KnownDocuments, ValidDocuments
+from graphql_gateway.execution.engine import Engine, Way
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission, suggest
@@ -76,12 +78,14 @@ class OperationNamed(SchemaExtension):
 
 
 class SatreelSchema(strawberry.Schema):
-    """Gives each operation a context of its own, and renders the errors of every result."""
+    """Gives each operation a context of its own, executes known ones by plans, and renders all errors."""
 
     def __init__(self, composition: Composition, **given: Any) -> None:
         self._composition = composition
         super().__init__(**given)
         self.rules = Rules(self._schema)
+        self.documents = ValidDocuments()
+        self.engine = Engine(self, _execute)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         """Those of the domains that are served."""
@@ -124,14 +128,32 @@ class SatreelSchema(strawberry.Schema):
         """Nothing: `rendered` logs what is ours to mend."""
 
     def _get_execute_function(self) -> Callable[..., Any]:
-        return _execute
+        return self._execute
+
+    def _execute(self, *given: Any, **named: Any) -> Any:
+        context: Context = named["context_value"]
+        known = context.document.operation(named["operation_name"]) if context.document else None
+        if known is None:
+            context.executed(Way.NEW)
+            return _execute(*given, **named)
+        return self._execute_known(known, context, named)
+
+    async def _execute_known(self, known: Known, context: Context, named: dict[str, Any]) -> Any:
+        execution = await self.engine.execute(
+            known,
+            variables=named["variable_values"],
+            context=context,
+            is_awaitable=named["is_awaitable"],
+        )
+        context.executed(execution.way)
+        return execution.result
 
 
 def _execute(*given: Any, **named: Any) -> Any:
     """Results come in pieces to those who take them; for others `@defer` and `@stream` count for nothing."""
     context: Context = named["context_value"]
     # For resolvers that read a request's extensions: we have none.
-    del named["operation_extensions"]
+    named.pop("operation_extensions", None)
     named["executor_class"] = IncrementalExecutor if context.takes_increments else Executor
     return experimental_execute_incrementally(*given, **named)
 
@@ -163,10 +185,10 @@ def _rendered(result: R) -> R:
     """A result, or a piece of one, with its errors as clients see them."""
     if isinstance(result, SubsequentIncrementalExecutionResult):
         for piece in (*(result.incremental or ()), *(result.completed or ())):
-            piece.errors = [rendered(error) for error in piece.errors] if piece.errors else None
+            piece.errors = [rendered(error) for error in in_order(piece.errors)] if piece.errors else None
     elif result.errors:
         early = isinstance(result, PreExecutionError)
-        result.errors = [rendered(error, before_execution=early) for error in result.errors]
+        result.errors = [rendered(error, before_execution=early) for error in in_order(result.errors)]
     return result
 
 
@@ -190,6 +212,7 @@ def build(
     composition = composition or composed()
     suggest(names_max=5 if introspection else 0)
     extensions: list[Callable[[], SchemaExtension]] = [
+        lambda: KnownDocuments(built.documents),
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
         lambda: Admission(built.rules, bounds or Bounds()),

@@ -27,6 +27,9 @@ _duration = telemetry.duration_histogram(
     "graphql.operation.duration",
     "Time from an operation's arrival to its result, or until a subscription is under way.",
 )
+_executed = telemetry.meter.create_counter(
+    "graphql.operations", description="Operations by the way they were executed: by a plan, or why not."
+)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -59,6 +62,11 @@ class Operation:
             name = name[:NAME_CHARS_MAX]
             self._span.set_attribute("graphql.operation.name", name)
         self._span.update_name(f"{operation_type} {name}" if name else operation_type)
+
+    def executed(self, way: str) -> None:
+        """Its answer was made, or is to be made, this way."""
+        self._span.set_attribute("graphql.executed", way)
+        _executed.add(1, {"way": way})
 
     def over(self, outcome: Outcome) -> None:
         """It has its result, or is a subscription that only waits for news; the first call counts."""

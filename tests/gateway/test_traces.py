@@ -214,6 +214,7 @@ def check_joined(collector: Collector, trace_id: str, parent_id: str) -> None:
         "http.response.status_code": 200,
         "graphql.operation.type": "mutation",
         "graphql.operation.name": "Offer",
+        "graphql.executed": "new",
         "graphql.outcome": "refused",
     }
     assert not any(seen.is_error for seen in collector.trace(trace_id))
