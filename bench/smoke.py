@@ -129,7 +129,7 @@ def _memory(house: House) -> dict[str, float]:
 
 
 def _name(house: House, process: psutil.Process) -> str:
-    by_pid = {part.child.pid: name for name, part in house.parts.items() if part.child is not None}
+    by_pid = {part.child.pid: name for name, part in house.parts.running.items() if part.child is not None}
     return by_pid.get(process.pid) or Path(process.exe()).name
 
 

@@ -92,7 +92,7 @@ def _addresses(house: House, report: Report) -> None:
     report.title("Satreel serves")
     report.step(f"GraphQL and GraphiQL   {house.url}/graphql")
     report.step(f"live updates           ws://{house.url.removeprefix('http://')}/graphql")
-    report.step(f"logs                   {house.log_path('gateway').parent}")
+    report.step(f"logs                   {house.parts.logs}")
     report.step("stop with Ctrl-C")
 
 

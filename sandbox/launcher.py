@@ -11,11 +11,8 @@ import json
 import os
 import secrets
 import sys
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -28,14 +25,11 @@ from sandbox.binaries import require_programs
 from sandbox.environment import inherited
 from sandbox.node import NodePorts, start_node
 from sandbox.outside import require_answers
+from sandbox.parts import Parts, Progress
 from sandbox.process import (
     LOOPBACK,
-    Child,
-    SandboxFailure,
-    StartFailed,
     require_free_port,
     sole_run,
-    start_child,
 )
 from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
@@ -46,31 +40,10 @@ from sandbox.valkey import start_valkey
 GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
 # Of requests, of cost and of log-ins.
 CALLS_PER_MIN = 10_000_000
-READY_TIMEOUT_S = 60.0
-STILL_WAITING_S = 10.0
-POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
-STOP_TERM_WAIT_S = 15.0
-RESTARTS_MAX = 5
-RESTARTS_WINDOW_S = 60.0
-RESTART_PAUSE_S = 0.5
 
 # Those that keep feeds, sessions or jobs there.
 WITH_REDIS = tuple(name for name in SERVICES if name != "insight")
-
-Progress = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Part:
-    """A process of the mesh: how it is started, and the running one."""
-
-    name: str
-    argv: list[str]
-    env: dict[str, str]
-    child: Child | None = None
-    wanted: bool = True
-    starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX + 1))
 
 
 class House:
@@ -79,8 +52,6 @@ class House:
     def __init__(self, settings: SandboxSettings, progress: Progress) -> None:
         self.settings = settings
         self.progress = progress
-        self.parts: dict[str, Part] = {}
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.node_url = ""
         self.zmq_endpoint = ""
         # The chain was there before; what this run did comes after.
@@ -88,17 +59,13 @@ class House:
         self.rpc: NodeRpc
         self.chain: Regtest
         self._data = settings.data_dir.resolve()
+        self.parts = Parts(self._data / "logs", progress)
         self._stack = AsyncExitStack()
-        self._watchers: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """The gateway's address."""
         return f"http://{LOOPBACK}:{self.settings.http_port}"
-
-    def log_path(self, name: str) -> Path:
-        """Where a part writes its log."""
-        return self._data / "logs" / f"{name}.log"
 
     async def start(self, *, admin_addresses: list[str]) -> None:
         """Starts everything and waits until it serves. Raises SandboxFailure, naming what is missing."""
@@ -112,32 +79,16 @@ class House:
         for name in (*SERVICES, "gateway"):
             module = "graphql_gateway" if name == "gateway" else f"services.{name}"
             own = told.get(name, {}) | self._own_environment(name, admin_addresses)
-            await self._start_part(name, [sys.executable, "-m", module], inherited(name) | shared | own)
+            await self.parts.start(name, [sys.executable, "-m", module], inherited(name) | shared | own)
         await asyncio.gather(
             *(self.until_serving(name) for name in SERVICES),
-            self._until_listening("gateway", self.settings.http_port),
+            self.parts.until_listening("gateway", self.settings.http_port),
         )
 
     async def stop(self) -> None:
-        """Stops the gateway first, then the services, then the outside world; kills what does not listen."""
-        for part in self.parts.values():
-            part.wanted = False
-        for name in ("gateway", *reversed(SERVICES), "aitubo", "explorers"):
-            child = self.parts[name].child if name in self.parts else None
-            if child is not None:
-                await child.stop(STOP_TERM_WAIT_S)
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        """Stops the gateway first, then the services, then the outside world."""
+        await self.parts.stop(("gateway", *reversed(SERVICES), "aitubo", "explorers"))
         await self._stack.aclose()
-
-    async def kill(self, name: str) -> None:
-        """SIGKILL, as a crash would; the launcher starts it again by itself."""
-        child = self.parts[name].child
-        if child is None or child.exit_code is not None:
-            raise SandboxFailure(f"{name} is not running")
-        child.process.kill()
-        await child.process.wait()
 
     def _require_ports(self) -> None:
         for name in (*SERVICES, "content-media"):
@@ -184,7 +135,7 @@ class House:
     async def _own_aitubo(self, key: str) -> str:
         port = self.settings.port("aitubo")
         require_free_port(port, part="The AITubo stand-in", setting="SATREEL_SANDBOX_FIRST_PORT")
-        await self._start_part(
+        await self.parts.start(
             "aitubo",
             [sys.executable, "-m", "sandbox.aitubo"],
             {
@@ -204,12 +155,12 @@ class House:
             require_free_port(needed, part=part, setting="SATREEL_SANDBOX_FIRST_PORT")
         woc_key, arc_key = secrets.token_hex(16), secrets.token_hex(16)
         own = {"NODE_URL": self.node_url, "PORT": str(port), "WOC_KEY": woc_key, "ARC_KEY": arc_key}
-        await self._start_part(
+        await self.parts.start(
             "explorers",
             [sys.executable, "-m", "sandbox.explorers"],
             {**inherited(), **{f"SATREEL_SANDBOX_EXPLORERS_{name}": value for name, value in own.items()}},
         )
-        await self._until_listening("explorers", port)
+        await self.parts.until_listening("explorers", port)
         place = f"{LOOPBACK}:{port}"
         return {
             "SATREEL_CHAIN_WOC_URL": f"http://{place}/v1/bsv/regtest",
@@ -264,37 +215,6 @@ class House:
                     own["SATREEL_GATEWAY_GRAPHIQL_FILES"] = str(GRAPHIQL_FILES)
         return own
 
-    async def _start_part(self, name: str, argv: list[str], env: dict[str, str]) -> None:
-        part = self.parts[name] = Part(name, argv, env)
-        await self._spawn(part)
-        watcher = asyncio.create_task(self._watch(part), name=f"watch {name}")
-        self._watchers.add(watcher)
-
-    async def _spawn(self, part: Part) -> None:
-        part.starts.append(time.monotonic())
-        part.child = await start_child(part.name, part.argv, log_path=self.log_path(part.name), env=part.env)
-
-    async def _watch(self, part: Part) -> None:
-        while part.child is not None:
-            code = await part.child.process.wait()
-            if not part.wanted:
-                return
-            if _dies_often(part.starts):
-                self._fail(part, code)
-                return
-            self.progress(f"{part.name} ended with code {code}; starting it again")
-            await asyncio.sleep(RESTART_PAUSE_S)
-            await self._spawn(part)
-
-    def _fail(self, part: Part, code: int) -> None:
-        tail = part.child.log_tail() if part.child else ""
-        problem = StartFailed(
-            f"{part.name} ended {RESTARTS_MAX} times within {RESTARTS_WINDOW_S:.0f} s, the last time with "
-            f"code {code}. Its log is {self.log_path(part.name)}:\n{tail}"
-        )
-        if not self.failed.done():
-            self.failed.set_exception(problem)
-
     async def until_serving(self, name: str) -> None:
         """Returns when the service reports SERVING (a leader: once it leads). Raises StartFailed."""
         credentials = tls.channel_credentials(self._data / "tls", "launcher")
@@ -311,34 +231,7 @@ class House:
                     return False
                 return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-            await self._until(serving, name)
-
-    async def _until_listening(self, name: str, port: int) -> None:
-        async def listening() -> bool:
-            try:
-                _, writer = await asyncio.open_connection(LOOPBACK, port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await self._until(listening, name)
-
-    async def _until(self, ready: Callable[[], Awaitable[bool]], name: str) -> None:
-        begun = told = time.monotonic()
-        child = self.parts[name].child
-        while (now := time.monotonic()) - begun < READY_TIMEOUT_S:
-            if self.failed.done():
-                self.failed.result()
-            if await ready():
-                self.progress(f"{name} serves")
-                return
-            if now - told > STILL_WAITING_S:
-                told = now
-                self.progress(f"still waiting for {name}: {_last_line(child)}")
-            await asyncio.sleep(POLL_S)
-        tail = child.log_tail() if child else ""
-        raise StartFailed(f"{name} does not serve after {READY_TIMEOUT_S:.0f} s:\n{tail}")
+            await self.parts.until(serving, name)
 
 
 @asynccontextmanager
@@ -352,13 +245,5 @@ async def running(
         yield house
     finally:
         await house.stop()
-        if house.failed.done():
-            house.failed.exception()
-
-
-def _dies_often(starts: deque[float]) -> bool:
-    return len(starts) > RESTARTS_MAX and time.monotonic() - starts[0] < RESTARTS_WINDOW_S
-
-
-def _last_line(child: Child | None) -> str:
-    return (child.log_tail() if child else "").rpartition("\n")[2] or "it has said nothing yet"
+        if house.parts.failed.done():
+            house.parts.failed.exception()

@@ -48,7 +48,7 @@ async def play(house: House, report: Report, *, seed: str) -> None:
 
 
 async def _fail_with(house: House) -> None:
-    await asyncio.shield(house.failed)
+    await asyncio.shield(house.parts.failed)
 
 
 async def _again(report: Report, what: str, work: Any) -> None:

@@ -100,8 +100,8 @@ class Town:
         """Polls `ready()` until it gives something true. Raises NotInTime."""
         give_up_at = time.monotonic() + timeout_s
         while not (found := await ready()):
-            if self.house.failed.done():
-                self.house.failed.result()
+            if self.house.parts.failed.done():
+                self.house.parts.failed.result()
             if time.monotonic() > give_up_at:
                 raise NotInTime(f"{what}: not within {timeout_s:.0f} s")
             await asyncio.sleep(POLL_S)

@@ -59,7 +59,7 @@ async def test_a_round_survives_the_death_of(victim: str, town: Town) -> None:
         for viewer in town.viewers:
             group.create_task(_watch(viewer, entry["meme"]["id"]))
         await asyncio.sleep(ROUND_S / 3)
-        await town.house.kill(victim)
+        await town.house.parts.kill(victim)
     played = await town.until(f"the round ends after {victim} died", lambda: _ended(town, round_id))
     await town.house.until_serving(victim)
 

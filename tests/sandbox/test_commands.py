@@ -146,7 +146,7 @@ async def test_outside_systems_are_used_as_they_are_named(
     house = House(settings, lambda _: None)
     told = await house._outside_world()
     await house.stop()
-    assert house.parts == {}
+    assert house.parts.running == {}
     assert told["chain"] == {
         "SATREEL_REDIS_URL": valkey_url,
         "SATREEL_CHAIN_NODE_URL": bsv_node.url,
@@ -163,7 +163,7 @@ async def test_whatsonchain_and_arc_are_started_on_request(bsv_node: BsvNode, tm
     house = House(elsewhere(tmp_path, node_url=bsv_node.url, explorers=True, **named), lambda _: None)
     try:
         told = (await house._outside_world())["chain"]
-        assert list(house.parts) == ["explorers"]
+        assert list(house.parts.running) == ["explorers"]
         key = {"woc-api-key": told["SATREEL_CHAIN_WOC_KEY"]}
         bearer = {"Authorization": f"Bearer {told['SATREEL_CHAIN_ARC_KEY']}"}
         async with aiohttp.ClientSession() as http:
