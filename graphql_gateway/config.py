@@ -89,6 +89,7 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Key of film tickets, the same in all gateways; empty: a random one for this process.",
     )
     tokens_max: int = Field(TOKENS_MAX, gt=0, description="Most tokens in a GraphQL document.")
+    document_chars_max: int = Field(_LARGEST.chars, gt=0, description="Most characters of a document.")
     depth_max: int = Field(_LARGEST.depth, gt=0, description="Most levels of fields in an operation.")
     fields_max: int = Field(_LARGEST.fields, gt=0, description="Most fields, all fragments written out.")
     aliases_max: int = Field(_LARGEST.aliases, gt=0, description="Most aliases, all fragments written out.")
@@ -137,4 +138,6 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     @property
     def bounds(self) -> Bounds:
         """The largest operation."""
-        return Bounds(self.depth_max, self.fields_max, self.aliases_max, self.cost_max)
+        return Bounds(
+            self.depth_max, self.fields_max, self.aliases_max, self.cost_max, self.document_chars_max
+        )

@@ -215,7 +215,7 @@ def build(
         lambda: KnownDocuments(built.documents),
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
-        lambda: Admission(built.rules, bounds or Bounds()),
+        lambda: Admission(built.rules, bounds or Bounds(), hides_names=not introspection),
         *(() if introspection else (DisableIntrospection,)),
     ]
     built = SatreelSchema(

@@ -6,19 +6,22 @@ import importlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from graphql import GraphQLError
+from graphql import GraphQLError, validate
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.extensions.base_extension import SchemaExtension
 
 from graphql_gateway.safety.price import Bounds, Charge, OperationTooLarge, prices
 from graphql_gateway.safety.rules import Rules
+from mesh.errors import InvalidArgument
 
 TOKENS_MAX = 2_000
+# Of one document: to find more takes time, and to suggest names for each.
+ERRORS_MAX = 10
 # `"extensions": {"cost": true}` of a request: the response tells what the operation cost.
 ASKED = "cost"
 
 # Fields of one name are compared pair by pair: graphql-core would do so for a second.
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 
 
 # `graphql.pyutils` has a function of the same name.
@@ -26,28 +29,53 @@ _did_you_mean = importlib.import_module("graphql.pyutils.did_you_mean")
 
 
 def suggest(*, names_max: int) -> None:
-    """How many names errors suggest, in this process: they tell what introspection does not."""
+    """How many names errors suggest, in this process: those of variables cannot be told otherwise."""
     _did_you_mean.MAX_LENGTH = names_max  # type: ignore[attr-defined] # a module's constant
 
 
-class Admission(SchemaExtension):
-    """Refuses what is too large: validation would take longer to say so. Tells the price when asked to."""
+class DocumentTooLong(InvalidArgument):
+    """The document is longer than one may be: put large values into variables."""
 
-    def __init__(self, rules: Rules, bounds: Bounds) -> None:
+    reason = "OPERATION_TOO_LARGE"
+
+
+class Admission(SchemaExtension):
+    """Refuses what is too large, before it is read or validated; tells the price when asked to.
+
+    `hides_names`: errors suggest no names. They would tell what introspection does not.
+    """
+
+    def __init__(self, rules: Rules, bounds: Bounds, *, hides_names: bool) -> None:
         self._rules = rules
         self._bounds = bounds
+        self._hides_names = hides_names
         self._charge: Charge | None = None
 
+    def on_parse(self) -> Iterator[None]:
+        """Before parsing. Raises DocumentTooLong."""
+        if len(self.execution_context.query or "") > self._bounds.chars:
+            raise DocumentTooLong(maximum=self._bounds.chars)
+        yield
+
     def on_validate(self) -> Iterator[None]:
-        """Before validation."""
+        """Instead of Strawberry's validation, which would look for many more errors than anybody reads."""
         context = self.execution_context
-        if context.graphql_document is not None and not context.pre_execution_errors:
-            priced = prices(context.graphql_document, self._rules).of(context.context.operation_name)
+        document = context.graphql_document
+        if document is not None and not context.pre_execution_errors:
+            priced = prices(document, self._rules).of(context.context.operation_name)
             try:
                 if priced is not None:
                     self._charge = Charge(priced, priced.check(context.variables, self._bounds))
             except OperationTooLarge as refused:
                 context.pre_execution_errors = [GraphQLError("", original_error=refused)]
+        if document is not None and context.pre_execution_errors is None:
+            context.pre_execution_errors = validate(
+                self._rules.schema,
+                document,
+                context.validation_rules,
+                max_errors=ERRORS_MAX,
+                hide_suggestions=self._hides_names,
+            )
         yield
 
     async def on_execute(self) -> AsyncIterator[None]:

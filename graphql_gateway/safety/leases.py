@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self
 
-from graphql_gateway.safety.windows import Grant, Wanted, Windows
+from graphql_gateway.safety.windows import WINDOW_S, Grant, Wanted, Windows
 from mesh.batching import Batcher
 from mesh.clock import Clock
 
@@ -62,9 +62,10 @@ class Leases:
         await self._batcher.__aexit__()
 
     async def take(self, key: str, *, quota: int, amount: int) -> Standing:
-        """Takes `amount`, at most the quota, or nothing: then the standing has a `wait_s`."""
+        """Takes `amount`, or nothing: then the standing has a `wait_s`. More than a quota is never given."""
         lease = self._lease(key, quota)
-        amount = min(amount, quota)
+        if amount > quota:
+            return Standing(quota, lease.here + lease.elsewhere, 0.0, wait_s=WINDOW_S)
         while True:
             now_s = self._clock.monotonic_s()
             if now_s >= lease.ends_at_s:

@@ -47,12 +47,15 @@ class OperationTooLarge(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest operation: levels of fields, fields and aliases with fragments written out, cost."""
+    """The largest operation: levels of fields, fields and aliases with fragments written out, cost; and
+    characters of its document.
+    """
 
     depth: int = 15
     fields: int = 2_000
     aliases: int = 200
     cost: int = 50_000
+    chars: int = 50_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""How soon a normal query is answered while somebody abuses the gateway: `python -m bench.abuse`.
+
+The gateway runs in a process of its own, before fake services and a real Valkey; a second process abuses it
+without pause, as fast as 8 connections can; this one asks for a leaderboard of 20, every 50 ms, signed in.
+Prints a table: how the abuse was refused and how often, and how soon others were answered. Fails when one
+waited longer than 500 ms, or got no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from satreel.rounds.v1 import rounds_pb2
+
+from graphql_gateway.safety.windows import SharedWindows
+from mesh.feeds.stream import client_of
+from tests.conftest import ValkeyServer
+from tests.gateway import fakes
+from tests.gateway.abuse import CASES, Case
+from tests.gateway.client import Client
+from tests.gateway.world import World, opened, token_of
+
+ANSWERED_S = 0.5
+CASE_S = 4.0
+ASKED_EVERY_S = 0.05
+ABUSERS = 8
+NORMAL = "{ currentRound { number leaderboard(limit: 20) { standings { rank takingsSats meme { name } } } } }"
+# What a case is about must not be kept from it by the limits of a minute, which have their own case.
+LIMITS: dict[str, Any] = {
+    "requests_per_min": 1_000_000,
+    "address_requests_per_min": 1_000_000,
+    "cost_per_min": 50_000_000,
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of one case."""
+
+    outcomes: Counter[str]
+    waits_s: list[float]
+    unanswered: int
+
+
+def _serve(pipe: Connection, redis_url: str) -> None:
+    async def serve() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with (
+                aclosing(client_of(redis_url)) as redis,
+                opened(Path(folder), windows=SharedWindows(redis), **LIMITS) as world,
+            ):
+                _fill(world)
+                pipe.send(world.url)
+                await asyncio.to_thread(pipe.recv)
+
+    asyncio.run(serve())
+
+
+def _fill(world: World) -> None:
+    ada = world.user("ada")
+    memes = [world.meme(f"meme {number}", ada) for number in range(20)]
+    board = world.rounds.boards[world.round().id]
+    board.standings.extend(
+        rounds_pb2.Standing(rank=rank, meme_id=meme.id, creator_id=ada.id, takings_sats=1_000 - rank)
+        for rank, meme in enumerate(memes, 1)
+    )
+    board.at.CopyFrom(fakes.AT)
+
+
+def _abuse(pipe: Connection, url: str) -> None:
+    async def abuse(case: Case, until_s: float, outcomes: Counter[str]) -> None:
+        async with Client(url) as client:
+            while time.monotonic() < until_s:
+                try:
+                    outcomes.update(await case.attack(client))
+                except Exception as problem:
+                    outcomes[type(problem).__name__] += 1
+
+    async def one(case: Case) -> Counter[str]:
+        outcomes: Counter[str] = Counter()
+        until_s = time.monotonic() + CASE_S
+        await asyncio.gather(*(abuse(case, until_s, outcomes) for _ in range(ABUSERS)))
+        return outcomes
+
+    while (number := pipe.recv()) is not None:
+        pipe.send(asyncio.run(one(CASES[number])))
+
+
+async def _ask(url: str, pipe: Connection) -> tuple[list[float], int]:
+    """Asks as long as the abuse goes on."""
+    waits_s, unanswered = [], 0
+    async with Client(url) as client:
+        while not pipe.poll():
+            began_s = time.monotonic()
+            answer = await client.post(NORMAL, token=token_of("ada"))
+            waits_s.append(time.monotonic() - began_s)
+            unanswered += answer.status != 200 or "errors" in answer.json
+            await asyncio.sleep(ASKED_EVERY_S)
+    return waits_s, unanswered
+
+
+def _row(name: str, seen: Seen) -> str:
+    waits_s = sorted(seen.waits_s)
+    met = ", ".join(f"{outcome} {count:,}" for outcome, count in seen.outcomes.most_common(2))
+    median_ms, worst_ms = 1_000 * waits_s[len(waits_s) // 2], 1_000 * waits_s[-1]
+    return f"| {name} | {met} | {len(waits_s)} | {median_ms:.0f} | {worst_ms:.0f} |"
+
+
+def main() -> int:
+    """Gives the exit code."""
+    spawn = multiprocessing.get_context("spawn")
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        valkey = ValkeyServer(Path(folder))
+        valkey.start()
+        serving, served = spawn.Pipe()
+        server = spawn.Process(target=_serve, args=(served, valkey.url), daemon=True)
+        server.start()
+        url = serving.recv()
+        abusing, abused = spawn.Pipe()
+        abuser = spawn.Process(target=_abuse, args=(abused, url), daemon=True)
+        abuser.start()
+        print("| while | refused as | normal queries | median ms | worst ms |\n|---|---|---|---|---|")
+        for number, case in enumerate(CASES):
+            abusing.send(number)
+            waits_s, unanswered = asyncio.run(_ask(url, abusing))
+            seen = Seen(abusing.recv(), waits_s, unanswered)
+            print(_row(case.name, seen), flush=True)
+            if seen.unanswered or max(seen.waits_s) > ANSWERED_S:
+                failed.append(case.name)
+        abusing.send(None)
+        serving.send(None)
+        abuser.join()
+        server.join()
+        valkey.kill()
+    print(f"\nlonger than {1_000 * ANSWERED_S:.0f} ms: {', '.join(failed) or 'none'}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
