@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, repeat
 from operator import itemgetter
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from services.ledger.domain.answers import (
     APPLIED,
@@ -26,32 +26,22 @@ from services.ledger.domain.books import (
     CALLER_BITS,
     GUARDED,
     INT64_MAX,
-    INT64_MIN,
     SAT,
-    TITLE_PREFIX,
     Books,
     Posting,
     new_posting,
-    traits_of,
 )
 from services.ledger.domain.commands import ColumnsLike, Transfer, TransferKind, TransferLike
-from services.ledger.domain.holds import Hold, Holds, HoldState
+from services.ledger.domain.holds import Holds, HoldState
+from services.ledger.domain.moves import Moves, Refusal, Step
 from services.ledger.domain.reasons import Reason
 from services.ledger.domain.window import SPAN_DIGITS
 
-NS_PER_S = 1_000_000_000
 _POST = int(TransferKind.POST)
 _Origin = TypeVar("_Origin")
 # Id, number of debit and credit if they are known, amount, memo; and what the row is made of.
 _Row = tuple[str, int | None, int | None, int, str, _Origin]
 _ORIGIN = itemgetter(5)
-
-
-class Refusal(Exception):  # noqa: N818 - flow of control inside this file
-    """A transfer cannot be applied; nothing was changed."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        self.result = Result(reason, detail)
 
 
 class _ChainRefusal(Exception):  # noqa: N818 - flow of control inside this file
@@ -62,27 +52,14 @@ class _ChainRefusal(Exception):  # noqa: N818 - flow of control inside this file
         self.result = result
 
 
-class _Step(NamedTuple):
-    """A transfer of a chain whose balances have moved, not yet on record."""
-
-    transfer_id: str
-    body: bytes
-    kind: int
-    debit: int
-    credit: int
-    amount: int
-    memo: str
-    hold: Hold | None
-
-
 class Transfers:
     """Applies transfers to the books."""
 
     def __init__(self, books: Books, answers: Answers, title_moved: Callable[[str, str], None]) -> None:
         self._books = books
         self._answers = answers
-        self._title_moved = title_moved
         self.holds = Holds(books)
+        self._moves = Moves(books, self.holds, title_moved)
         self._window = answers.window
         self._sat_accounts = books.numbers[SAT]
 
@@ -171,7 +148,7 @@ class Transfers:
         if known is not None:
             return known
         try:
-            self._finish(self._apply(transfer_id, body, transfer, bits))
+            self._moves.finish(self._moves.make(transfer, bits))
         except Refusal as refusal:
             answers.put(transfer_id, body, refusal.result)
             return refusal.result
@@ -184,22 +161,22 @@ class Transfers:
         known = [self._known(transfer, body) for transfer, body in zip(chain, bodies, strict=True)]
         if answered := _all(known):
             return answered
-        steps: list[_Step] = []
+        steps: list[Step] = []
         accounts = len(self._books.names)
         try:
             self._check_chain(chain, known, is_open)
-            for transfer, body in zip(chain, bodies, strict=True):
-                steps.append(self._apply(transfer.id, body, transfer, bits))
+            for transfer in chain:
+                steps.append(self._moves.make(transfer, bits))  # noqa: PERF401 - those before a refusal are undone
         except _ChainRefusal as refusal:
             return self._refuse_chain(chain, bodies, refusal.place, refusal.result)
         except Refusal as refusal:
             for step in reversed(steps):
-                self._undo(step)
+                self._moves.undo(step)
             self._books.drop_accounts(accounts)
             return self._refuse_chain(chain, bodies, len(steps), refusal.result)
-        for step in steps:
-            self._finish(step)
-            self._answers.put(step.transfer_id, step.body, APPLIED)
+        for step, body in zip(steps, bodies, strict=True):
+            self._moves.finish(step)
+            self._answers.put(step.transfer_id, body, APPLIED)
         return [APPLIED] * len(chain)
 
     def _check_chain(self, chain: list[TransferLike], known: list[Result | None], is_open: bool) -> None:
@@ -242,145 +219,6 @@ class Transfers:
             return b""
         body = plain_body(debit, credit, amount)
         return noted_body(body, memo) if memo else body
-
-    def _apply(self, transfer_id: str, body: bytes, transfer: TransferLike, bits: int) -> _Step:
-        """Moves what the transfer moves. Raises Refusal."""
-        match transfer.kind:
-            case TransferKind.POST:
-                debit, credit = self._move(transfer, transfer.amount, bits)
-                kind, hold, amount, memo = TransferKind.POST, None, transfer.amount, transfer.memo
-            case TransferKind.HOLD:
-                hold = self._hold(transfer_id, transfer, bits)
-                kind, debit, credit = TransferKind.HOLD, hold.debit, hold.credit
-                amount, memo = hold.amount, hold.memo
-            case TransferKind.POST_HOLD:
-                hold = self._open_hold(transfer, bits)
-                amount = self._post_hold(hold, transfer.amount)
-                kind, debit, credit = TransferKind.POST_HOLD, hold.debit, hold.credit
-                memo = transfer.memo or hold.memo
-            case _:
-                hold = self._open_hold(transfer, bits)
-                self.holds.close(hold, HoldState.VOIDED)
-                kind, debit, credit = TransferKind.VOID_HOLD, hold.debit, hold.credit
-                amount, memo = 0, ""
-        return _Step(transfer_id, body, kind, debit, credit, amount, memo, hold)
-
-    def _sides(self, transfer: TransferLike, amount: int, bits: int) -> tuple[int, int]:
-        """The accounts of a transfer that may give this amount. Raises Refusal."""
-        books = self._books
-        debit_name, credit_name, asset = transfer.debit_account, transfer.credit_account, transfer.asset
-        if amount < 1:
-            raise Refusal(Reason.AMOUNT_NOT_POSITIVE)
-        if debit_name == credit_name:
-            raise Refusal(Reason.SAME_ACCOUNT)
-        numbers = books.numbers.get(asset)
-        if numbers is None:
-            raise Refusal(Reason.ASSET_MISMATCH, f"nobody issued {asset!r}")
-        debit, credit = numbers.get(debit_name), numbers.get(credit_name)
-        traits = traits_of(debit_name, asset) if debit is None else books.traits[debit]
-        credit_traits = traits_of(credit_name, asset) if credit is None else books.traits[credit]
-        if not traits & credit_traits & bits:
-            raise Refusal(Reason.ACCOUNT_FORBIDDEN)
-        if debit is None:
-            if traits & GUARDED:
-                raise Refusal(Reason.INSUFFICIENT_FUNDS, f"available 0, needed {amount}")
-            debit = books.number(debit_name, asset)
-        self._check_debit(debit, traits, amount)
-        if credit is None:
-            return debit, books.number(credit_name, asset)
-        if books.balance[credit] > INT64_MAX - amount:
-            raise Refusal(Reason.OVERFLOW)
-        return debit, credit
-
-    def _check_debit(self, debit: int, traits: int, amount: int) -> None:
-        books = self._books
-        if debit in books.debt:
-            raise Refusal(Reason.ACCOUNT_IN_DEBT, f"owes {books.debt[debit]}")
-        if traits & GUARDED:
-            available = books.balance[debit] - books.held[debit]
-            if available < amount:
-                raise Refusal(Reason.INSUFFICIENT_FUNDS, f"available {available}, needed {amount}")
-        elif books.balance[debit] - amount < INT64_MIN:
-            raise Refusal(Reason.OVERFLOW)
-
-    def _move(self, transfer: TransferLike, amount: int, bits: int) -> tuple[int, int]:
-        debit, credit = self._sides(transfer, amount, bits)
-        balance = self._books.balance
-        balance[debit] -= amount
-        balance[credit] += amount
-        return debit, credit
-
-    def _hold(self, transfer_id: str, transfer: TransferLike, bits: int) -> Hold:
-        if not traits_of(transfer.debit_account, transfer.asset) & GUARDED:
-            raise Refusal(Reason.ACCOUNT_FORBIDDEN, "only a guarded account can hold")
-        debit, credit = self._sides(transfer, transfer.amount, bits)
-        lasts_s = transfer.hold_expires_s
-        hold = Hold(
-            id_=transfer_id,
-            debit=debit,
-            credit=credit,
-            amount=transfer.amount,
-            memo=transfer.memo,
-            expires_ns=self._books.now_ns + lasts_s * NS_PER_S if lasts_s else 0,
-        )
-        self.holds.open(hold)
-        return hold
-
-    def _open_hold(self, transfer: TransferLike, bits: int) -> Hold:
-        hold = self.holds.by_id.get(transfer.hold_id)
-        if hold is None:
-            raise Refusal(Reason.HOLD_NOT_FOUND)
-        traits = self._books.traits
-        if not traits[hold.debit] & traits[hold.credit] & bits:
-            raise Refusal(Reason.ACCOUNT_FORBIDDEN)
-        if transfer.asset and transfer.asset != self._books.assets[hold.debit]:
-            raise Refusal(Reason.ASSET_MISMATCH, "the hold is in another asset")
-        if hold.state is not HoldState.OPEN:
-            raise Refusal(Reason.HOLD_CLOSED, hold.state.name)
-        return hold
-
-    def _post_hold(self, hold: Hold, asked: int) -> int:
-        amount, balance = asked or hold.amount, self._books.balance
-        if amount < 1:
-            raise Refusal(Reason.AMOUNT_NOT_POSITIVE)
-        if amount > hold.amount:
-            raise Refusal(Reason.HOLD_EXCEEDED, f"held {hold.amount}, asked {amount}")
-        if balance[hold.credit] > INT64_MAX - amount:
-            raise Refusal(Reason.OVERFLOW)
-        self.holds.close(hold, HoldState.POSTED)
-        balance[hold.debit] -= amount
-        balance[hold.credit] += amount
-        return amount
-
-    def _undo(self, step: _Step) -> None:
-        if step.kind in (TransferKind.POST, TransferKind.POST_HOLD):
-            self._books.balance[step.debit] += step.amount
-            self._books.balance[step.credit] -= step.amount
-        if step.hold is None:
-            return
-        if step.kind == TransferKind.HOLD:
-            self.holds.unmake(step.hold)
-        else:
-            self.holds.reopen(step.hold)
-
-    def _finish(self, step: _Step) -> None:
-        """Puts on record what has been moved."""
-        if step.kind in (TransferKind.POST, TransferKind.POST_HOLD):
-            self._record(step.transfer_id, step.debit, step.credit, step.amount, step.memo)
-        if step.hold is not None:
-            self._books.touched.add(step.hold.debit)
-            if step.hold.debit in self._books.debt:
-                self._books.settle_debt(step.hold.debit)
-
-    def _record(self, transfer_id: str, debit: int, credit: int, amount: int, memo: str) -> None:
-        books = self._books
-        books.record(transfer_id, debit, credit, amount, memo)
-        if credit in books.debt:
-            books.settle_debt(credit)
-        asset = books.assets[debit]
-        if asset != SAT:
-            owner = books.names[credit].removeprefix("user:")
-            self._title_moved(asset.removeprefix(TITLE_PREFIX), owner)
 
 
 def _all(results: list[Result | None]) -> list[Result] | None:
