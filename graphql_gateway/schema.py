@@ -20,6 +20,7 @@ from graphql.execution import (
     experimental_execute_incrementally,
 )
 from graphql.execution.incremental import IncrementalExecutor
+from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
@@ -37,7 +38,7 @@ from graphql_gateway.execution.documents import Known, KnownDocuments, ValidDocu
 from graphql_gateway.execution.engine import Engine, Way
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
-from graphql_gateway.safety.admission import TOKENS_MAX, Admission, suggest
+from graphql_gateway.safety.admission import TOKENS_MAX, Admission, charge_for, suggest, told
 from graphql_gateway.safety.price import Bounds
 from graphql_gateway.safety.rules import Rules
 from graphql_gateway.scalars import SCALARS
@@ -80,8 +81,9 @@ class OperationNamed(SchemaExtension):
 class SatreelSchema(strawberry.Schema):
     """Gives each operation a context of its own, executes known ones by plans, and renders all errors."""
 
-    def __init__(self, composition: Composition, **given: Any) -> None:
+    def __init__(self, composition: Composition, bounds: Bounds, **given: Any) -> None:
         self._composition = composition
+        self._bounds = bounds
         super().__init__(**given)
         self.rules = Rules(self._schema)
         self.documents = ValidDocuments()
@@ -91,17 +93,42 @@ class SatreelSchema(strawberry.Schema):
         """Those of the domains that are served."""
         return self._composition.fields_of(type_definition)
 
-    async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+    async def execute(self, query: str | None, *args: Any, **kwargs: Any) -> ExecutionResult:
         """One operation over HTTP, whose context has just been signed in."""
         # Strawberry would let them through, for protocols that we do not speak.
-        kwargs["allowed_operation_types"] = set(kwargs["allowed_operation_types"]) - {
+        allowed = kwargs["allowed_operation_types"] = set(kwargs["allowed_operation_types"]) - {
             OperationType.SUBSCRIPTION
         }
         with telemetry.on_request() as operation:
-            _give_own_context(kwargs, operation)
-            result = _rendered(await super().execute(*args, **kwargs))
-            operation.over(_outcome(result))
+            own = _give_own_context(kwargs, operation)
+            document = self.documents.find(query) if query else None
+            known = document.operation(own.operation_name) if document else None
+            if known is not None and known.type in allowed:
+                result = await self._carry_out(known, own, kwargs)
+            else:
+                result = await super().execute(query, *args, **kwargs)
+            operation.over(_outcome(_rendered(result)))
             return result
+
+    async def _carry_out(self, known: Known, own: Context, given: dict[str, Any]) -> ExecutionResult:
+        """What Strawberry and its extensions do for a document that need be neither read nor validated."""
+        variables = given["variable_values"]
+        if own.operation is not None:
+            own.operation.named(known.type.value, known.name)
+        try:
+            priced = known.document.prices(self.rules).of(own.operation_name)
+            charge = charge_for(priced, variables, self._bounds)
+            own.valid()
+            if charge is not None:
+                await own.budget.spend(charge)
+            execution = await self.engine.execute(
+                known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
+            )
+        except Exception as problem:
+            return PreExecutionError(data=None, errors=[GraphQLError(str(problem), original_error=problem)])
+        own.executed(execution.way)
+        result = execution.result
+        return ExecutionResult(result.data, result.errors, told(charge, given.get("operation_extensions")))
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ExecutionResult, None]:
         """One operation over a WebSocket."""
@@ -209,17 +236,18 @@ def build(
     introspection: bool = True,
 ) -> SatreelSchema:
     """A graph, the whole unless given, with bounds on documents."""
-    composition = composition or composed()
+    composition, bounds = composition or composed(), bounds or Bounds()
     suggest(names_max=5 if introspection else 0)
     extensions: list[Callable[[], SchemaExtension]] = [
         lambda: KnownDocuments(built.documents),
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
-        lambda: Admission(built.rules, bounds or Bounds(), hides_names=not introspection),
+        lambda: Admission(built.rules, bounds, hides_names=not introspection),
         *(() if introspection else (DisableIntrospection,)),
     ]
     built = SatreelSchema(
         composition,
+        bounds,
         query=Query,
         mutation=Mutation if composition.has(Mutation) else None,
         subscription=Subscription if composition.has(Subscription) else None,

@@ -14,6 +14,10 @@ from graphql import (
     VariableNode,
 )
 from strawberry.extensions.base_extension import SchemaExtension
+from strawberry.types.graphql import OperationType
+
+from graphql_gateway.safety.price import Prices, prices
+from graphql_gateway.safety.rules import Rules
 
 if TYPE_CHECKING:
     from graphql_gateway.execution.compiler import Plan
@@ -35,11 +39,16 @@ class Known(NamedTuple):
         """The operation's own name, if it has one."""
         return self.operation.name.value if self.operation.name else None
 
+    @property
+    def type(self) -> OperationType:
+        """Query, mutation or subscription."""
+        return OperationType(self.operation.operation.value)
+
 
 class Document:
     """A valid document."""
 
-    __slots__ = ("conditions", "fragments", "node", "operations", "plans", "unnamed")
+    __slots__ = ("_prices", "conditions", "fragments", "node", "operations", "plans", "unnamed")
 
     def __init__(self, node: DocumentNode) -> None:
         self.node = node
@@ -62,6 +71,13 @@ class Document:
         )
         # By the operation's name and the values of `conditions`; None: it cannot be planned.
         self.plans: dict[tuple[Any, ...], Plan | None] = {}
+        self._prices: Prices | None = None
+
+    def prices(self, rules: Rules) -> Prices:
+        """What its operations cost, measured once."""
+        if self._prices is None:
+            self._prices = prices(self.node, rules)
+        return self._prices
 
     def operation(self, name: str | None) -> Known | None:
         """The operation that a request means."""

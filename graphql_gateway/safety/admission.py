@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from graphql import GraphQLError, validate
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.extensions.base_extension import SchemaExtension
 
-from graphql_gateway.safety.price import Bounds, Charge, OperationTooLarge, prices
+from graphql_gateway.safety.price import Bounds, Charge, OperationTooLarge, Priced, prices
 from graphql_gateway.safety.rules import Rules
 from mesh.errors import InvalidArgument
 
@@ -62,10 +62,12 @@ class Admission(SchemaExtension):
         context = self.execution_context
         document = context.graphql_document
         if document is not None and not context.pre_execution_errors:
-            priced = prices(document, self._rules).of(context.context.operation_name)
+            known = context.context.document
+            found = known.prices(self._rules) if known else prices(document, self._rules)
             try:
-                if priced is not None:
-                    self._charge = Charge(priced, priced.check(context.variables, self._bounds))
+                self._charge = charge_for(
+                    found.of(context.context.operation_name), context.variables, self._bounds
+                )
             except OperationTooLarge as refused:
                 context.pre_execution_errors = [GraphQLError("", original_error=refused)]
         if document is not None and context.pre_execution_errors is None:
@@ -86,5 +88,14 @@ class Admission(SchemaExtension):
 
     def get_results(self) -> dict[str, Any]:
         """The response's extensions."""
-        asked = (self.execution_context.operation_extensions or {}).get(ASKED)
-        return {ASKED: self._charge.told} if asked is True and self._charge is not None else {}
+        return told(self._charge, self.execution_context.operation_extensions)
+
+
+def charge_for(priced: Priced | None, variables: Mapping[str, Any] | None, bounds: Bounds) -> Charge | None:
+    """What an operation costs with these variables; None when there is none. Raises OperationTooLarge."""
+    return None if priced is None else Charge(priced, priced.check(variables, bounds))
+
+
+def told(charge: Charge | None, asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The response's extensions, for those that the request had."""
+    return {ASKED: charge.told} if charge is not None and (asked or {}).get(ASKED) is True else {}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
+from satreel.content.v1 import content_pb2
 from satreel.identity.v1 import identity_pb2
 from strawberry.schema.config import StrawberryConfig
 
@@ -118,6 +119,10 @@ class Query:
     async def box(self) -> Box[Cat]:
         cat: Any = Cat(name="boxed", colour=Colour.RED, lives=1, weight=None)
         return Box(content=cat, more=[[cat, None], []])
+
+    @strawberry.field
+    async def stranger(self) -> User | None:
+        return content_pb2.Meme(id=IDS[2])  # type: ignore[return-value] # that is what is wrong with it
 
     @strawberry.field
     def cast(self) -> Animal:

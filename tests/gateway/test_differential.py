@@ -32,7 +32,8 @@ from tests.gateway.weather import IDS, Weather, felt_by
 
 ADA = identity_pb2.User(id=IDS[0], display_name="ada", roles=[identity_pb2.ROLE_ADMIN])
 VIEWER = Viewer(ADA, "session", "access", "user token")
-FAIR, BAD, AWFUL = (0.0, 0.0, 0.0), (0.05, 0.04, 0.01), (0.3, 0.2, 0.05)
+# How often calls fail, resolvers go wrong, fields have extreme values.
+FAIR, WILD, BAD, AWFUL = (0.0, 0.0, 0.0), (0.0, 0.0, 0.1), (0.05, 0.04, 0.01), (0.3, 0.2, 0.05)
 
 
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
@@ -111,7 +112,7 @@ def assert_same_calls(planned: Weather, stock: Weather, expected: ExecutionResul
     assert planned.calls == stock.calls, told
 
 
-MOODS = (FAIR, FAIR, BAD, AWFUL)
+MOODS = (FAIR, WILD, BAD, AWFUL)
 # Fields that graphql-core cancels before they have begun say so.
 unawaited = pytest.mark.filterwarnings(
     "ignore:.*never awaited", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -133,5 +134,5 @@ def test_generated_operations_are_answered_alike(build: Callable[[], strawberry.
                 for mood in MOODS:
                     weather = Weather(chance.randrange(10**9), *mood)
                     virtual_time.run(bench.compare(operation, document, weather))
-    assert bench.ways[Way.PLAN] > 40, bench.ways
+    assert bench.ways[Way.PLAN] > 30, bench.ways
     assert bench.ways[Way.RESOLVER] + bench.ways[Way.VALUE] > 40, bench.ways

@@ -247,6 +247,7 @@ async def test_a_market_event_is_planned() -> None:
         ("query($n: Int!) { matrix(size: $n) }", {"n": "three"}, Way.INPUT),
         ("query($n: Int) { matrix(size: $n) }", {"n": None}, Way.INPUT),
         ("{ cast { name } }", {}, Way.VALUE),
+        ("{ stranger { __typename id } }", {}, Way.VALUE),
     ],
 )
 async def test_what_is_not_planned_is_executed_all_the_same(text: str, variables: Any, way: Way) -> None:
