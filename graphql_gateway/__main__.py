@@ -40,7 +40,7 @@ async def main(settings: GatewaySettings, only: list[str]) -> None:
             ),
             revocations=runtime.revocations,
             tickets=Tickets(settings.ticket_key),
-            budgets=Budgets(leases, settings.quotas),
+            budgets=Budgets(leases, settings.quotas, running_max=settings.operations_per_client_max),
             documents=Documents(
                 RedisStore(runtime.redis, kept_s=settings.persisted_s, kept_max=settings.persisted_max),
                 read_manifests(settings.trusted_documents),

@@ -58,6 +58,9 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
         description="Time between pings of a WebSocket; a pong must come within half of it.",
     )
     subscriptions_per_socket_max: int = Field(100, gt=0, description="Operations that run on one WebSocket.")
+    operations_per_client_max: int = Field(
+        32, gt=0, description="Operations of one client under way at once, over HTTP; others wait their turn."
+    )
     messages_per_s: int = Field(
         100, gt=0, description="Messages that a WebSocket may send, on average; twice as many at once."
     )

@@ -41,6 +41,7 @@ from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission, charge_for, suggest, told
 from graphql_gateway.safety.price import Bounds
 from graphql_gateway.safety.rules import Rules
+from graphql_gateway.safety.turns import Lane
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
@@ -86,6 +87,7 @@ class SatreelSchema(strawberry.Schema):
         self._bounds = bounds
         super().__init__(**given)
         self.rules = Rules(self._schema)
+        self.lane = Lane()
         self.documents = ValidDocuments()
         self.engine = Engine(self, _execute)
 
@@ -242,7 +244,7 @@ def build(
         lambda: KnownDocuments(built.documents),
         OperationNamed,
         lambda: MaxTokensLimiter(max_token_count=tokens_max),
-        lambda: Admission(built.rules, bounds, hides_names=not introspection),
+        lambda: Admission(built.rules, bounds, built.lane, hides_names=not introspection),
         *(() if introspection else (DisableIntrospection,)),
     ]
     built = SatreelSchema(

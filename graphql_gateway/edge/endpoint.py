@@ -116,7 +116,8 @@ class Endpoint:
                 return await self._events(request, context, operation)
             if asked.incremental and asks_for_pieces(operation.query):
                 return await self._pieces(request, context, operation, asked.json or JSON)
-            result = await self._execute(request, context, operation)
+            async with context.budget.place():
+                result = await self._execute(request, context, operation)
             return cacheable(
                 request,
                 answer(result, asked.json or JSON),

@@ -12,6 +12,7 @@ from strawberry.extensions.base_extension import SchemaExtension
 
 from graphql_gateway.safety.price import Bounds, Charge, OperationTooLarge, Priced, prices
 from graphql_gateway.safety.rules import Rules
+from graphql_gateway.safety.turns import Lane
 from mesh.errors import InvalidArgument
 
 TOKENS_MAX = 2_000
@@ -45,16 +46,27 @@ class Admission(SchemaExtension):
     `hides_names`: errors suggest no names. They would tell what introspection does not.
     """
 
-    def __init__(self, rules: Rules, bounds: Bounds, *, hides_names: bool) -> None:
+    def __init__(self, rules: Rules, bounds: Bounds, lane: Lane, *, hides_names: bool) -> None:
         self._rules = rules
+        self._lane = lane
+        self._is_in_lane = False
         self._bounds = bounds
         self._hides_names = hides_names
         self._charge: Charge | None = None
 
-    def on_parse(self) -> Iterator[None]:
-        """Before parsing. Raises DocumentTooLong."""
-        if len(self.execution_context.query or "") > self._bounds.chars:
+    def on_operation(self) -> Iterator[None]:
+        """Around everything."""
+        yield
+        self._leave_lane()
+
+    async def on_parse(self) -> AsyncIterator[None]:
+        """Before parsing: new documents wait for their turn. Raises DocumentTooLong, TooManyWaiting."""
+        context = self.execution_context
+        if len(context.query or "") > self._bounds.chars:
             raise DocumentTooLong(maximum=self._bounds.chars)
+        if context.graphql_document is None:
+            await self._lane.enter(context.context.budget.client)
+            self._is_in_lane = True
         yield
 
     def on_validate(self) -> Iterator[None]:
@@ -78,6 +90,7 @@ class Admission(SchemaExtension):
                 max_errors=ERRORS_MAX,
                 hide_suggestions=self._hides_names,
             )
+        self._leave_lane()
         yield
 
     async def on_execute(self) -> AsyncIterator[None]:
@@ -85,6 +98,11 @@ class Admission(SchemaExtension):
         if self._charge is not None:
             await self.execution_context.context.budget.spend(self._charge)
         yield
+
+    def _leave_lane(self) -> None:
+        if self._is_in_lane:
+            self._is_in_lane = False
+            self._lane.leave()
 
     def get_results(self) -> dict[str, Any]:
         """The response's extensions."""

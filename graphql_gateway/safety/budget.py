@@ -6,12 +6,14 @@ https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-10.html
 from __future__ import annotations
 
 import math
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
 from graphql_gateway.safety.leases import Leases, Standing
 from graphql_gateway.safety.price import Charge, Priced
+from graphql_gateway.safety.turns import Gate
 from graphql_gateway.safety.windows import WINDOW_S
 from mesh.errors import Exhausted
 
@@ -51,8 +53,9 @@ class RateLimited(Exhausted):
 class Budgets:
     """Of all clients."""
 
-    def __init__(self, leases: Leases, quotas: Quotas) -> None:
+    def __init__(self, leases: Leases, quotas: Quotas, *, running_max: int = 32) -> None:
         self.leases = leases
+        self.gate = Gate(running_max)
         self.quotas = {
             Policy.ADDRESS: quotas.address,
             Policy.REQUESTS: quotas.requests,
@@ -84,14 +87,14 @@ class Budget:
 
     async def ask(self) -> None:
         """One operation, whatever becomes of it. Raises RateLimited."""
-        await self._take(Policy.REQUESTS, self._client, 1)
+        await self._take(Policy.REQUESTS, self.client, 1)
 
     async def spend(self, charge: Charge) -> None:
         """What an operation costs, before it is begun. Raises RateLimited."""
         self.priced = charge.priced
         if charge.priced.log_ins:
             await self._take(Policy.LOG_INS, self._network, charge.priced.log_ins)
-        await self._take(Policy.COST, self._client, math.ceil(charge.cost))
+        await self._take(Policy.COST, self.client, math.ceil(charge.cost))
 
     def check(self) -> None:
         """Raises RateLimited when the last operation was refused: over HTTP that is the answer's status."""
@@ -114,8 +117,16 @@ class Budget:
         }
 
     @property
-    def _client(self) -> str:
+    def client(self) -> str:
+        """The user who has signed in, or the address."""
         return f"user:{self.user_id}" if self.user_id else self._network
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """For one operation: waits while as many of this client are under way as may be.
+
+        Raises TooManyWaiting.
+        """
+        return self._budgets.gate.passed(self.client)
 
     async def _take(self, policy: Policy, whose: str, amount: int) -> None:
         quota = self._budgets.quotas[policy]

@@ -54,7 +54,7 @@ class Bounds:
     depth: int = 15
     fields: int = 2_000
     aliases: int = 200
-    cost: int = 50_000
+    cost: int = 25_000
     chars: int = 50_000
 
 

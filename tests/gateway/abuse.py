@@ -173,7 +173,7 @@ CASES = (
     case("introspection 60 times over",
          _posted("{ " + _many("a#: __schema { types { fields { type { ofType { name } } } } }", 60) + " }"),
          TOO_LARGE),
-    case("40,000 nulls in a variable", _posted(IDS, {"ids": NULLS}), BAD),
+    case("40,000 nulls in a variable", _posted(IDS, {"ids": NULLS}), TOO_LARGE),
     case("lists 900 deep in a variable", _posted(IDS, {"ids": json.loads("[" * 900 + "]" * 900)}), BAD),
     case("JSON 100,000 deep", _sent(b"[" * 100_000, JSON), BAD),
     case("a compressed bomb", _sent(BOMB, {**JSON, "Content-Encoding": "deflate"}), "UNSUPPORTED_MEDIA_TYPE"),

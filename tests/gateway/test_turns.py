@@ -1,0 +1,98 @@
+"""Whose turn it is: clients in turn, half of the time for others, no turn lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from graphql_gateway.safety import turns
+from graphql_gateway.safety.turns import Gate, Lane, TooManyWaiting
+
+
+def hold(seconds: float) -> None:
+    """Holds the loop, as parsing does."""
+    time.sleep(seconds)
+
+
+async def passed(lane: Lane, client: str, order: list[str], held_s: float = 0.0) -> None:
+    await lane.enter(client)
+    order.append(client)
+    hold(held_s)
+    lane.leave()
+
+
+async def test_clients_take_turns_however_much_one_of_them_wants() -> None:
+    lane, order = Lane(), list[str]()
+    await lane.enter("first")
+    tasks = [asyncio.create_task(passed(lane, "many", order)) for _ in range(50)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(passed(lane, "one", order)))
+    await asyncio.sleep(0)
+    lane.leave()
+    await asyncio.gather(*tasks)
+    assert order.index("one") <= 1
+    assert len(order) == 51
+
+
+async def test_after_a_long_piece_the_lane_rests_as_long() -> None:
+    lane, order = Lane(), list[str]()
+    held_s = 0.02
+    began_s = time.monotonic()
+    await asyncio.gather(*(passed(lane, "many", order, held_s) for _ in range(5)))
+    assert time.monotonic() - began_s >= 5 * held_s + 4 * held_s * 0.9
+
+
+async def test_a_turn_is_not_lost_when_nobody_takes_it() -> None:
+    lane, order = Lane(), list[str]()
+    await lane.enter("first")
+    gone = [asyncio.create_task(passed(lane, "gone", order)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gone[0].cancel()
+    lane.leave()  # calls the second, which goes in the same moment
+    gone[1].cancel()
+    await asyncio.wait(gone)
+    async with asyncio.timeout(1):
+        await passed(lane, "last", order)
+    assert order == ["gone", "last"]
+
+
+async def test_a_client_has_so_many_under_way_and_others_theirs() -> None:
+    gate = Gate(running_max=2)
+    running: dict[str, int] = {"a": 0, "b": 0}
+    most = dict(running)
+
+    async def run(client: str) -> None:
+        async with gate.passed(client):
+            running[client] += 1
+            most[client] = max(most[client], running[client])
+            await asyncio.sleep(0.001)
+            running[client] -= 1
+
+    tasks = [asyncio.create_task(run(client)) for client in "a" * 20 + "b" * 5]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    tasks[19].cancel()
+    await asyncio.wait(tasks)
+    assert most == {"a": 2, "b": 2}
+    assert sum(task.cancelled() for task in tasks) == 2
+    # Nothing is kept of clients that have left.
+    assert not gate._running
+    assert not gate._lines
+
+
+async def test_who_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WAITING_MAX", 3)
+    lane = Lane()
+    await lane.enter("first")
+    waiting = [asyncio.create_task(lane.enter("many")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyWaiting):
+        await lane.enter("many")
+    other = asyncio.create_task(lane.enter("other"))
+    await asyncio.sleep(0)
+    assert not other.done()
+    for task in (*waiting, other):
+        task.cancel()
+    await asyncio.wait((*waiting, other))
