@@ -55,9 +55,11 @@ class Admission(SchemaExtension):
         self._charge: Charge | None = None
 
     def on_operation(self) -> Iterator[None]:
-        """Around everything."""
-        yield
-        self._leave_lane()
+        """Around everything: what cannot be read may not keep the lane."""
+        try:
+            yield
+        finally:
+            self._leave_lane()
 
     async def on_parse(self) -> AsyncIterator[None]:
         """Before parsing: new documents wait for their turn. Raises DocumentTooLong, TooManyWaiting."""

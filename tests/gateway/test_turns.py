@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from graphql_gateway.safety import turns
 from graphql_gateway.safety.turns import Gate, Lane, TooManyWaiting
+from tests.gateway.world import opened
 
 
 def hold(seconds: float) -> None:
@@ -80,6 +82,24 @@ async def test_a_client_has_so_many_under_way_and_others_theirs() -> None:
     # Nothing is kept of clients that have left.
     assert not gate._running
     assert not gate._lines
+
+
+async def test_what_cannot_be_read_does_not_keep_the_lane(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        for document in (
+            "{",
+            "{ no }",
+            "{ a " * 900,
+            "fragment F on Query { __typename }",
+            "# nothing",
+            "{ tip { hash } }",
+        ):
+            for name in (None, "No"):
+                async with asyncio.timeout(5):
+                    await world.client.post(document, operationName=name)
+                async with world.client.socket() as socket:
+                    await socket.subscribe(document)
+                    await socket.next()
 
 
 async def test_who_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
