@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench-ledger: setup ## the ledger beside its targets, two updates per transfer a
 
 bench-chain: setup ## payments built and signed, blocks, proofs and signatures checked, beside bsv-sdk; the node (a minute; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.chain
+
+bench-gateway: setup ## the gateway beside stock Strawberry, Mercurius and graphql-ws (npm): requests and subscriptions (10 minutes; writes docs/PERFORMANCE.md)
+	@$(BIN)/python -m bench.gateway
 
 k8s-check: proto ## the manifests: do they render, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s

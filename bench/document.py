@@ -26,6 +26,8 @@ class Target:
     measured: float | None
     at_least: bool = True
     unit: str = ""
+    # Behind the point; None: as many as a figure of its size needs.
+    digits: int | None = None
 
     @property
     def met(self) -> bool | None:
@@ -85,15 +87,17 @@ def circumstances(load_before: float, cores_for: str) -> str:
 
 def _target(target: Target) -> Row:
     verdict = {None: "not measured", True: "met", False: "**missed**"}[target.met]
-    measured = (
-        "" if target.measured is None else f"{target.measured:,.{_digits(target.measured)}f}{target.unit}"
-    )
+    measured = "" if target.measured is None else _figure(target, target.measured, _digits(target.measured))
     return (
         target.name,
-        f"{'≥' if target.at_least else '<'} {target.bound:,.0f}{target.unit}",
+        f"{'≥' if target.at_least else '<'} {_figure(target, target.bound, 0)}",
         measured,
         verdict,
     )
+
+
+def _figure(target: Target, figure: float, usual: int) -> str:
+    return f"{figure:,.{usual if target.digits is None else target.digits}f}{target.unit}"
 
 
 def _digits(figure: float) -> int:
