@@ -1,4 +1,4 @@
-"""Requests over HTTP: the three gateways in turn, round after round, so that what disturbs one disturbs all."""
+"""Requests over HTTP: the three gateways in turn, round after round: what disturbs one disturbs all."""
 
 from __future__ import annotations
 

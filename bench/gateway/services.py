@@ -3,7 +3,8 @@
     python -m bench.gateway.services PRIVATE_KEY PUBLIC_KEY
 
 It prints a line of JSON when it serves: its port. `publish N INTERVAL_S` on its standard input has it publish
-so many leaderboards, so far apart, whose best standing has the time in microseconds as its score; its end ends it.
+so many leaderboards, so far apart, whose best standing has the time in microseconds as its score. The end of
+its standard input ends it.
 """
 
 from __future__ import annotations
@@ -180,10 +181,10 @@ async def _obey(services: Services) -> None:
             await asyncio.sleep(max(0.0, next_s - loop.time()))
 
 
-async def main(key: Path, public_key: Path) -> None:
+async def main(key: bytes, public_key: Path) -> None:
     """Serves until its standard input ends."""
     logs.configure(service="services", level="error", as_json=True)
-    services = Services(UserTokenSigner(key.read_bytes(), SystemClock()))
+    services = Services(UserTokenSigner(key, SystemClock()))
     server = await services.serve(public_key)
     print(json.dumps({"port": server.port}), flush=True)
     await _obey(services)
@@ -191,4 +192,4 @@ async def main(key: Path, public_key: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    uvloop.run(main(Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])))

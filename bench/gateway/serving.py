@@ -166,7 +166,7 @@ async def told(name: str, argv: tuple[str, ...], folder: Path) -> AsyncIterator[
         async with asyncio.timeout(START_S_MAX):
             line = await process.stdout.readline()
         if not line:
-            raise StartFailed(f"{name} did not start:\n{log.read_text()[-2_000:]}")
+            raise StartFailed(f"{name} did not start:\n{_tail(log)}")
         yield Server(name, json.loads(line)["port"], process)
 
 
@@ -182,6 +182,10 @@ async def _running(
         yield process
     finally:
         await _stopped(process)
+
+
+def _tail(log: Path) -> str:
+    return log.read_text()[-2_000:]
 
 
 async def _stopped(process: Process) -> None:
@@ -204,4 +208,4 @@ async def _until_healthy(url: str, process: Process, log: Path) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)
-    raise StartFailed(f"the gateway ended:\n{log.read_text()[-2_000:]}")
+    raise StartFailed(f"the gateway ended:\n{_tail(log)}")

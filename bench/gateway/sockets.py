@@ -34,7 +34,7 @@ _PING, _PONG = 0x89, 0x8A
 
 
 class Subscriber(asyncio.Protocol):
-    """One WebSocket with the one subscription, told in bytes: a real client would cost more than the server."""
+    """One WebSocket with the one subscription, told in bytes: real clients would cost more than servers."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -44,6 +44,7 @@ class Subscriber(asyncio.Protocol):
         self.first = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asks for the WebSocket."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         key = base64.b64encode(os.urandom(16)).decode()
         self._transport.write(
@@ -63,6 +64,7 @@ class Subscriber(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
+        """Takes what is whole of it."""
         data = self._left + data
         if not self._upgraded:
             head, found, data = data.partition(b"\r\n\r\n")
@@ -77,6 +79,7 @@ class Subscriber(asyncio.Protocol):
         self._left = self._frames(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Told to whoever waits."""
         self._seen.lost += 1
         if not self.first.done():
             self.first.set_exception(exc or ConnectionError("closed before the first event"))
@@ -148,7 +151,8 @@ class Seen:
     async def until(self, messages: int) -> dict[str, object]:
         """When so many have come, or nothing comes any more."""
         begun_s = self.last_s = time.perf_counter()
-        while self.messages < messages and time.perf_counter() - self.last_s < SILENCE_S_MAX:
+        # An event for each message would cost more.
+        while self.messages < messages and time.perf_counter() - self.last_s < SILENCE_S_MAX:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         delays = sorted(self._delays_us)
         step = max(1, len(delays) // DELAYS_MAX)

@@ -1,4 +1,4 @@
-"""A Strawberry view as its documentation sets it up: parser and validation caches, plain resolvers, DataLoaders.
+"""A Strawberry view as its documentation sets it up: with its caches, plain resolvers and DataLoaders.
 
     python -m bench.peers.strawberry_stock SERVICES_ADDRESS
 
@@ -396,7 +396,7 @@ class View(GraphQLView[Asked, None]):
         self._services = services
         self._viewers: dict[str, tuple[float, identity.AuthenticateResponse]] = {}
 
-    async def get_context(self, request: web.Request, response: Any) -> Asked:
+    async def get_context(self, request: web.Request, response: Any) -> Asked:  # noqa: ARG002 - Strawberry passes it
         """Of one request."""
         return Asked(self._services, await self._viewer(request.headers.get("Authorization", "")))
 
