@@ -1,4 +1,4 @@
-"""What is asked of every gateway: the same documents, whose answers are compared before anything is measured."""
+"""What is asked of every gateway: the same documents, whose answers are compared first."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MERCURIUS = ROOT / "bench" / "peers" / "mercurius"
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
+# Of what clients tell of their messages.
+LINE_BYTES_MAX = 1 << 20
 GATEWAY, STOCK, JIT, GRAPHQL_WS = "gateway", "stock Strawberry", "Mercurius", "graphql-ws"
 # One client, on one address, stands for all of them: what a client may ask for is not what is measured.
 _UNBOUNDED = {
@@ -158,12 +160,14 @@ async def running_site() -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def told(name: str, argv: tuple[str, ...], folder: Path) -> AsyncIterator[Server]:
+async def told(
+    name: str, argv: tuple[str, ...], folder: Path, *, start_s_max: float = START_S_MAX
+) -> AsyncIterator[Server]:
     """A program that prints its port when it is ready and ends with its standard input."""
     log = folder / f"{name.replace(' ', '-')}.log"
     async with _running(argv, {**inherited(), "NODE_ENV": "production"}, log, speaks=True) as process:
         assert process.stdout is not None
-        async with asyncio.timeout(START_S_MAX):
+        async with asyncio.timeout(start_s_max):
             line = await process.stdout.readline()
         if not line:
             raise StartFailed(f"{name} did not start:\n{_tail(log)}")
@@ -176,7 +180,13 @@ async def _running(
 ) -> AsyncIterator[Process]:
     with log.open("ab") as written:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=PIPE, stdout=PIPE if speaks else written, stderr=written, env=environment, cwd=ROOT
+            *argv,
+            stdin=PIPE,
+            stdout=PIPE if speaks else written,
+            stderr=written,
+            env=environment,
+            cwd=ROOT,
+            limit=LINE_BYTES_MAX,
         )
     try:
         yield process

@@ -3,8 +3,9 @@
     python -m bench.gateway.sockets PORT SOCKETS
 
 opens them in a process of its own, prints {"open": SOCKETS} when each has its first event, and for every line
-on its standard input, a number of messages, what it has seen since: {"messages", "seconds", "delays_ms"} once
-that many have come or nothing does. The clients do as little as they can: they look for the first score.
+on its standard input, a number of messages and seconds, what it sees from then on: {"messages", "seconds",
+"delays_ms", "lost"} once that many have come, the time is over or nothing comes any more.
+The clients do as little as they can: they look for the first score.
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ class Subscriber(asyncio.Protocol):
             self._send({"id": "1", "type": "subscribe", "payload": {"query": LEADERBOARD}})
         elif b'"ping"' in message[:20]:
             self._send({"type": "pong"})
+        elif message.startswith(b'{"id":"1","type":"error"') or b'"type":"complete"' in message[:40]:
+            self._seen.lost += 1
         elif score := _SCORE.search(message):
             if self.first.done():
                 self._seen.take(int(score[1]))
@@ -148,11 +151,11 @@ class Seen:
         self.last_s = time.perf_counter()
         self._delays_us.append(now_us - score_us)
 
-    async def until(self, messages: int) -> dict[str, object]:
-        """When so many have come, or nothing comes any more."""
+    async def until(self, messages: int, seconds_max: float) -> dict[str, object]:
+        """When so many have come, the time is over, or nothing comes any more."""
         begun_s = self.last_s = time.perf_counter()
         # An event for each message would cost more.
-        while self.messages < messages and time.perf_counter() - self.last_s < SILENCE_S_MAX:  # noqa: ASYNC110
+        while self.messages < messages and self._goes_on(begun_s + seconds_max):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         delays = sorted(self._delays_us)
         step = max(1, len(delays) // DELAYS_MAX)
@@ -164,6 +167,10 @@ class Seen:
         }
         self.messages, self._delays_us = 0, array("q")
         return told
+
+    def _goes_on(self, until_s: float) -> bool:
+        now_s = time.perf_counter()
+        return now_s < until_s and now_s - self.last_s < SILENCE_S_MAX
 
 
 async def subscribed(port: int, count: int, seen: Seen) -> list[Subscriber]:
@@ -189,7 +196,8 @@ async def main(port: int, count: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     print(json.dumps({"port": port, "open": len(subscribers)}), flush=True)
     while line := await orders.readline():
-        print(json.dumps(await seen.until(int(line))), flush=True)
+        messages, seconds_max = line.split()
+        print(json.dumps(await seen.until(int(messages), float(seconds_max))), flush=True)
 
 
 if __name__ == "__main__":

@@ -131,4 +131,4 @@ async def test_subscribers_read_frames_of_all_sizes_however_they_are_cut() -> No
     assert transport.written[1].endswith(b'{"type": "connection_init"}')
     assert b"leaderboardUpdated" in transport.written[2]
     assert transport.written[3] == b"\x8a\x82\0\0\0\0hi"
-    assert (await seen.until(2))["messages"] == 2
+    assert (await seen.until(2, 1.0))["messages"] == 2
