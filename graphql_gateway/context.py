@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import strawberry
 from google.protobuf.message import Message
@@ -22,6 +22,7 @@ from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.live import Live
+from graphql_gateway.live.answers import Answers
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
 from graphql_gateway.services import Services
@@ -30,6 +31,9 @@ from mesh import caller
 from mesh.errors import RemoteFailure, Unavailable
 from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
+
+if TYPE_CHECKING:
+    from graphql_gateway.execution.events import Subscribed
 
 BATCH_MAX = 1_000
 
@@ -280,6 +284,9 @@ class Context:
     document: Document | None = None
     # Of an operation on a connection that lasts: that connection's own.
     connection: Context | None = None
+    # Of a subscription: what it is, and while an event is executed that others may hear: their answers.
+    subscribed: Subscribed | None = None
+    answers: Answers | None = None
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
@@ -342,8 +349,12 @@ class Context:
         self.budget.user_id = self.viewer.id if self.viewer else None
         act_for(self.viewer)
 
-    async def renew(self) -> None:
-        """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
+    async def renew(self, answers: Answers | None = None) -> None:
+        """Before each event of a subscription: reads are fresh, and a revoked session ends it.
+
+        `answers` are those to the news, if all that is told of it is in the news: others may share them.
+        """
+        self.answers = answers
         self.loaders = Loaders(self.services, self.parts.elsewhere)
         # A client may have handed its connection the token that follows the one this operation began with.
         viewer = (self.connection or self).viewer

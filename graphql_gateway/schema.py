@@ -10,13 +10,12 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
 from graphql.execution import (
     Executor,
-    SubsequentIncrementalExecutionResult,
     experimental_execute_incrementally,
 )
 from graphql.execution.incremental import IncrementalExecutor
@@ -32,10 +31,12 @@ from strawberry.types.graphql import OperationType
 from graphql_gateway import accounts, chain, federation, insight, market, memes, nodes, rounds, telemetry
 from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
+from graphql_gateway.edge.results import with_errors_shown
 from graphql_gateway.entities import Mutation, Query, Subscription
-from graphql_gateway.errors import in_order, rendered, tells_of_fault
+from graphql_gateway.errors import tells_of_fault
 from graphql_gateway.execution.documents import Known, KnownDocuments, ValidDocuments
 from graphql_gateway.execution.engine import Engine, Way
+from graphql_gateway.execution.events import EventExecutor, Subscribed
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission, charge_for, suggest, told
@@ -45,8 +46,6 @@ from graphql_gateway.safety.turns import Lane
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh.errors import Failure
-
-R = TypeVar("R", ExecutionResult, SubsequentIncrementalExecutionResult)
 
 FILE = Path(__file__).with_name("schema.graphql")
 
@@ -85,7 +84,7 @@ class SatreelSchema(strawberry.Schema):
     def __init__(self, composition: Composition, bounds: Bounds, **given: Any) -> None:
         self._composition = composition
         self._bounds = bounds
-        super().__init__(**given)
+        super().__init__(execution_context_class=EventExecutor, **given)
         self.rules = Rules(self._schema)
         self.lane = Lane()
         self.documents = ValidDocuments()
@@ -109,7 +108,7 @@ class SatreelSchema(strawberry.Schema):
                 result = await self._carry_out(known, own, kwargs)
             else:
                 result = await super().execute(query, *args, **kwargs)
-            operation.over(_outcome(_rendered(result)))
+            operation.over(_outcome(with_errors_shown(result)))
             return result
 
     async def _carry_out(self, known: Known, own: Context, given: dict[str, Any]) -> ExecutionResult:
@@ -143,6 +142,9 @@ class SatreelSchema(strawberry.Schema):
             # The span ends before anything is given away: later events are traces of their own.
             with telemetry.on_socket() as operation:
                 own = _give_own_context(kwargs, operation)
+                own.subscribed = Subscribed(
+                    self, args[0], kwargs["operation_name"], kwargs["variable_values"]
+                )
                 results = cast("AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs))
                 await stack.enter_async_context(aclosing(results))
                 first = await _first(own, results)
@@ -151,7 +153,7 @@ class SatreelSchema(strawberry.Schema):
             if first is not None:
                 yield first
             async for result in results:
-                yield _rendered(result)
+                yield with_errors_shown(result)
 
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""
@@ -199,26 +201,17 @@ async def _first(context: Context, results: AsyncGenerator[ExecutionResult, None
         await context.renew()
     except Failure as failure:
         await results.aclose()
-        return _rendered(PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)]))
+        return with_errors_shown(
+            PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)])
+        )
     result = await anext(results, None)
-    return None if result is None else _rendered(result)
+    return None if result is None else with_errors_shown(result)
 
 
 def _outcome(result: ExecutionResult) -> Outcome:
     if not result.errors:
         return Outcome.OK
     return Outcome.FAILED if any(map(tells_of_fault, result.errors)) else Outcome.REFUSED
-
-
-def _rendered(result: R) -> R:
-    """A result, or a piece of one, with its errors as clients see them."""
-    if isinstance(result, SubsequentIncrementalExecutionResult):
-        for piece in (*(result.incremental or ()), *(result.completed or ())):
-            piece.errors = [rendered(error) for error in in_order(piece.errors)] if piece.errors else None
-    elif result.errors:
-        early = isinstance(result, PreExecutionError)
-        result.errors = [rendered(error, before_execution=early) for error in in_order(result.errors)]
-    return result
 
 
 def composed(only: Collection[str] = (), *, subgraph: bool = False) -> Composition:

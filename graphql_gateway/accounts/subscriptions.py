@@ -57,7 +57,7 @@ class AccountsSubscription:
                     yield shown(Account, await find_balance(context.services, account_id))
                 account = account_in(one.event.moved, account_id)
                 if account is not None:
-                    await context.renew()
+                    await context.renew(news.answers)
                     yield shown(Account, account)
 
     @strawberry.subscription(

@@ -12,6 +12,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Subscription
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.declared import SAME_FOR_ALL
 
 
 @part_of(Subscription)
@@ -20,7 +21,8 @@ class ChainSubscription:
 
     @strawberry.subscription(
         description="The best block now, then new blocks as they come, with those that a reorganisation put "
-        "aside."
+        "aside.",
+        metadata=SAME_FOR_ALL,
     )
     async def block_found(self, info: Info) -> AsyncIterator[BlockEvent]:
         """Ends never."""
@@ -28,6 +30,7 @@ class ChainSubscription:
             tip = (await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())).block
             yield _at_tip(tip)
             async for one in news:
+                info.context.answers = news.answers
                 if one.WhichOneof("news") == "event":
                     tip = one.event.connected[-1] if one.event.connected else tip
                     yield shown(BlockEvent, one.event)

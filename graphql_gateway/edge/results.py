@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
@@ -11,15 +12,38 @@ from graphql.execution import InitialIncrementalExecutionResult, SubsequentIncre
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 
 from graphql_gateway.edge.negotiation import GRAPHQL_RESPONSE
-from graphql_gateway.errors import INTERNAL_CODE
+from graphql_gateway.errors import INTERNAL_CODE, in_order, rendered
 
 # One whole result, or a piece of an incremental one.
 Result: TypeAlias = ExecutionResult | InitialIncrementalExecutionResult | SubsequentIncrementalExecutionResult
 
 
+R = TypeVar("R", ExecutionResult, SubsequentIncrementalExecutionResult)
+
+
+@dataclass
+class Told(ExecutionResult):
+    """An answer to an event that many hear: its errors are shown in it, and it is JSON already."""
+
+    data: None = None
+    errors: None = None
+    payload: bytes = b""
+
+
+def with_errors_shown(result: R) -> R:
+    """A result, or a piece of one, with its errors as clients see them."""
+    if isinstance(result, SubsequentIncrementalExecutionResult):
+        for piece in (*(result.incremental or ()), *(result.completed or ())):
+            piece.errors = [rendered(error) for error in in_order(piece.errors)] if piece.errors else None
+    elif result.errors:
+        early = isinstance(result, PreExecutionError)
+        result.errors = [rendered(error, before_execution=early) for error in in_order(result.errors)]
+    return result
+
+
 def payload_of(result: Result) -> bytes:
     """JSON of a result. A request that was not carried out has no `data` at all, not even null."""
-    return orjson.dumps(_told(result))
+    return result.payload if isinstance(result, Told) else orjson.dumps(_told(result))
 
 
 def errors_of(result: Result) -> bytes:

@@ -48,7 +48,16 @@ class Known(NamedTuple):
 class Document:
     """A valid document."""
 
-    __slots__ = ("_prices", "conditions", "fragments", "node", "operations", "plans", "unnamed")
+    __slots__ = (
+        "_prices",
+        "conditions",
+        "fragments",
+        "is_same_for_all",
+        "node",
+        "operations",
+        "plans",
+        "unnamed",
+    )
 
     def __init__(self, node: DocumentNode) -> None:
         self.node = node
@@ -71,6 +80,8 @@ class Document:
         )
         # By the operation's name and the values of `conditions`; None: it cannot be planned.
         self.plans: dict[tuple[Any, ...], Plan | None] = {}
+        # By the operation's name, for subscriptions: whether what it answers depends on nobody.
+        self.is_same_for_all: dict[str | None, bool] = {}
         self._prices: Prices | None = None
 
     def prices(self, rules: Rules) -> Prices:

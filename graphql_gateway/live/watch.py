@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
+from graphql_gateway.live.answers import Answers
 from mesh import logs
 from mesh.clock import Clock
 from mesh.errors import Exhausted, Failure
@@ -40,15 +41,17 @@ class News(Generic[N]):
     """One subscriber's news. Iterating raises FellBehind once too many wait, after those that were kept."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[N] = asyncio.Queue(BACKLOG_MAX)
+        self._waiting: asyncio.Queue[tuple[N, Answers]] = asyncio.Queue(BACKLOG_MAX)
+        # To the news given last, shared by all who follow.
+        self.answers = Answers()
         self._overrun = False
 
-    def offer(self, news: N) -> None:
+    def offer(self, news: N, answers: Answers) -> None:
         """Keeps the news for the subscriber, if there is room and nothing was lost before."""
         if self._overrun or self._waiting.full():
             self._overrun = True
         else:
-            self._waiting.put_nowait(news)
+            self._waiting.put_nowait((news, answers))
 
     def __aiter__(self) -> Self:
         return self
@@ -56,7 +59,8 @@ class News(Generic[N]):
     async def __anext__(self) -> N:
         if self._overrun and self._waiting.empty():
             raise FellBehind
-        return await self._waiting.get()
+        news, self.answers = await self._waiting.get()
+        return news
 
 
 class Watch(Generic[N]):
@@ -107,9 +111,10 @@ class Watch(Generic[N]):
 
     def _take(self, news: Any) -> None:
         self._cursor = news.cursor or self._cursor
+        answers = Answers()
         for topic in self._concerned(news):
             for subscriber in self._subscribers[topic]:
-                subscriber.offer(news)
+                subscriber.offer(news, answers)
         self._live.set()
 
     def _concerned(self, news: Any) -> set[str | None]:
@@ -136,12 +141,13 @@ class Watch(Generic[N]):
             if not self._subscribers[topic]:
                 del self._subscribers[topic]
 
-    async def events(self) -> AsyncGenerator[Any, None]:
-        """Responses with events only, for those who follow no state. Raises FellBehind, NewsLost."""
+    async def events(self) -> AsyncGenerator[tuple[Any, Answers], None]:
+        """Events and the answers to them, for those who follow no state. Raises FellBehind, NewsLost."""
         # The first snapshot only says that the stream begins.
         await self._live.wait()
         with self.subscribe() as news:
+            one: Any
             async for one in news:
                 if one.WhichOneof("news") == "snapshot":
                     raise NewsLost
-                yield one
+                yield one.event, news.answers

@@ -16,6 +16,7 @@ from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.declared import SAME_FOR_ALL
 
 
 @strawberry.type(
@@ -37,7 +38,8 @@ class MarketSubscription:
 
     @strawberry.subscription(
         description="Listings and offers made, changed and closed, and sales, from the next event on; of one "
-        "meme, or of all."
+        "meme, or of all.",
+        metadata=SAME_FOR_ALL,
     )
     async def market_activity(
         self, info: Info, meme_id: MemeIdFilter = None
@@ -46,10 +48,10 @@ class MarketSubscription:
         meme = bare_id("Meme", meme_id) if meme_id else None
         info.context.under_way()
         async with aclosing(info.context.live.market.events()) as events:
-            async for one in events:
-                if meme in {None, _meme_of(one.event)}:
-                    await info.context.renew()
-                    yield _activity(one.event)
+            async for event, answers in events:
+                if meme in {None, _meme_of(event)}:
+                    await info.context.renew(answers)
+                    yield _activity(event)
 
 
 def _meme_of(event: market_service_pb2.MarketEvent) -> str:

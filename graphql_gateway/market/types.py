@@ -14,6 +14,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type
+from graphql_gateway.safety.declared import SAME_FOR_ALL
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -62,12 +63,12 @@ class Listing(relay.Node):
     expires_at: datetime | None
     closed_at: datetime | None
 
-    @strawberry.field(description="The meme whose title is listed.")
+    @strawberry.field(description="The meme whose title is listed.", metadata=SAME_FOR_ALL)
     async def meme(self: market_pb2.Listing, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
-    @strawberry.field(description="Who sells.")
+    @strawberry.field(description="Who sells.", metadata=SAME_FOR_ALL)
     async def seller(self: market_pb2.Listing, info: Info) -> User | None:
         """The seller."""
         return await info.context.loaders.users.load(self.seller_id)
@@ -84,17 +85,17 @@ class Offer(relay.Node):
     expires_at: datetime
     closed_at: datetime | None
 
-    @strawberry.field(description="The meme whose title is wanted.")
+    @strawberry.field(description="The meme whose title is wanted.", metadata=SAME_FOR_ALL)
     async def meme(self: market_pb2.Offer, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
-    @strawberry.field(description="The owner it was made to.")
+    @strawberry.field(description="The owner it was made to.", metadata=SAME_FOR_ALL)
     async def seller(self: market_pb2.Offer, info: Info) -> User | None:
         """The owner."""
         return await info.context.loaders.users.load(self.seller_id)
 
-    @strawberry.field(description="Who offers.")
+    @strawberry.field(description="Who offers.", metadata=SAME_FOR_ALL)
     async def buyer(self: market_pb2.Offer, info: Info) -> User | None:
         """The buyer."""
         return await info.context.loaders.users.load(self.buyer_id)
@@ -110,27 +111,31 @@ class Sale(relay.Node):
     sold_at: datetime
     number: Long
 
-    @strawberry.field(description="The listing that was bought; null when an offer was accepted.")
+    @strawberry.field(
+        description="The listing that was bought; null when an offer was accepted.", metadata=SAME_FOR_ALL
+    )
     async def listing(self: market_pb2.Sale, info: Info) -> Listing | None:
         """The listing."""
         return await info.context.loaders.listings.load(self.listing_id) if self.listing_id else None
 
-    @strawberry.field(description="The offer that was accepted; null when a listing was bought.")
+    @strawberry.field(
+        description="The offer that was accepted; null when a listing was bought.", metadata=SAME_FOR_ALL
+    )
     async def offer(self: market_pb2.Sale, info: Info) -> Offer | None:
         """The offer."""
         return await info.context.loaders.offers.load(self.offer_id) if self.offer_id else None
 
-    @strawberry.field(description="The meme whose title was sold.")
+    @strawberry.field(description="The meme whose title was sold.", metadata=SAME_FOR_ALL)
     async def meme(self: market_pb2.Sale, info: Info) -> Meme | None:
         """The meme."""
         return await info.context.loaders.memes.load(self.meme_id)
 
-    @strawberry.field(description="Who sold.")
+    @strawberry.field(description="Who sold.", metadata=SAME_FOR_ALL)
     async def seller(self: market_pb2.Sale, info: Info) -> User | None:
         """The seller."""
         return await info.context.loaders.users.load(self.seller_id)
 
-    @strawberry.field(description="Who bought.")
+    @strawberry.field(description="Who bought.", metadata=SAME_FOR_ALL)
     async def buyer(self: market_pb2.Sale, info: Info) -> User | None:
         """The buyer."""
         return await info.context.loaders.users.load(self.buyer_id)
@@ -152,7 +157,7 @@ class Quote:
 class MemeOnMarket:
     """What the market knows of a meme."""
 
-    @strawberry.field(description="What the market knows of it.")
+    @strawberry.field(description="What the market knows of it.", metadata=SAME_FOR_ALL)
     async def quote(self: content_pb2.Meme, info: Info) -> Quote | None:
         """Open listing, last price and volume."""
         return await info.context.loaders.quotes.load(self.id)

@@ -17,6 +17,7 @@ from graphql_gateway.entities import Meme, Subscription
 from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import Stage
 from graphql_gateway.proto import shown
+from graphql_gateway.safety.declared import SAME_FOR_ALL
 
 
 @strawberry.type(description="A meme moved on in the pipeline.")
@@ -43,7 +44,8 @@ class MemesSubscription:
 
     @strawberry.subscription(
         description="Memes that move on in the pipeline, from the next step on; one meme, or all. What is "
-        "not published yet concerns its creator and administrators only."
+        "not published yet concerns its creator and administrators only.",
+        metadata=SAME_FOR_ALL,
     )
     async def pipeline_progress(
         self, info: Info, meme_id: MemeIdFilter = None
@@ -52,13 +54,13 @@ class MemesSubscription:
         meme = bare_id("Meme", meme_id) if meme_id else None
         info.context.under_way()
         async with aclosing(info.context.live.content.events()) as events:
-            async for one in events:
-                if meme in {None, one.event.meme.id}:
-                    await info.context.renew()
-                    if not _concerns(info.context.viewer, one.event.meme):
+            async for event, answers in events:
+                if meme in {None, event.meme.id}:
+                    await info.context.renew(answers)
+                    if not _concerns(info.context.viewer, event.meme):
                         continue
                     yield PipelineProgress(
-                        at=one.event.at,
-                        meme=shown(Meme, one.event.meme),
-                        stage=shown(Stage, one.event.stage),
+                        at=event.at,
+                        meme=shown(Meme, event.meme),
+                        stage=shown(Stage, event.stage),
                     )

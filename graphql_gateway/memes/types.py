@@ -15,7 +15,7 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type, shown_all
-from graphql_gateway.safety.declared import CALL, PAGE, at_most, up_to
+from graphql_gateway.safety.declared import CALL, PAGE, SAME_FOR_ALL, at_most, up_to
 from graphql_gateway.scalars import Long
 
 
@@ -100,7 +100,7 @@ class MemeFields:
         name = content_pb2.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
         return None if name == "UNSPECIFIED" else name
 
-    @strawberry.field(description="Who made it.")
+    @strawberry.field(description="Who made it.", metadata=SAME_FOR_ALL)
     async def creator(self: content_pb2.Meme, info: Info) -> User | None:
         """The creator."""
         return await info.context.loaders.users.load(self.creator_id)

@@ -13,6 +13,7 @@ from graphql_gateway.entities import Round, Subscription
 from graphql_gateway.proto import shown
 from graphql_gateway.rounds.queries import find_current_round
 from graphql_gateway.rounds.types import Leaderboard
+from graphql_gateway.safety.declared import SAME_FOR_ALL
 from graphql_gateway.services import Services
 
 _STANDINGS_MAX = 100
@@ -24,7 +25,8 @@ class RoundsSubscription:
     """Live rounds."""
 
     @strawberry.subscription(
-        description="The current round now, and again whenever a round changes its state, anchor or entries."
+        description="The current round now, and again whenever a round changes its state, anchor or entries.",
+        metadata=SAME_FOR_ALL,
     )
     async def round_updated(self, info: Info) -> AsyncIterator[Round]:
         """Ends never."""
@@ -36,11 +38,12 @@ class RoundsSubscription:
                 changed = _changed(one)
                 if changed.HasField("round") and not _repeats(one, changed.round, told):
                     told = changed.round
-                    await info.context.renew()
+                    await info.context.renew(news.answers)
                     yield shown(Round, told)
 
     @strawberry.subscription(
-        description="Standings of the current round now, and at most once a second when they move."
+        description="Standings of the current round now, and at most once a second when they move.",
+        metadata=SAME_FOR_ALL,
     )
     async def leaderboard_updated(self, info: Info) -> AsyncIterator[Leaderboard]:
         """Ends never."""
@@ -52,7 +55,7 @@ class RoundsSubscription:
                 changed = _changed(one)
                 if changed.HasField("leaderboard") and not _repeats(one, changed.leaderboard, told):
                     told = changed.leaderboard
-                    await info.context.renew()
+                    await info.context.renew(news.answers)
                     yield shown(Leaderboard, told)
 
 

@@ -17,7 +17,7 @@ from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import proto_enum, proto_type, shown, shown_all
 from graphql_gateway.rounds.payouts import PayoutExplanation, RoundRecord, if_played
-from graphql_gateway.safety.declared import CALL, at_most, up_to
+from graphql_gateway.safety.declared import CALL, SAME_FOR_ALL, at_most, up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -71,12 +71,12 @@ class Standing:
     takings_sats: Sats
     payout_sats: Sats
 
-    @strawberry.field(description="The meme.")
+    @strawberry.field(description="The meme.", metadata=SAME_FOR_ALL)
     async def meme(self: rounds_pb2.Standing, info: Info) -> Meme | None:
         """The meme at this rank."""
         return await info.context.loaders.memes.load(self.meme_id)
 
-    @strawberry.field(description="Its creator, who is paid from the pool.")
+    @strawberry.field(description="Its creator, who is paid from the pool.", metadata=SAME_FOR_ALL)
     async def creator(self: rounds_pb2.Standing, info: Info) -> User | None:
         """The meme's creator."""
         return await info.context.loaders.users.load(self.creator_id)
@@ -98,7 +98,7 @@ class Entry:
     quality_ppm: Long
     assigned_at: datetime
 
-    @strawberry.field(description="The meme.")
+    @strawberry.field(description="The meme.", metadata=SAME_FOR_ALL)
     async def meme(self: rounds_pb2.Entry, info: Info) -> Meme | None:
         """The meme that plays."""
         return await info.context.loaders.memes.load(self.meme_id)
@@ -140,7 +140,9 @@ class RoundFields:
         return self.entries
 
     @strawberry.field(
-        description="The memes that play, in the order assigned.", directives=(*CALL, *at_most(100))
+        description="The memes that play, in the order assigned.",
+        directives=(*CALL, *at_most(100)),
+        metadata=SAME_FOR_ALL,
     )
     async def entries(self: rounds_pb2.Round, info: Info) -> list[Entry]:
         """All entries, at most 100."""
@@ -151,6 +153,7 @@ class RoundFields:
     @strawberry.field(
         description="Standings, live or final, the best first.",
         directives=(*CALL, *at_most(20, by="limit", within="standings")),
+        metadata=SAME_FOR_ALL,
     )
     async def leaderboard(
         self: rounds_pb2.Round,

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from strawberry.schema_directive import Location
@@ -78,6 +78,8 @@ PAGE = (
     ),
 )
 PUBLIC = (CacheControl(max_age=1),)
+# `metadata` of a field whose resolver answers everybody alike: its answer may be shared by all subscribers.
+SAME_FOR_ALL: Final = {"same_for_all": True}
 LOG_IN = (CountsAsLogIn(),)
 
 

@@ -1,0 +1,164 @@
+"""Executes subscriptions: one execution for each event and authorisation scope, whoever subscribes.
+
+What an answer depends on is the news, the text of the operation, its variables, and its scope: nobody, where
+all its fields are the same for everybody; the viewer's session elsewhere. An answer for nobody is made as
+nobody, without any viewer's token, so there is nothing in it that could leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from graphql import (
+    BREAK,
+    DocumentNode,
+    GraphQLSchema,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
+    VisitorAction,
+    visit,
+)
+from graphql import ExecutionResult as CoreResult
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.execution import ExecutionResult
+from strawberry.types.field import StrawberryField
+
+from graphql_gateway.edge.authentication import Viewer, act_for
+from graphql_gateway.edge.increments import asks_for_pieces
+from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
+from graphql_gateway.execution.documents import Known
+from graphql_gateway.execution.engine import Engine
+from graphql_gateway.live.answers import Answers
+from graphql_gateway.safety.declared import SAME_FOR_ALL
+
+if TYPE_CHECKING:
+    from graphql_gateway.context import Context
+    from graphql_gateway.schema import SatreelSchema
+
+
+class Subscribed:
+    """One subscription, as far as its answers depend on it."""
+
+    __slots__ = ("_given", "_name", "_schema", "_text", "asks_for_pieces", "variables")
+
+    def __init__(
+        self, schema: SatreelSchema, text: str, name: str | None, variables: dict[str, Any] | None
+    ) -> None:
+        self._schema = schema
+        self._text = text
+        self._name = name
+        self.variables = variables
+        self.asks_for_pieces = asks_for_pieces(text)
+        self._given = (text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS))
+
+    @property
+    def engine(self) -> Engine:
+        """Executes by plans."""
+        return self._schema.engine
+
+    @property
+    def known(self) -> Known | None:
+        """The operation in the document that was found valid; None once others took its place."""
+        document = self._schema.documents.find(self._text)
+        return document.operation(self._name) if document else None
+
+    @property
+    def is_same_for_all(self) -> bool:
+        """Whether no field depends on who asks."""
+        known = self.known
+        if known is None:
+            return False
+        document, name = known.document, known.name
+        if name not in document.is_same_for_all:
+            document.is_same_for_all[name] = is_same_for_all(self._schema._schema, known)  # noqa: SLF001 - Strawberry's way to graphql-core's schema
+        return document.is_same_for_all[name]
+
+    def key(self, scope: Viewer | None) -> Hashable:
+        """Answers to the same news with the same key are the same.
+
+        The user alone would not do: another session of theirs may end while this one's token is used.
+        """
+        return (*self._given, scope and (scope.id, scope.session_id, tuple(scope.user.roles)))
+
+
+class EventExecutor(ExecutorThrowingOnIncremental):
+    """graphql-core's, but for events: by a plan when there is one, and once for all who may share it."""
+
+    def __init__(self, *given: Any, operation_extensions: object = None, **named: Any) -> None:  # noqa: ARG002 - Strawberry gives it to any executor
+        super().__init__(*given, **named)
+
+    def execute_operation(self, serially: bool | None = None) -> Any:
+        """The answer to one event."""
+        context: Context = self.context_value
+        subscribed, answers = context.subscribed, context.answers
+        if subscribed is None or answers is None:
+            return super().execute_operation(serially)
+        return self._told(context, subscribed, answers)
+
+    async def _told(self, context: Context, subscribed: Subscribed, answers: Answers) -> Told:
+        scope = None if subscribed.is_same_for_all else context.viewer
+        return Told(
+            payload=await answers.of(subscribed.key(scope), lambda: self._made(context, subscribed, scope))
+        )
+
+    async def _made(self, context: Context, subscribed: Subscribed, scope: Viewer | None) -> bytes:
+        """In a task of its own, which outlives the subscriber that it was begun for."""
+        act_for(scope)
+        own = self.context_value = replace(
+            context, viewer=scope, takes_increments=False, on_valid=None, operation=None, connection=None
+        )
+        result = await self._executed(own, subscribed)
+        return payload_of(with_errors_shown(ExecutionResult(result.data, result.errors)))
+
+    async def _executed(self, context: Context, subscribed: Subscribed) -> CoreResult:
+        known = subscribed.known
+        # Neither can be had of an event, and graphql-core says so.
+        if known is not None and not subscribed.asks_for_pieces:
+            execution = await subscribed.engine.execute(
+                known, variables=subscribed.variables, context=context, root=self.root_value
+            )
+            return execution.result
+        result: Any = super().execute_operation(serially=False)
+        executed: CoreResult = await result if self.is_awaitable(result) else result
+        return executed
+
+
+class _Fields(Visitor):
+    """Looks whether all fields are the same for everybody."""
+
+    def __init__(self, info: TypeInfo) -> None:
+        super().__init__()
+        self._info = info
+        self.are_same = True
+
+    def enter_field(self, *_: Any) -> VisitorAction:
+        """One field of the operation or of a fragment."""
+        field = self._info.get_field_def()
+        declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF) if field else None
+        if isinstance(declared, StrawberryField) and not is_same(declared):
+            self.are_same = False
+            return BREAK
+        return None
+
+
+def is_same_for_all(schema: GraphQLSchema, known: Known) -> bool:
+    """Whether what an operation answers depends on the news alone, and not on who asks."""
+    info = TypeInfo(schema)
+    fields = _Fields(info)
+    definitions = (known.operation, *known.document.fragments.values())
+    visit(DocumentNode(definitions=definitions), TypeInfoVisitor(info, fields))
+    return fields.are_same
+
+
+def is_same(field: StrawberryField) -> bool:
+    """Whether a field is the same for everybody: it is read from the news, or declares that it is."""
+    resolver = field.base_resolver
+    if resolver is None or resolver.info_parameter is None:
+        return True
+    is_key = field.python_name == "id" and not field.is_async
+    return is_key or field.metadata == SAME_FOR_ALL
