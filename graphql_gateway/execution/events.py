@@ -24,6 +24,7 @@ from graphql import (
 )
 from graphql import ExecutionResult as CoreResult
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
+from strawberry import relay
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.execution import ExecutionResult
 from strawberry.types.field import StrawberryField
@@ -156,9 +157,8 @@ def is_same_for_all(schema: GraphQLSchema, known: Known) -> bool:
 
 
 def is_same(field: StrawberryField) -> bool:
-    """Whether a field is the same for everybody: it is read from the news, or declares that it is."""
+    """Whether a field is the same for everybody: it is read from what was told, is a key, or says so."""
     resolver = field.base_resolver
     if resolver is None or resolver.info_parameter is None:
         return True
-    is_key = field.python_name == "id" and not field.is_async
-    return is_key or field.metadata == SAME_FOR_ALL
+    return field.metadata == SAME_FOR_ALL or field.origin is relay.Node

@@ -206,6 +206,14 @@ class FakeContent(content_service_pb2_grpc.ContentServiceServicer):
         await self.log.take(request)
         return content_service_pb2.BatchGetMemesResponse(memes=found(self.memes, request.meme_ids))
 
+    async def ListVersions(self, request: Any, context: Any) -> Any:
+        """Tells each caller something else: what must not reach another."""
+        await self.log.take(request)
+        stage = content_pb2.Stage(state=content_pb2.MEME_STATE_TITLING, detail=caller.current().user_id or "")
+        return content_service_pb2.ListVersionsResponse(
+            versions=[content_pb2.MemeVersion(version=1, stages=[stage])]
+        )
+
     async def ListMemes(self, request: Any, context: Any) -> Any:
         await self.log.take(request)
         memes = [*reversed(self.memes.values())]

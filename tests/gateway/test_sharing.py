@@ -1,0 +1,274 @@
+"""An event is executed once for all who may share the answer, and nobody hears what is another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from graphql import parse
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
+from satreel.content.v1 import content_pb2, content_service_pb2
+from satreel.rounds.v1 import rounds_pb2
+
+from graphql_gateway import schema
+from graphql_gateway.execution.documents import Document
+from graphql_gateway.execution.events import EventExecutor, is_same_for_all
+from graphql_gateway.live.answers import Answers
+from mesh.errors import Unavailable
+from mesh.ids import uuid7
+from tests.gateway import fakes
+from tests.gateway.client import Client
+from tests.gateway.test_subscriptions import (
+    BALANCE,
+    BLOCK,
+    BOARD,
+    MARKET,
+    ROUND,
+    balance_news,
+    block_news,
+    round_news,
+    sale_news,
+)
+from tests.gateway.world import World, opened, token_of, until
+
+PIPELINE = "subscription { pipelineProgress { meme { version creator { displayName } } } }"
+VERSIONS = "subscription { pipelineProgress { meme { name versions { stages { detail } } } } }"
+SOCKETS, EVENTS = 1_000, 3
+# aiohttp's limit of connections.
+CLIENT_SOCKETS_MAX = 100
+
+
+def board_news(standing: rounds_pb2.Standing) -> Message:
+    return round_news(leaderboard=rounds_pb2.Leaderboard(round_id=uuid7(), at=fakes.AT, standings=[standing]))
+
+
+def meme_news(meme: content_pb2.Meme) -> content_service_pb2.WatchContentResponse:
+    event = content_service_pb2.ContentEvent(id=uuid7(), at=fakes.AT, meme=meme)
+    return content_service_pb2.WatchContentResponse(cursor="c1", event=event)
+
+
+async def test_a_thousand_sockets_are_one_execution(tmp_path: Path) -> None:
+    async with opened(tmp_path, connections_per_address_max=2 * SOCKETS) as world, AsyncExitStack() as stack:
+        meme = world.meme("cat", world.user("ada"))
+        sockets = []
+        for number in range(SOCKETS):
+            if number % CLIENT_SOCKETS_MAX == 0:
+                client = await stack.enter_async_context(Client(world.url))
+            sockets.append(await stack.enter_async_context(client.socket()))
+            await sockets[-1].subscribe(PIPELINE, as_id=f"own {number}")
+        await until(lambda: world.live.content.subscribers == SOCKETS)
+        for version in range(EVENTS):
+            meme.version = version
+            world.content.feed.publish(meme_news(meme))
+            told = {"pipelineProgress": {"meme": {"version": version, "creator": {"displayName": "ada"}}}}
+            for number, socket in enumerate(sockets):
+                message = await socket.next()
+                assert message == {"id": f"own {number}", "type": "next", "payload": {"data": told}}
+        assert len(world.log.of("BatchGetUsers")) == EVENTS
+
+
+async def test_what_depends_on_the_viewer_is_never_shared(world: World, client: Client) -> None:
+    """A public subscription that selects something of the viewer's."""
+    ada, bob = world.user("ada"), world.user("bob")
+    meme = world.meme("cat", ada)
+    async with (
+        client.socket() as nobodys,
+        client.socket() as nobodys_too,
+        client.socket(token_of("ada")) as adas,
+        client.socket(token_of("ada")) as adas_too,
+        client.socket(token_of("bob")) as bobs,
+    ):
+        whose = {nobodys: "", nobodys_too: "", adas: ada.id, adas_too: ada.id, bobs: bob.id}
+        for socket in whose:
+            await socket.subscribe(VERSIONS)
+        await until(lambda: world.live.content.subscribers == len(whose))
+        for times in range(1, 4):
+            world.content.feed.publish(meme_news(meme))
+            for socket, user_id in whose.items():
+                told = (await socket.data())["pipelineProgress"]["meme"]
+                assert told == {"name": "cat", "versions": [{"stages": [{"detail": user_id}]}]}
+            callers = sorted(call.caller.user_id or "" for call in world.log.of("ListVersions"))
+            assert callers == sorted(times * ["", ada.id, bob.id])
+
+
+async def test_what_is_shared_is_asked_for_nobody(world: World, client: Client) -> None:
+    """The first subscriber's token is not what all others hear by."""
+    meme = world.meme("cat", world.user("ada"))
+    async with client.socket(token_of("ada")) as adas, client.socket() as nobodys:
+        for socket in (adas, nobodys):
+            await socket.subscribe("subscription { pipelineProgress { meme { creator { displayName } } } }")
+        await until(lambda: world.live.content.subscribers == 2)
+        world.content.feed.publish(meme_news(meme))
+        for socket in (adas, nobodys):
+            assert (await socket.data())["pipelineProgress"]["meme"] == {"creator": {"displayName": "ada"}}
+        [call] = world.log.of("BatchGetUsers")
+        assert call.caller.user_id is None
+
+
+async def test_variables_and_texts_are_told_apart(world: World, client: Client) -> None:
+    cat = world.meme("cat", world.user("ada"))
+    queries = [
+        ("subscription($a: Boolean!) { pipelineProgress { meme { name @include(if: $a) version } } }", True),
+        ("subscription($a: Boolean!) { pipelineProgress { meme { name @include(if: $a) version } } }", False),
+        ("subscription($a: Boolean!) { pipelineProgress { meme { name @skip(if: $a) version } } }", True),
+    ]
+    async with client.socket() as socket:
+        for number, (query, value) in enumerate(queries):
+            await socket.subscribe(query, {"a": value}, as_id=str(number))
+        await until(lambda: world.live.content.subscribers == len(queries))
+        world.content.feed.publish(meme_news(cat))
+        told = {message["id"]: message["payload"]["data"] for message in [await socket.next() for _ in "123"]}
+    assert [told[key]["pipelineProgress"]["meme"] for key in "012"] == [
+        {"name": "cat", "version": 0},
+        {"version": 0},
+        {"version": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_same"),
+    [
+        (ROUND, True),
+        (BOARD, True),
+        (BLOCK, True),
+        (MARKET, True),
+        (BALANCE, False),
+        (VERSIONS, False),
+        ("subscription { __typename roundUpdated { id __typename } }", True),
+        ("subscription { roundUpdated { ...of } } fragment of on Round { entries { meme { id } } }", True),
+        ("subscription { roundUpdated { ...of } } fragment of on Round { publicRecord { json } }", False),
+        ("subscription { roundUpdated { ... on Node { ... on Meme { versions { version } } } } }", False),
+    ],
+)
+def test_only_what_is_declared_the_same_is_shared(text: str, is_same: bool) -> None:
+    known = Document(parse(text)).operation(None)
+    assert known is not None
+    assert is_same_for_all(schema.build()._schema, known) is is_same
+
+
+async def test_who_leaves_takes_nothing_from_others(world: World, client: Client) -> None:
+    """The execution was begun for the one that leaves."""
+    ada = world.user("ada")
+    async with client.socket(token_of("ada")) as first, client.socket() as second, client.socket() as third:
+        for socket in (first, second, third):
+            others = world.live.market.subscribers
+            await socket.subscribe(MARKET)
+            await until(partial(lambda others: world.live.market.subscribers > others, others))
+        held = world.log.holding["BatchGetUsers"] = asyncio.Event()
+        world.market.feed.publish(sale_news(uuid7(), 7, ada.id))
+        await until(lambda: world.log.of("BatchGetUsers"))
+        await first.send(type="complete", id="1")
+        third.vanish()
+        await until(lambda: world.live.market.subscribers == 1)
+        held.set()
+        assert (await second.data())["marketActivity"]["sale"]["buyer"] == {"displayName": "ada"}
+        assert len(world.log.of("BatchGetUsers")) == 1
+
+
+async def test_an_event_stream_and_a_socket_hear_the_same(world: World, client: Client) -> None:
+    world.round(number=1)
+    async with client.socket() as socket, client.events(ROUND) as events:
+        await socket.subscribe(ROUND)
+        assert await socket.data() == await events.data()
+        world.rounds.feed.publish(round_news(round=rounds_pb2.Round(number=2, state=2)))  # type: ignore[arg-type] # an enum
+        assert (
+            await socket.data() == await events.data() == {"roundUpdated": {"number": 2, "state": "ACTIVE"}}
+        )
+
+
+async def test_shared_answers_are_those_of_each_alone(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same messages in the same order, errors among them."""
+    world.round(number=4)
+    ada, bob = world.user("ada"), world.user("bob")
+    cat = world.meme("cat", ada)
+    news = [
+        *(sale_news(cat.id, price, ada.id) for price in range(5)),
+        *(block_news(height) for height in range(101, 105)),
+        *(board_news(rounds_pb2.Standing(rank=1, score=n, meme_id=cat.id)) for n in range(1, 5)),
+        *(round_news(round=rounds_pb2.Round(number=n, state=2)) for n in range(5, 9)),  # type: ignore[arg-type] # an enum
+    ]
+    world.ledger.balances |= {f"user:{ada.id}": 5, f"user:{bob.id}": 6}
+    news += [balance_news(world, ada.id, bob.id), balance_news(world, bob.id, ada.id)]
+    world.log.failing["BatchGetUsers"] = Unavailable("identity is away")
+    shared = await heard(world, client, news)
+    monkeypatch.setattr(EventExecutor, "execute_operation", ExecutorThrowingOnIncremental.execute_operation)
+    assert await heard(world, client, news) == shared
+    assert any("errors" in message["payload"] for message in shared["", "market"])
+
+
+async def heard(world: World, client: Client, news: list[Any]) -> dict[tuple[str, str], list[Any]]:
+    """What one who subscribes to all hears, by who it is and by subscription: two are told the same."""
+    queries = {"round": ROUND, "board": BOARD, "block": BLOCK, "market": MARKET, "balance": BALANCE}
+    told: defaultdict[tuple[str, str, int], list[Any]] = defaultdict(list)
+    async with AsyncExitStack() as stack:
+        sockets = []
+        for name, number in product(("", "ada", "bob"), range(2)):
+            socket = await stack.enter_async_context(client.socket(token_of(name) if name else ""))
+            sockets.append((name, number, socket))
+            for key, query in queries.items():
+                if name or key != "balance":
+                    await socket.subscribe(query, as_id=key)
+            for _ in range(4 if name else 3):
+                message = await socket.next()
+                told[name, message["id"], number].append(message)
+        await until(lambda: world.live.market.subscribers == len(sockets))
+        for one in news:
+            getattr(world, _FEEDS[type(one).__name__]).feed.publish(one)
+        for name, number, socket in sockets:
+            for _ in range(len(news) if name else len(news) - 2):
+                message = await socket.next()
+                told[name, message["id"], number].append(message)
+    for (name, key, number), messages in told.items():
+        assert messages == told[name, key, 1 - number]
+    return {(name, key): messages for (name, key, _), messages in told.items()}
+
+
+_FEEDS = {
+    "WatchRoundsResponse": "rounds",
+    "WatchMarketResponse": "market",
+    "WatchBlocksResponse": "chain",
+    "WatchLedgerResponse": "ledger",
+}
+
+
+async def made(answer: str, began: list[str], held: asyncio.Event) -> bytes:
+    began.append(answer)
+    await held.wait()
+    if answer == "bad":
+        raise Unavailable("away")
+    return answer.encode()
+
+
+async def test_an_answer_is_made_while_somebody_waits_for_it() -> None:
+    answers, began, held = Answers(), list[str](), asyncio.Event()
+
+    def asking(answer: str) -> asyncio.Task[bytes]:
+        return asyncio.create_task(answers.of(answer, lambda: made(answer, began, held)))
+
+    asked = [asking("good") for _ in range(3)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    await asyncio.wait(asked[:1])
+    assert asyncio.all_tasks() >= set(asked[1:])
+    for one in asked[1:]:
+        one.cancel()
+    await asyncio.wait(asked)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    # Nobody waited for it any more, and it was ended; who is behind asks anew.
+    late, bad = [asking("good") for _ in range(2)], [asking("bad") for _ in range(2)]
+    await asyncio.sleep(0)
+    held.set()
+    assert await asyncio.gather(*late) == [b"good", b"good"]
+    assert [str(one) for one in await asyncio.gather(*bad, return_exceptions=True)] == ["away", "away"]
+    assert await asking("good") == b"good"
+    assert began == ["good", "good", "bad"]
