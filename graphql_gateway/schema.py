@@ -143,7 +143,7 @@ class SatreelSchema(strawberry.Schema):
             with telemetry.on_socket() as operation:
                 own = _give_own_context(kwargs, operation)
                 own.subscribed = Subscribed(
-                    self, args[0], kwargs["operation_name"], kwargs["variable_values"]
+                    self.engine, self.documents, args[0], kwargs["operation_name"], kwargs["variable_values"]
                 )
                 results = cast("AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs))
                 await stack.enter_async_context(aclosing(results))

@@ -32,25 +32,30 @@ from strawberry.types.field import StrawberryField
 from graphql_gateway.edge.authentication import Viewer, act_for
 from graphql_gateway.edge.increments import asks_for_pieces
 from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
-from graphql_gateway.execution.documents import Known
+from graphql_gateway.execution.documents import Known, ValidDocuments
 from graphql_gateway.execution.engine import Engine
 from graphql_gateway.live.answers import Answers
 from graphql_gateway.safety.declared import SAME_FOR_ALL
 
 if TYPE_CHECKING:
     from graphql_gateway.context import Context
-    from graphql_gateway.schema import SatreelSchema
 
 
 class Subscribed:
     """One subscription, as far as its answers depend on it."""
 
-    __slots__ = ("_given", "_name", "_schema", "_text", "asks_for_pieces", "variables")
+    __slots__ = ("_documents", "_given", "_name", "_text", "asks_for_pieces", "engine", "variables")
 
     def __init__(
-        self, schema: SatreelSchema, text: str, name: str | None, variables: dict[str, Any] | None
+        self,
+        engine: Engine,
+        documents: ValidDocuments,
+        text: str,
+        name: str | None,
+        variables: dict[str, Any] | None,
     ) -> None:
-        self._schema = schema
+        self.engine = engine
+        self._documents = documents
         self._text = text
         self._name = name
         self.variables = variables
@@ -58,26 +63,20 @@ class Subscribed:
         self._given = (text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS))
 
     @property
-    def engine(self) -> Engine:
-        """Executes by plans."""
-        return self._schema.engine
-
-    @property
     def known(self) -> Known | None:
         """The operation in the document that was found valid; None once others took its place."""
-        document = self._schema.documents.find(self._text)
+        document = self._documents.find(self._text)
         return document.operation(self._name) if document else None
 
-    @property
-    def is_same_for_all(self) -> bool:
+    def is_same_for_all(self, schema: GraphQLSchema) -> bool:
         """Whether no field depends on who asks."""
         known = self.known
         if known is None:
             return False
-        document, name = known.document, known.name
-        if name not in document.is_same_for_all:
-            document.is_same_for_all[name] = is_same_for_all(self._schema._schema, known)  # noqa: SLF001 - Strawberry's way to graphql-core's schema
-        return document.is_same_for_all[name]
+        found = known.document.is_same_for_all
+        if known.name not in found:
+            found[known.name] = is_same_for_all(schema, known)
+        return found[known.name]
 
     def key(self, scope: Viewer | None) -> Hashable:
         """Answers to the same news with the same key are the same.
@@ -102,7 +101,7 @@ class EventExecutor(ExecutorThrowingOnIncremental):
         return self._told(context, subscribed, answers)
 
     async def _told(self, context: Context, subscribed: Subscribed, answers: Answers) -> Told:
-        scope = None if subscribed.is_same_for_all else context.viewer
+        scope = None if subscribed.is_same_for_all(self.schema) else context.viewer
         return Told(
             payload=await answers.of(subscribed.key(scope), lambda: self._made(context, subscribed, scope))
         )
