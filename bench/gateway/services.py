@@ -3,8 +3,8 @@
     python -m bench.gateway.services PRIVATE_KEY PUBLIC_KEY
 
 It prints a line of JSON when it serves: its port. `publish N INTERVAL_S` on its standard input has it publish
-so many leaderboards, so far apart, whose best standing has the time in microseconds as its score. The end of
-its standard input ends it.
+so many leaderboards, so far apart, whose best standing has the time in microseconds as its score; `count` has
+it print how many streams are open. The end of its standard input ends it.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class Services:
         await server.add(insight_service_pb2_grpc.add_InsightServiceServicer_to_server, self.insight)
         await server.start()
         return server
+
+    @property
+    def streams(self) -> int:
+        """How many Watch streams are open, of all services."""
+        parts = (self.rounds, self.ledger, self.market, self.content, self.chain)
+        return sum(part.feed.watchers for part in parts)
 
     def publish(self) -> None:
         """Standings that have moved: the best one's score is the time, in microseconds."""
@@ -173,12 +179,20 @@ async def _obey(services: Services) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     while line := await orders.readline():
-        _, count, interval_s = line.split()
-        next_s = loop.time()
-        for _ in range(int(count)):
-            services.publish()
-            next_s += float(interval_s)
-            await asyncio.sleep(max(0.0, next_s - loop.time()))
+        match line.split():
+            case [b"count"]:
+                print(json.dumps({"streams": services.streams}), flush=True)
+            case [b"publish", count, interval_s]:
+                await _publish(services, int(count), float(interval_s))
+
+
+async def _publish(services: Services, count: int, interval_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    next_s = loop.time()
+    for _ in range(count):
+        services.publish()
+        next_s += interval_s
+        await asyncio.sleep(max(0.0, next_s - loop.time()))
 
 
 async def main(key: bytes, public_key: Path) -> None:

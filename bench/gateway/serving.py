@@ -63,6 +63,10 @@ class Server:
         """Memory it holds now."""
         return int(self._seen.memory_info().rss)
 
+    def files(self) -> int:
+        """Sockets and files that it holds open."""
+        return int(self._seen.num_fds())
+
     def order(self, line: str) -> None:
         """Writes a line to its standard input."""
         assert self.process.stdin is not None
@@ -82,8 +86,8 @@ class Site:
         return f"{LOOPBACK}:{self.services.port}"
 
     @asynccontextmanager
-    async def gateway(self, **settings: str) -> AsyncIterator[Server]:
-        """The gateway as in production, that knows the run's documents by name."""
+    async def gateway(self, *program: str) -> AsyncIterator[Server]:
+        """The gateway as in production, or a program around it, that knows the run's documents by name."""
         manifest = self.folder / "documents.json"
         manifest.write_text(json.dumps({operation.sha256: operation.document for operation in ALL}))
         port = free_port()
@@ -97,9 +101,8 @@ class Site:
             "SATREEL_STOP_GRACE_S": "1",
             "SATREEL_GATEWAY_HTTP_LISTEN": f"{LOOPBACK}:{port}",
             "SATREEL_GATEWAY_TRUSTED_DOCUMENTS": json.dumps([str(manifest)]),
-            **settings,
         }
-        argv = (sys.executable, "-m", "graphql_gateway")
+        argv = (sys.executable, "-m", *(program or ("graphql_gateway",)))
         async with _running(argv, environment, self.folder / "gateway.log") as process:
             await _until_healthy(f"http://{LOOPBACK}:{port}/healthz", process, self.folder / "gateway.log")
             yield Server(GATEWAY, port, process)

@@ -123,6 +123,11 @@ class Feed:
         """As a service that goes down does."""
         self.publish(Unavailable("going down"))
 
+    @property
+    def watchers(self) -> int:
+        """How many streams are open."""
+        return len(self._readers)
+
     async def watch(self, cursor: str) -> AsyncIterator[Any]:
         queue: asyncio.Queue[Any] = asyncio.Queue()
         self._readers.add(queue)

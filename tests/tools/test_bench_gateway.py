@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.gateway import load, table
+from bench.gateway import load, soak, table
 from bench.gateway.load import Sample, request_of
 from bench.gateway.operations import ACCOUNT, ALL, ROUND
 from bench.gateway.results import Delivery, Results, targets
@@ -132,3 +132,27 @@ async def test_subscribers_read_frames_of_all_sizes_however_they_are_cut() -> No
     assert b"leaderboardUpdated" in transport.written[2]
     assert transport.written[3] == b"\x8a\x82\0\0\0\0hi"
     assert (await seen.until(2, 1.0))["messages"] == 2
+
+
+def _at(second: int, megabytes: float, tasks: int = 16, files: int = 33, streams: int = 5) -> soak.Sample:
+    return soak.Sample(second, int(megabytes * 1_000_000), tasks, files, streams)
+
+
+def test_a_soak_passes_when_nothing_grows() -> None:
+    samples = [_at(second, 150 + second % 3, tasks=300, files=130) for second in range(60)]
+    assert all(target.met for target in soak.verdict(_at(0, 150), samples, _at(70, 152, files=35)))
+
+
+@pytest.mark.parametrize(
+    ("after", "growth", "what"),
+    [
+        (_at(70, 150), 0.5, "memory, last quarter against the second"),
+        (_at(70, 150, tasks=17), 0.0, "tasks left behind"),
+        (_at(70, 150, files=60), 0.0, "files left behind"),
+        (_at(70, 150, streams=6), 0.0, "streams left behind"),
+    ],
+)
+def test_a_soak_fails_by_what_grows(after: soak.Sample, growth: float, what: str) -> None:
+    samples = [_at(second, 150 + second * growth) for second in range(60)]
+    assert [one.name for one in soak.verdict(_at(0, 150), samples, after) if not one.met] == [what]
+    assert "**missed**" in soak.rendered(_at(0, 150), samples, after)
