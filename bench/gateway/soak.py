@@ -2,10 +2,10 @@
 
     python -m bench.gateway.soak [--minutes 20]
 
-Queries and a mutation over HTTP, each on a connection of its own, and subscribers of the leaderboard that stay
-for seconds and leave without a word, or are gone before their first event. Meanwhile memory, tasks and open
-files are sampled. It fails unless, once all have left, tasks, files and the services' open streams are as many
-as before they came, and memory in the last quarter is what it was in the second.
+Queries and a mutation over HTTP, each on a connection of its own, and subscribers of the leaderboard that
+stay for seconds and leave without a word, or are gone before their first event. Meanwhile memory, tasks and
+open files are sampled. It fails unless, once all have left, tasks, files and the services' open streams are
+as many as before they came, and memory in the last quarter is what it was in the second.
 """
 
 from __future__ import annotations
