@@ -24,7 +24,18 @@ class Unusual(Exception):  # noqa: N818 - it is no error
 class Call:
     """One call of a resolver. Awaited, it is run to its end, once, and gives its outcome."""
 
-    __slots__ = ("complete", "coroutine", "ended", "path", "problem", "target", "value", "waits_for", "wave")
+    __slots__ = (
+        "complete",
+        "coroutine",
+        "ended",
+        "path",
+        "problem",
+        "target",
+        "value",
+        "waited",
+        "waits_for",
+        "wave",
+    )
 
     def __init__(self, path: Path, complete: Complete | None, wave: int = 0) -> None:
         self.path = path
@@ -35,6 +46,8 @@ class Call:
         self.ended = wave
         # None: it is over.
         self.coroutine: Coroutine[Any, Any, Any] | None = None
+        # Whether it waits, or has waited, and for what; None: the loop's next turn.
+        self.waited = False
         self.waits_for: Any = None
         # The object that its completed value belongs into.
         self.target: dict[Any, Any] = {}
@@ -58,7 +71,7 @@ class Call:
             self.coroutine = None
             raise
         else:
-            self.wave = wave
+            self.wave, self.waited = wave, True
             return False
         finally:
             self.ended = wave
@@ -71,12 +84,12 @@ class Call:
         if waits_for is not None:
             # As Future.__await__ leaves it for the task.
             waits_for._asyncio_future_blocking = True  # noqa: SLF001 - asyncio's protocol of futures and tasks
-            if coroutine is None:
-                yield waits_for
         if coroutine is None:
+            if self.waited:
+                yield waits_for
             return self.outcome()
         try:
-            if waits_for is None:
+            if not self.waited:
                 waits_for = coroutine.send(None)
             while True:
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 from collections import Counter
@@ -119,6 +120,12 @@ unawaited = pytest.mark.filterwarnings(
 )
 
 
+def otherwise(operation: Operation, chance: random.Random) -> Operation:
+    """The operation with other values for its conditions: a plan must know which ones it was made for."""
+    conditions = {name: chance.random() < 0.5 for name in operation.variables if name.startswith("c")}
+    return replace(operation, variables={**operation.variables, **conditions})
+
+
 @unawaited
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("build", [schema.build, odd_schema.build], ids=["gateway", "odd"])
@@ -133,6 +140,7 @@ def test_generated_operations_are_answered_alike(build: Callable[[], strawberry.
                 document = Document(node)
                 for mood in MOODS:
                     weather = Weather(chance.randrange(10**9), *mood)
-                    virtual_time.run(bench.compare(operation, document, weather))
+                    virtual_time.run(bench.compare(otherwise(operation, chance), document, weather))
+    gc.collect()
     assert bench.ways[Way.PLAN] > 30, bench.ways
     assert bench.ways[Way.RESOLVER] + bench.ways[Way.VALUE] > 40, bench.ways

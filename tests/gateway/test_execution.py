@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from strawberry.execution import optimized_is_awaitable
 import graphql_gateway
 from graphql_gateway import schema
 from graphql_gateway.context import Load, Loaders
+from graphql_gateway.errors import in_order
 from graphql_gateway.execution.documents import Document, Known, ValidDocuments
 from graphql_gateway.execution.engine import PLANS_MAX, Engine, Execution, ResolverInfo, Way
 from graphql_gateway.execution.sources import DEFINITION
@@ -31,6 +33,39 @@ from tests.gateway.world import World, token_of
 
 BOARD = """query Board($limit: Int!) { currentRound { number leaderboard(limit: $limit) { standings {
   rank meme { id name creator { displayName } } creator { id displayName } } } } }"""
+
+
+@strawberry.type
+class Item:
+    @strawberry.field
+    async def late(self) -> int:
+        await asyncio.sleep(0)
+        raise ValueError("an item's")
+
+    @strawberry.field
+    async def soon(self) -> int:
+        raise ValueError("an item's")
+
+    @strawberry.field
+    async def inner(self) -> Item:
+        return Item()
+
+
+@strawberry.type
+class Late:
+    @strawberry.field
+    async def late(self) -> int:
+        await asyncio.sleep(0)
+        raise ValueError("the query's")
+
+    @strawberry.field
+    async def items(self) -> list[Item | None]:
+        await asyncio.sleep(0)
+        return [Item(), Item()]
+
+    @strawberry.field
+    def now(self) -> list[Item | None]:
+        return [Item(), Item()]
 
 
 @strawberry.type
@@ -203,6 +238,29 @@ async def test_a_load_that_two_fields_share_outlives_the_one_that_is_cancelled()
     stock = await execute(engine._schema._schema, parse(text), context_value=Load(find))  # type: ignore[misc]
     for result in (planned, stock):
         assert result.data == {"shared": "k", "box": None}
+
+
+# Fields that graphql-core cancels before they have begun say so.
+@pytest.mark.filterwarnings("ignore:.*never awaited", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ late items { soon } }",
+        "{ late items { inner { soon } } }",
+        "{ items { soon late } late }",
+        "{ items { inner { soon late } } late }",
+        "{ late now { late } }",
+    ],
+)
+async def test_failures_of_one_moment_are_told_as_graphql_core_tells_them(text: str) -> None:
+    graph = strawberry.Schema(Late)
+    execution = await run(Engine(graph, execute), text)
+    expected = await execute(graph._schema, parse(text))  # type: ignore[misc]
+    assert execution.way is Way.RESOLVER
+    assert execution.result.data is None
+    assert in_order(execution.result.errors or ()) == in_order(expected.errors or ())
+    del execution, expected
+    gc.collect()
 
 
 async def test_an_event_is_shown_as_graphql_core_shows_it() -> None:
