@@ -30,6 +30,8 @@ CLOSE_S = 3.0
 # RFC 6455: a close frame holds 125 bytes, two of them the code.
 REASON_BYTES_MAX = 123
 ID_CHARS_MAX = 128
+# With less to be taken than half of what asyncio lets wait (64 KiB), a message is written without waiting.
+AT_ONCE_BYTES = 32_768
 
 CLOSE_BAD_MESSAGE = 4400
 CLOSE_UNAUTHORIZED = 4401
@@ -101,7 +103,11 @@ class Socket:
 
     async def send(self, message: bytes) -> None:
         """A text message. Raises ClientGone when the client left or takes nothing for `send_s`."""
+        transport = self._request.transport
         try:
+            if transport is not None and transport.get_write_buffer_size() + len(message) < AT_ONCE_BYTES:
+                await self.response.send_frame(message, WSMsgType.TEXT)
+                return
             async with asyncio.timeout(self._settings.send_s):
                 await self.response.send_frame(message, WSMsgType.TEXT)
         except (ConnectionError, TimeoutError) as gone:

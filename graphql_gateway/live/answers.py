@@ -34,19 +34,29 @@ class Answers:
 
 
 class _Answer:
+    """A future for each who waits: `asyncio.shield` would cost each of thousands three objects more."""
+
     __slots__ = ("_waiting", "is_given_up", "task")
 
     def __init__(self, task: asyncio.Task[bytes]) -> None:
         self.task = task
         self.is_given_up = False
-        self._waiting = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+        task.add_done_callback(self._wake)
 
     async def wait(self) -> bytes:
-        self._waiting += 1
+        waiter = self.task.get_loop().create_future()
+        self._waiting.add(waiter)
         try:
-            return await asyncio.shield(self.task)
+            await waiter
         finally:
-            self._waiting -= 1
+            self._waiting.discard(waiter)
             if not self._waiting and not self.task.done():
                 self.is_given_up = True
                 self.task.cancel()
+        return self.task.result()
+
+    def _wake(self, _task: asyncio.Task[bytes]) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
