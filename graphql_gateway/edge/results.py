@@ -43,7 +43,12 @@ def with_errors_shown(result: R) -> R:
 
 def payload_of(result: Result) -> bytes:
     """JSON of a result. A request that was not carried out has no `data` at all, not even null."""
-    return result.payload if isinstance(result, Told) else orjson.dumps(_told(result))
+    if not isinstance(result, Told):
+        return orjson.dumps(_told(result))
+    if result.extensions:
+        # They are this subscriber's own.
+        return b'%b,"extensions":%b}' % (result.payload[:-1], orjson.dumps(result.extensions))
+    return result.payload
 
 
 def errors_of(result: Result) -> bytes:

@@ -21,6 +21,7 @@ from graphql_gateway import schema
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.execution.events import EventExecutor, is_same_for_all
 from graphql_gateway.live.answers import Answers
+from graphql_gateway.safety.admission import ASKED
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
 from tests.gateway import fakes
@@ -169,6 +170,39 @@ async def test_who_leaves_takes_nothing_from_others(world: World, client: Client
         await until(lambda: world.live.market.subscribers == 1)
         held.set()
         assert (await second.data())["marketActivity"]["sale"]["buyer"] == {"displayName": "ada"}
+        assert len(world.log.of("BatchGetUsers")) == 1
+
+
+async def test_an_ended_session_hears_nothing_and_hurts_nobody(world: World, client: Client) -> None:
+    ada = world.user("ada")
+    meme = world.meme("cat", ada)
+    world.user("bob")
+    async with (
+        client.socket(token_of("ada")) as adas,
+        client.socket(token_of("bob")) as bobs,
+        client.socket() as nobodys,
+    ):
+        for socket in (adas, bobs, nobodys):
+            await socket.subscribe(PIPELINE)
+        await until(lambda: world.live.content.subscribers == 3)
+        del world.identity.sessions[token_of("ada")]
+        # Until the last check of the token no longer counts.
+        await asyncio.sleep(0.35)
+        world.content.feed.publish(meme_news(meme))
+        assert await adas.code() == "SESSION_INVALID"
+        for socket in (bobs, nobodys):
+            assert (await socket.data())["pipelineProgress"]["meme"]["creator"] == {"displayName": "ada"}
+
+
+async def test_extensions_are_for_who_asked(world: World, client: Client) -> None:
+    async with client.socket() as asking, client.socket() as other:
+        await other.subscribe(PIPELINE)
+        await asking.send(id="1", type="subscribe", payload={"query": PIPELINE, "extensions": {ASKED: True}})
+        await until(lambda: world.live.content.subscribers == 2)
+        world.content.feed.publish(meme_news(world.meme("cat", world.user("ada"))))
+        told, others = (await asking.next())["payload"], (await other.next())["payload"]
+        assert set(told.pop("extensions")) == {ASKED}
+        assert told == others == {"data": told["data"]}
         assert len(world.log.of("BatchGetUsers")) == 1
 
 
