@@ -10,12 +10,13 @@ from typing import Protocol
 
 import orjson
 import strawberry
+from graphql import GraphQLError
 from strawberry.types.graphql import OperationType
 
 from graphql_gateway.context import Context
 from graphql_gateway.edge.requests import GraphQLRequest
 from graphql_gateway.edge.results import Result, errors_of, payload_of, was_refused
-from graphql_gateway.errors import masked
+from graphql_gateway.errors import rendered
 from mesh.errors import Code, Exhausted, Failure
 
 
@@ -117,16 +118,37 @@ class Operations:
             self._forget(operation_id)
 
     async def _tell_fault(self, operation_id: str, problem: Exception) -> None:
-        message, extensions = masked(problem)
+        told = rendered(GraphQLError("", original_error=problem))
         self._forget(operation_id)
         with suppress(ClientGone):
-            await self._channel.error(
-                operation_id, orjson.dumps([{"message": message, "extensions": extensions}])
-            )
+            await self._channel.error(operation_id, orjson.dumps([told.formatted]))
 
     async def _tell_results(
         self, operation_id: str, request: GraphQLRequest, context: Context, allowed: frozenset[OperationType]
     ) -> None:
+        end_beginning = await context.budget.begin()
+        try:
+            await self._tell_them(operation_id, request, context, allowed, end_beginning)
+        finally:
+            end_beginning()
+
+    async def _tell_them(
+        self,
+        operation_id: str,
+        request: GraphQLRequest,
+        context: Context,
+        allowed: frozenset[OperationType],
+        end_beginning: Callable[[], None],
+    ) -> None:
+        heard_valid = context.on_valid
+
+        def valid() -> None:
+            # A subscription waits for its events: others may begin meanwhile.
+            end_beginning()
+            if heard_valid is not None:
+                heard_valid()
+
+        context = replace(context, on_valid=valid)
         results = await self._schema.stream(
             request.query,
             variable_values=request.variables,

@@ -6,6 +6,7 @@ https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-10.html
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -120,6 +121,20 @@ class Budget:
     def client(self) -> str:
         """The user who has signed in, or the address."""
         return f"user:{self.user_id}" if self.user_id else self._network
+
+    async def begin(self) -> Callable[[], None]:
+        """As `place`, for what only begins like other operations: gives what ends the beginning, called once
+        or more often. Raises TooManyWaiting.
+        """
+        gate, client = self._budgets.gate, self.client
+        await gate.enter(client)
+        begun = [client]
+
+        def end() -> None:
+            if begun:
+                gate.leave(begun.pop())
+
+        return end
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """For one operation: waits while as many of this client are under way as may be.

@@ -99,20 +99,25 @@ class Gate:
 
     @asynccontextmanager
     async def passed(self, client: str) -> AsyncIterator[None]:
-        """Waits until one more may run. Raises TooManyWaiting."""
+        """Around an operation. Raises TooManyWaiting."""
+        await self.enter(client)
+        try:
+            yield
+        finally:
+            self.leave(client)
+
+    async def enter(self, client: str) -> None:
+        """Waits until one more may run; `leave` must follow. Raises TooManyWaiting."""
         running = self._running.get(client, 0)
         if running >= self._running_max:
             # Whoever leaves hands its place over.
             line = self._lines.setdefault(client, _Line())
-            await line.wait(client, lambda: self._leave(client))
+            await line.wait(client, lambda: self.leave(client))
         else:
             self._running[client] = running + 1
-        try:
-            yield
-        finally:
-            self._leave(client)
 
-    def _leave(self, client: str) -> None:
+    def leave(self, client: str) -> None:
+        """The next may run."""
         line = self._lines.get(client)
         if line is not None and line.call():
             return
