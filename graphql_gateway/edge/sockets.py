@@ -195,6 +195,8 @@ class Socket:
             await self.context.budget.ask()
             request = await operation_of(payload).found(self.context.parts.documents)
             self._operations.start(operation_id, request)
+            # Others have a turn between two operations of one socket, however many have been sent.
+            await asyncio.sleep(0)
         except OperationExists:
             raise _Closed(CLOSE_OPERATION_EXISTS, f"Subscriber for {operation_id} already exists") from None
         except Failure as refused:

@@ -20,6 +20,8 @@ from mesh.errors import Exhausted
 
 # Whoever has one IPv6 address has all of its network.
 _NETWORK_BITS = 64
+# Operations of one client, on WebSockets and event streams, that are read, paid for and begun at once.
+BEGINNING_MAX = 4
 
 
 class Policy(StrEnum):
@@ -57,6 +59,7 @@ class Budgets:
     def __init__(self, leases: Leases, quotas: Quotas, *, running_max: int = 32) -> None:
         self.leases = leases
         self.gate = Gate(running_max)
+        self.beginnings = Gate(BEGINNING_MAX)
         self.quotas = {
             Policy.ADDRESS: quotas.address,
             Policy.REQUESTS: quotas.requests,
@@ -123,10 +126,10 @@ class Budget:
         return f"user:{self.user_id}" if self.user_id else self._network
 
     async def begin(self) -> Callable[[], None]:
-        """As `place`, for what only begins like other operations: gives what ends the beginning, called once
-        or more often. Raises TooManyWaiting.
+        """For an operation on a connection that lasts: waits while as many of this client begin as may. Gives
+        what ends the beginning, called once or more often. Raises TooManyWaiting.
         """
-        gate, client = self._budgets.gate, self.client
+        gate, client = self._budgets.beginnings, self.client
         await gate.enter(client)
         begun = [client]
 

@@ -121,6 +121,11 @@ async def _silent_readers(client: Client) -> set[str]:
     return {"held"}
 
 
+async def _nothing(_client: Client) -> set[str]:
+    await asyncio.sleep(0.5)
+    return {"nothing"}
+
+
 async def _too_often(client: Client) -> set[str]:
     answers = await asyncio.gather(*(client.post("{ tip { hash } }") for _ in range(100)))
     return {"429" if answer.status == 429 else "200" for answer in answers}
@@ -156,6 +161,8 @@ def flood(name: str, attack: Callable[[Client], Awaitable[set[str]]], *expected:
 
 
 CASES = (
+    # To compare with.
+    case("nothing at all", _nothing, "nothing"),
     case("10 MB of {", _sent(b"{" * 10_000_000, JSON), "TOO_LARGE"),
     case("a document of 200 KB of {", _posted("{" * 200_000), TOO_LARGE),
     case("100,000 aliases", _sent(ALIASES, JSON), "TOO_LARGE"),
