@@ -7,8 +7,9 @@ nobody, without any viewer's token, so there is nothing in it that could leak.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,17 +51,18 @@ class Subscribed:
         self,
         engine: Engine,
         documents: ValidDocuments,
-        text: str,
+        text: str | None,
         name: str | None,
         variables: dict[str, Any] | None,
     ) -> None:
         self.engine = engine
         self._documents = documents
-        self._text = text
+        # Without a text it is refused before there are events.
+        self._text = text or ""
         self._name = name
         self.variables = variables
-        self.asks_for_pieces = asks_for_pieces(text)
-        self._given = (text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS))
+        self.asks_for_pieces = asks_for_pieces(self._text)
+        self._given: Hashable = None
 
     @property
     def known(self) -> Known | None:
@@ -79,11 +81,14 @@ class Subscribed:
         return found[known.name]
 
     def key(self, scope: Viewer | None) -> Hashable:
-        """Answers to the same news with the same key are the same.
+        """Answers to the same news with the same key are the same. Raises TypeError: variables are not plain.
 
         The user alone would not do: another session of theirs may end while this one's token is used.
         """
-        return (*self._given, scope and (scope.id, scope.session_id, tuple(scope.user.roles)))
+        if self._given is None:
+            variables = orjson.dumps(self.variables or {}, option=orjson.OPT_SORT_KEYS)
+            self._given = (self._text, self._name, variables)
+        return (self._given, scope and (scope.id, scope.session_id, tuple(scope.user.roles)))
 
 
 class EventExecutor(ExecutorThrowingOnIncremental):
@@ -98,13 +103,18 @@ class EventExecutor(ExecutorThrowingOnIncremental):
         subscribed, answers = context.subscribed, context.answers
         if subscribed is None or answers is None:
             return super().execute_operation(serially)
-        return self._told(context, subscribed, answers)
-
-    async def _told(self, context: Context, subscribed: Subscribed, answers: Answers) -> Told:
         scope = None if subscribed.is_same_for_all(self.schema) else context.viewer
-        return Told(
-            payload=await answers.of(subscribed.key(scope), lambda: self._made(context, subscribed, scope))
-        )
+        try:
+            key = subscribed.key(scope)
+        except TypeError:
+            # Files, or nested deeper than can be written.
+            return super().execute_operation(serially)
+        return self._told(answers, key, partial(self._made, context, subscribed, scope))
+
+    async def _told(
+        self, answers: Answers, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> Told:
+        return Told(payload=await answers.of(key, make))
 
     async def _made(self, context: Context, subscribed: Subscribed, scope: Viewer | None) -> bytes:
         """In a task of its own, which outlives the subscriber that it was begun for."""

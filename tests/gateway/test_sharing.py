@@ -206,6 +206,20 @@ async def test_extensions_are_for_who_asked(world: World, client: Client) -> Non
         assert len(world.log.of("BatchGetUsers")) == 1
 
 
+async def test_variables_nested_beyond_writing_are_not_shared(world: World, client: Client) -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    async with client.socket() as socket:
+        await socket.subscribe("query { metrics { name } }", {"unused": nested}, as_id="query")
+        assert "errors" not in (await socket.next())["payload"]
+        await socket.next()
+        await socket.subscribe(PIPELINE, {"unused": nested})
+        await until(lambda: world.live.content.subscribers)
+        world.content.feed.publish(meme_news(world.meme("cat", world.user("ada"))))
+        assert (await socket.data())["pipelineProgress"]["meme"]["creator"] == {"displayName": "ada"}
+
+
 async def test_an_event_stream_and_a_socket_hear_the_same(world: World, client: Client) -> None:
     world.round(number=1)
     async with client.socket() as socket, client.events(ROUND) as events:
