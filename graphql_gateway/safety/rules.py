@@ -29,6 +29,8 @@ _BUILT_IN = {
     "__Type.ofType": 0.5,
 }
 _ITEMS_OF_INTROSPECTION = 2.0
+# It is read from memory: no service is asked, and no resolver of ours.
+_WEIGHT_OF_INTROSPECTION = 0.5
 # Federation's field for objects that other subgraphs name: as many as they ask for.
 _ENTITIES, _REPRESENTATIONS = "_entities", "representations"
 
@@ -84,10 +86,11 @@ def _rule(parent: str, name: str, field: GraphQLField, *, is_root: bool) -> Rule
     cost, size = declared.get(Cost), declared.get(ListSize)
     kept = declared.get(CacheControl)
     is_list = is_list_type(get_nullable_type(field.type))
+    plain = _WEIGHT_OF_INTROSPECTION if parent.startswith("__") else 1.0
     return Rule(
         type=get_named_type(field.type),
         is_list=is_list or f"{parent}.{name}" in _BUILT_IN,
-        weight=float(cost.weight) if isinstance(cost, Cost) else CALL_WEIGHT if is_root else 1.0,
+        weight=float(cost.weight) if isinstance(cost, Cost) else CALL_WEIGHT if is_root else plain,
         assumed=float(size.assumed_size) if isinstance(size, ListSize) else _assumed(parent, name, is_list),
         slicing_arguments=_names(size.slicing_arguments)
         if isinstance(size, ListSize)
