@@ -24,7 +24,7 @@ from graphql_gateway.safety.windows import EnduringWindows, OwnWindows, SharedWi
 from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
 
-# Of what a message to a thousand sockets cost, half was looking for garbage among what lives as long as they do.
+# Half of what a message to a thousand sockets cost was a search for garbage among what lives as long as they.
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
