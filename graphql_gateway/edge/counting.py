@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from graphql_gateway.edge.requests import client_address
-from graphql_gateway.safety.budget import Budget, Budgets
+from graphql_gateway.safety.budget import Budget, Budgets, RateLimited
 
 BUDGET: web.RequestKey[Budget] = web.RequestKey("budget", Budget)
 # Probes come from inside, every few seconds.
 _UNCOUNTED = {"/healthz"}
+# How long a refusal for asking too often is held back.
+HELD_S = 0.5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -22,11 +25,18 @@ def counted(budgets: Budgets, *, trusted_proxies: int) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Raises RateLimited."""
+        budget = None
         if request.path not in _UNCOUNTED:
             address = client_address(request, trusted_proxies=trusted_proxies)
             budget = request[BUDGET] = budgets.of(address)
-            await budget.arrive()
-        return await handler(request)
+        try:
+            if budget is not None:
+                await budget.arrive()
+            return await handler(request)
+        except RateLimited:
+            # Who asks without a pause is given one: a connection has one request at a time.
+            await asyncio.sleep(HELD_S)
+            raise
 
     return count
 

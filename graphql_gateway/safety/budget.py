@@ -21,7 +21,7 @@ from mesh.errors import Exhausted
 # Whoever has one IPv6 address has all of its network.
 _NETWORK_BITS = 64
 # Operations of one client, on WebSockets and event streams, that are read, paid for and begun at once.
-BEGINNING_MAX = 4
+BEGINNING_MAX = 2
 
 
 class Policy(StrEnum):
