@@ -19,7 +19,10 @@ from typing import Any, Protocol
 
 from mesh.errors import InvalidArgument, PermissionDenied
 
+# Of all texts that are remembered here.
 CHARS_MAX = 2_000_000
+# A longer one is carried out, not kept: anybody may send as many as are kept, into a Redis that all share.
+PERSISTED_CHARS_MAX = 10_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # The prefix of `documentId` that says what the rest is.
 _PREFIX = "sha256:"
@@ -126,7 +129,7 @@ class Documents:
         if text:
             if hash_of(text) != sha256:
                 raise BadPersistedQuery("The document has another hash than `sha256Hash`.")
-            if self._recent.get(sha256) is None:
+            if len(text) <= PERSISTED_CHARS_MAX and self._recent.get(sha256) is None:
                 self._recent.put(sha256, text)
                 await self._store.put(sha256, text)
             return text

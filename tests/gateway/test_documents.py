@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from graphql_gateway.safety.documents import Documents, Named, PersistedQueryNotFound
+from graphql_gateway.safety.documents import (
+    PERSISTED_CHARS_MAX,
+    Documents,
+    Named,
+    PersistedQueryNotFound,
+)
 from graphql_gateway.safety.manifests import BadManifest, read_manifests
 from graphql_gateway.safety.persisted import RedisStore
 from mesh.feeds.stream import client_of
@@ -100,6 +105,17 @@ async def test_redis_keeps_a_number_of_them_for_a_time(redis: Redis) -> None:
     assert await kept.get(sha(TIP)) is None
 
 
+async def test_long_texts_are_carried_out_and_not_kept(tmp_path: Path, redis: Redis) -> None:
+    # Anybody may send ten thousand of them: they would fill the Redis that all services share.
+    async with opened(tmp_path, documents=Documents(store(redis))) as world:
+        long = TIP + "#" * PERSISTED_CHARS_MAX
+        assert (await ask(world.client, query=long, extensions=apq(long))).json["data"]["tip"]
+        assert (await ask(world.client, extensions=apq(long))).code == "PERSISTED_QUERY_NOT_FOUND"
+        longest = TIP + "#" * (PERSISTED_CHARS_MAX - len(TIP))
+        assert (await ask(world.client, query=longest, extensions=apq(longest))).json["data"]["tip"]
+        assert (await ask(world.client, extensions=apq(longest))).json["data"]["tip"]
+
+
 async def test_without_redis_queries_are_sent_and_this_gateway_remembers(
     redis: Redis, own_valkey: ValkeyServer
 ) -> None:
@@ -120,7 +136,7 @@ async def test_what_is_remembered_here_is_bounded() -> None:
             pass
 
     documents = Documents(Nowhere())
-    large = [f"{{ a }} # {number}" + "x" * 250_000 for number in range(12)]
+    large = [f"{{ a }} # {number}".ljust(PERSISTED_CHARS_MAX, "x") for number in range(201)]
     for text in large:
         await documents.text_of(Named(text, sha(text)))
     assert await documents.text_of(Named("", sha(large[-1]))) == large[-1]
