@@ -80,6 +80,9 @@ class Socket:
     async def serve(self, admit: Callable[[], None]) -> None:
         """Speaks with the client until one of both closes. `admit` raises a Failure once it has signed in."""
         await self.response.prepare(self._request)
+        if self._request.transport is not None:
+            # As soon as `tell` refuses, there is something to wait for.
+            self._request.transport.set_write_buffer_limits(high=AT_ONCE_BYTES)
         try:
             await self._be_introduced(admit)
             while True:
@@ -111,10 +114,32 @@ class Socket:
             async with asyncio.timeout(self._settings.send_s):
                 await self.response.send_frame(message, WSMsgType.TEXT)
         except (ConnectionError, TimeoutError) as gone:
-            # What nobody takes waits in our memory, and pongs alone would keep the socket open.
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self._abort()
             raise ClientGone from gone
+
+    def tell(self, operation_id: str, payload: bytes) -> bool:
+        """One result, written at once. False, and nothing is written: what it was sent before waits."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or self.response.closed:
+            return False
+        if transport.get_write_buffer_size() > AT_ONCE_BYTES:
+            return False
+        transport.write(
+            frame(b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(operation_id), payload))
+        )
+        return True
+
+    async def drained(self) -> None:
+        """Once `tell` writes again. Raises ClientGone when the client left or takes nothing for `send_s`."""
+        try:
+            async with asyncio.timeout(self._settings.send_s):
+                # Does nothing but wait for as long as the transport asks for it.
+                await self._request.protocol._drain_helper()  # noqa: SLF001 - a frame would have to be written else
+        except (ConnectionError, TimeoutError) as gone:
+            self._abort()
+            raise ClientGone from gone
+        if self.response.closed:
+            raise ClientGone
 
     async def next(self, operation_id: str, payload: bytes) -> None:
         """One result."""
@@ -127,6 +152,11 @@ class Socket:
     async def complete(self, operation_id: str) -> None:
         """Nothing follows."""
         await self.send(b'{"id":%b,"type":"complete"}' % orjson.dumps(operation_id))
+
+    def _abort(self) -> None:
+        """What nobody takes waits in our memory, and pongs alone would keep the socket open."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     async def _be_introduced(self, admit: Callable[[], None]) -> None:
         if self.response.ws_protocol != PROTOCOL:
@@ -202,6 +232,16 @@ class Socket:
         except Failure as refused:
             error = rendered(GraphQLError("", original_error=refused))
             await self.error(operation_id, orjson.dumps([error.formatted]))
+
+
+def frame(message: bytes) -> bytes:
+    """An unmasked frame with a whole text message, as servers send it (RFC 6455, 5.2)."""
+    length = len(message)
+    if length < 126:
+        return b"\x81%c%b" % (length, message)
+    if length < 65_536:
+        return b"\x81\x7e%b%b" % (length.to_bytes(2), message)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8), message)
 
 
 def _message(text: str) -> dict[str, Any]:
