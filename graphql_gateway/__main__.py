@@ -38,7 +38,7 @@ async def main(settings: GatewaySettings, only: list[str]) -> None:
         windows = EnduringWindows(SharedWindows(runtime.redis), OwnWindows(), runtime.clock)
         leases = await runtime.enter(Leases(windows, runtime.clock))
         parts = Parts(
-            services=services,
+            services=live.before(services),
             live=live,
             authenticator=Authenticator(
                 services.identity, runtime.clock, settings.viewer_cache_s, runtime.revocations

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from satreel.chain.v1 import chain_service_pb2
 from satreel.content.v1 import content_service_pb2
 from satreel.ledger.v1 import ledger_service_pb2
 from satreel.market.v1 import market_service_pb2
 from satreel.rounds.v1 import rounds_service_pb2
+from satreel.rounds.v1.rounds_service_pb2_grpc import RoundsServiceStub
 
+from graphql_gateway.live.current import CurrentRound, RoundsByNews
 from graphql_gateway.live.meter import Meter
 from graphql_gateway.live.watch import Watch
 from graphql_gateway.services import Services
@@ -30,10 +33,12 @@ class Live:
     content: Watch[content_service_pb2.WatchContentResponse]
     blocks: Watch[chain_service_pb2.WatchBlocksResponse]
     meter: Meter
+    current_round: CurrentRound
 
     @classmethod
     def over(cls, services: Services, clock: Clock) -> Live:
         """Follows the services' news."""
+        current_round = CurrentRound()
         return cls(
             rounds=Watch(
                 "rounds",
@@ -41,6 +46,7 @@ class Live:
                     rounds_service_pb2.WatchRoundsRequest(cursor=cursor)
                 ),
                 clock,
+                heed=current_round.take,
             ),
             ledger=Watch(
                 "ledger",
@@ -72,7 +78,13 @@ class Live:
                 clock,
             ),
             meter=Meter(services.ledger, clock),
+            current_round=current_round,
         )
+
+    def before(self, services: Services) -> Services:
+        """The services, but what the news tell is not asked for as long as they come."""
+        rounds = RoundsByNews(services.rounds, self.rounds, self.current_round)
+        return replace(services, rounds=cast("RoundsServiceStub", rounds))
 
     async def run(self, feeds: Collection[str] = FEEDS) -> None:
         """Keeps the streams of these names, and with the ledger's the meter. Never returns."""

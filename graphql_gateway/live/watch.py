@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ log = logs.logger(__name__)
 BACKLOG_MAX = 256
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
+# A service says every five seconds at least that it is there.
+SILENCE_MAX_S = 12.0
 
 # A response of any Watch call: a cursor and one of heartbeat, snapshot and event.
 N = TypeVar("N", bound=Message)
@@ -67,7 +70,7 @@ class Watch(Generic[N]):
     """Follows one service's news for ever and hands them to subscribers.
 
     `topics_of` says what an event is about: who subscribes to one topic is woken by its events alone, so
-    thousands of them cost nothing while others' news come.
+    thousands of them cost nothing while others' news come. `heed` is told everything before anybody else.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Watch(Generic[N]):
         open_stream: Callable[[str], Any],
         clock: Clock,
         topics_of: Callable[[Any], Iterable[str]] = lambda _: (),
+        heed: Callable[[Any], object] = lambda _: None,
     ) -> None:
         self.name = name
         self._open = open_stream
@@ -83,13 +87,21 @@ class Watch(Generic[N]):
         self._cursor = ""
         self._live = asyncio.Event()
         self._topics_of: Callable[[Any], Iterable[str]] = topics_of
+        self._heed: Callable[[Any], object] = heed
+        self._moves = 0
+        self._live_until_s = -math.inf
         # By topic; None: all news.
         self._subscribers: defaultdict[str | None, set[News[N]]] = defaultdict(set)
 
     @property
     def is_live(self) -> bool:
-        """Whether the stream has begun."""
-        return self._live.is_set()
+        """Whether all news reach us: the stream runs, and was heard lately."""
+        return self._clock.monotonic_s() < self._live_until_s
+
+    @property
+    def version(self) -> int | None:
+        """Another one after any news; None while news may be missed."""
+        return self._moves if self.is_live else None
 
     @property
     def subscribers(self) -> int:
@@ -106,11 +118,16 @@ class Watch(Generic[N]):
                     self._take(news)
             except Failure as problem:
                 log.warning("a watch stream broke", stream=self.name, problem=str(problem), retry_s=wait_s)
+            self._live_until_s = -math.inf
             await self._clock.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_LAST_S)
 
     def _take(self, news: Any) -> None:
         self._cursor = news.cursor or self._cursor
+        if news.WhichOneof("news") != "heartbeat":
+            self._moves += 1
+            self._heed(news)
+        self._live_until_s = self._clock.monotonic_s() + SILENCE_MAX_S
         answers = Answers()
         for topic in self._concerned(news):
             for subscriber in self._subscribers[topic]:

@@ -164,7 +164,7 @@ async def opened(
         world.tickets = Tickets(SecretStr("for tests"))
         given = world.settings(**{"viewer_cache_s": 3.0, "profile": "development", **settings})
         parts = world.parts = Parts(
-            services,
+            world.live.before(services),
             world.live,
             Authenticator(services.identity, clock, given.viewer_cache_s, world.revocations),
             world.revocations,
