@@ -1,9 +1,9 @@
-"""What a resolver knows: who asks, the services, and loaders that gather a request's reads into batches."""
+"""What a resolver knows: who asks, the services, and loaders that gather reads into batches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import strawberry
 from google.protobuf.message import Message
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
-from satreel.content.v1 import content_pb2, content_service_pb2
-from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
-from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 from strawberry.dataloader import DataLoader, get_current_batch
 
 from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
@@ -23,11 +20,13 @@ from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.live import Live
 from graphql_gateway.live.answers import Answers
+from graphql_gateway.public import Public
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
+from mesh.batching import Batcher, Shared
 from mesh.errors import RemoteFailure, Unavailable
 from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
@@ -38,26 +37,33 @@ if TYPE_CHECKING:
 BATCH_MAX = 1_000
 
 
-class _Shared(asyncio.Future[Any]):
-    """What several fields wait for: none of them can cancel it for the others.
+class Load:
+    """A request's reads of one kind of public objects: each id is asked for once, together with others'."""
 
-    graphql-core cancels fields beside one that failed. With a plain future that would end the whole request,
-    as every other field that waits for it would be cancelled too.
-    """
+    __slots__ = ("_asked", "_batcher")
 
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - as overridden
-        """Refused; whoever waits is cancelled as soon as the answer is there."""
-        return False
-
-
-class Load(DataLoader[str, Any]):
-    """Loads a message by its id, or None; resolvers return it as the GraphQL type that shows it."""
+    def __init__(self, batcher: Batcher[str, Any]) -> None:
+        self._batcher = batcher
+        self._asked: dict[str, Shared] = {}
 
     def load(self, key: str) -> Awaitable[Any]:
-        """The message; asked for together with all that are asked for in the same turn of the event loop."""
+        """The message, or None; resolvers return it as the GraphQL type that shows it."""
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = self._batcher.ask(key)
+        return asked
+
+
+class OwnLoad(DataLoader[str, Any]):
+    """A request's reads of what depends on its viewer, or has no BatchGet call: one by one, for it alone."""
+
+    def load(self, key: str) -> Awaitable[Any]:
+        """The message, or None."""
         future = self.cache_map.get(key)
         if future is None:
-            future = _Shared(loop=self.loop)
+            # graphql-core cancels fields beside one that failed. With a plain future that would end the whole
+            # request, as every other field that waits for it would be cancelled too.
+            future = Shared(loop=self.loop)
             self.cache_map.set(key, future)
             get_current_batch(self).add_task(key, future)
         return future
@@ -75,75 +81,66 @@ class KeyOnly:
 
 
 class Loaders:
-    """Reads of one request, gathered into one BatchGet call per kind. Never shared between requests."""
+    """Reads of one request. What is public is gathered with others'; what is the viewer's never is."""
 
-    def __init__(self, services: Services, elsewhere: Mapping[str, KeyOnly]) -> None:
+    def __init__(self, services: Services, public: Public, elsewhere: Mapping[str, KeyOnly]) -> None:
         self._services = services
+        self._public = public
         # These are found in place of the properties of the same names.
         vars(self).update(elsewhere)
 
     @cached_property
     def users(self) -> Load:
         """Users by id."""
-
-        async def load(ids: list[str]) -> Iterable[identity_pb2.User]:
-            request = identity_service_pb2.BatchGetUsersRequest(user_ids=ids)
-            return (await self._services.identity.BatchGetUsers(request)).users
-
-        return _loader(load, lambda user: user.id)
+        return Load(self._public.users)
 
     @cached_property
     def memes(self) -> Load:
         """Memes by id."""
-
-        async def load(ids: list[str]) -> Iterable[content_pb2.Meme]:
-            request = content_service_pb2.BatchGetMemesRequest(meme_ids=ids)
-            return (await self._services.content.BatchGetMemes(request)).memes
-
-        return _loader(load, lambda meme: meme.id)
+        return Load(self._public.memes)
 
     @cached_property
     def titles(self) -> Load:
         """Titles by meme id."""
-
-        async def load(ids: list[str]) -> Iterable[ledger_pb2.Title]:
-            request = ledger_service_pb2.BatchGetTitlesRequest(meme_ids=ids)
-            return (await self._services.ledger.BatchGetTitles(request)).titles
-
-        return _loader(load, lambda title: title.meme_id)
+        return Load(self._public.titles)
 
     @cached_property
     def quotes(self) -> Load:
         """What the market knows, by meme id."""
-
-        async def load(ids: list[str]) -> Iterable[market_service_pb2.Quote]:
-            request = market_service_pb2.BatchGetQuotesRequest(meme_ids=ids)
-            return (await self._services.market.BatchGetQuotes(request)).quotes
-
-        return _loader(load, lambda quote: quote.meme_id)
+        return Load(self._public.quotes)
 
     @cached_property
     def listings(self) -> Load:
         """Listings by id."""
-
-        async def load(ids: list[str]) -> Iterable[market_pb2.Listing]:
-            request = market_service_pb2.BatchGetListingsRequest(listing_ids=ids)
-            return (await self._services.market.BatchGetListings(request)).listings
-
-        return _loader(load, lambda listing: listing.id)
+        return Load(self._public.listings)
 
     @cached_property
     def offers(self) -> Load:
         """Offers by id."""
-
-        async def load(ids: list[str]) -> Iterable[market_pb2.Offer]:
-            request = market_service_pb2.BatchGetOffersRequest(offer_ids=ids)
-            return (await self._services.market.BatchGetOffers(request)).offers
-
-        return _loader(load, lambda offer: offer.id)
+        return Load(self._public.offers)
 
     @cached_property
-    def sales(self) -> Load:
+    def inscriptions(self) -> Load:
+        """Titles on chain, by meme id."""
+        return Load(self._public.inscriptions)
+
+    @cached_property
+    def records(self) -> Load:
+        """Results on chain, by round id."""
+        return Load(self._public.records)
+
+    @cached_property
+    def rounds(self) -> Load:
+        """Rounds by id."""
+        return Load(self._public.rounds)
+
+    @cached_property
+    def transactions(self) -> Load:
+        """Transactions of ours by txid."""
+        return Load(self._public.transactions)
+
+    @cached_property
+    def sales(self) -> OwnLoad:
         """Sales by id."""
 
         async def find(sale_id: str) -> market_pb2.Sale:
@@ -153,7 +150,7 @@ class Loaders:
         return _one_by_one(find, "SALE_NOT_FOUND")
 
     @cached_property
-    def withdrawals(self) -> Load:
+    def withdrawals(self) -> OwnLoad:
         """The viewer's withdrawals by id."""
 
         async def find(withdrawal_id: str) -> chain_pb2.Withdrawal | None:
@@ -165,7 +162,7 @@ class Loaders:
         return _one_by_one(find, "WITHDRAWAL_NOT_FOUND", "NOT_YOURS")
 
     @cached_property
-    def viewings(self) -> Load:
+    def viewings(self) -> OwnLoad:
         """The viewer's paid viewings by id."""
 
         async def find(session_id: str) -> ledger_pb2.Session | None:
@@ -177,49 +174,9 @@ class Loaders:
 
         return _one_by_one(find, "SESSION_NOT_FOUND")
 
-    @cached_property
-    def inscriptions(self) -> Load:
-        """Titles on chain, by meme id."""
 
-        async def load(ids: list[str]) -> Iterable[chain_pb2.Inscription]:
-            request = chain_service_pb2.BatchGetInscriptionsRequest(meme_ids=ids)
-            return (await self._services.chain.BatchGetInscriptions(request)).inscriptions
-
-        return _loader(load, lambda inscription: inscription.meme_id)
-
-    @cached_property
-    def records(self) -> Load:
-        """Results on chain, by round id."""
-
-        async def load(ids: list[str]) -> Iterable[chain_pb2.ResultRecord]:
-            request = chain_service_pb2.BatchGetResultRecordsRequest(round_ids=ids)
-            return (await self._services.chain.BatchGetResultRecords(request)).records
-
-        return _loader(load, lambda record: record.round_id)
-
-    @cached_property
-    def rounds(self) -> Load:
-        """Rounds by id."""
-
-        async def load(ids: list[str]) -> Iterable[rounds_pb2.Round]:
-            request = rounds_service_pb2.BatchGetRoundsRequest(round_ids=ids)
-            return (await self._services.rounds.BatchGetRounds(request)).rounds
-
-        return _loader(load, lambda played: played.id)
-
-    @cached_property
-    def transactions(self) -> Load:
-        """Transactions of ours by txid."""
-
-        async def load(ids: list[str]) -> Iterable[chain_pb2.ChainTransaction]:
-            request = chain_service_pb2.BatchGetTransactionsRequest(txids=ids)
-            return (await self._services.chain.BatchGetTransactions(request)).transactions
-
-        return _loader(load, lambda transaction: transaction.txid)
-
-
-def _one_by_one(find: Callable[[str], Awaitable[Any]], *missing: str) -> Load:
-    """For what has no BatchGet call; `missing` are the reasons that mean there is none for this viewer."""
+def _one_by_one(find: Callable[[str], Awaitable[Any]], *missing: str) -> OwnLoad:
+    """`missing` are the reasons that mean there is none for this viewer."""
 
     async def find_or_none(wanted: str) -> Message | None:
         try:
@@ -230,25 +187,17 @@ def _one_by_one(find: Callable[[str], Awaitable[Any]], *missing: str) -> Load:
             return None
         return found
 
-    async def load(ids: list[str]) -> Iterable[Any]:
-        return [found for found in await asyncio.gather(*map(find_or_none, ids)) if found]
-
-    return _loader(load, lambda found: found.id)
-
-
-def _loader(load: Callable[[list[str]], Awaitable[Iterable[Any]]], key: Callable[[Any], str]) -> Load:
-    async def load_in_order(ids: list[str]) -> list[Message | None]:
+    async def load(ids: list[str]) -> list[Message | None]:
         try:
-            found = {key(item): item for item in await load(ids)}
+            return await asyncio.gather(*map(find_or_none, ids))
         except asyncio.CancelledError as cancelled:
             # Nothing else would end those who wait.
             raise Unavailable("the gateway is stopping") from cancelled
-        return [found.get(wanted) for wanted in ids]
 
-    return Load(load_fn=load_in_order, max_batch_size=BATCH_MAX)
+    return OwnLoad(load_fn=load, max_batch_size=BATCH_MAX)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
     """What all contexts of this process share."""
 
@@ -261,6 +210,10 @@ class Parts:
     documents: Documents
     # Loaders of what is not served here, by name.
     elsewhere: Mapping[str, KeyOnly] = field(default_factory=dict)
+    public: Public = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.public = Public(self.services)
 
 
 @dataclass(slots=True)
@@ -290,7 +243,7 @@ class Context:
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.services, self.parts.elsewhere)
+        self.loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere)
 
     @property
     def services(self) -> Services:
@@ -355,7 +308,7 @@ class Context:
         `answers` are those to the news, if all that is told of it is in the news: others may share them.
         """
         self.answers = answers
-        self.loaders = Loaders(self.services, self.parts.elsewhere)
+        self.loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere)
         # A client may have handed its connection the token that follows the one this operation began with.
         viewer = (self.connection or self).viewer
         await self.sign_in(viewer.access_token if viewer else None)

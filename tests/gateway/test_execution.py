@@ -21,12 +21,14 @@ from strawberry.execution import optimized_is_awaitable
 
 import graphql_gateway
 from graphql_gateway import schema
-from graphql_gateway.context import Load, Loaders
+from graphql_gateway.context import Load, Loaders, OwnLoad
 from graphql_gateway.errors import in_order
 from graphql_gateway.execution.documents import Document, Known, ValidDocuments
 from graphql_gateway.execution.engine import PLANS_MAX, Engine, Execution, ResolverInfo, Way
 from graphql_gateway.execution.sources import DEFINITION
 from graphql_gateway.market.subscriptions import MarketActivity
+from graphql_gateway.public import Public
+from mesh.batching import Batcher
 from tests.gateway import fakes, odd_schema
 from tests.gateway.client import Client
 from tests.gateway.world import World, token_of
@@ -229,13 +231,14 @@ async def test_calls_that_nobody_needs_any_more_are_cancelled() -> None:
 
 
 async def test_a_load_that_two_fields_share_outlives_the_one_that_is_cancelled() -> None:
-    async def find(keys: list[str]) -> list[str]:
+    async def find(keys: list[str]) -> dict[str, str]:
         await asyncio.sleep(0.02)
-        return keys
+        return dict(zip(keys, keys, strict=True))
 
     engine, text = Engine(strawberry.Schema(Shared), execute), "{ shared box { shared bad } }"
-    planned = (await engine.execute(known(text), variables=None, context=Load(find))).result
-    stock = await execute(engine._schema._schema, parse(text), context_value=Load(find))  # type: ignore[misc]
+    first, second = Load(Batcher(find)), Load(Batcher(find))
+    planned = (await engine.execute(known(text), variables=None, context=first)).result
+    stock = await execute(engine._schema._schema, parse(text), context_value=second)  # type: ignore[misc]
     for result in (planned, stock):
         assert result.data == {"shared": "k", "box": None}
 
@@ -381,6 +384,6 @@ def test_resolvers_keep_to_what_plans_give_them() -> None:
 
 def test_loaders_give_loads_that_cannot_be_cancelled_for_others() -> None:
     loaders = [name for name, one in vars(Loaders).items() if type(one).__name__ == "cached_property"]
-    made = Loaders(None, {})  # type: ignore[arg-type] # nothing is loaded
+    made = Loaders(None, Public(None), {})  # type: ignore[arg-type] # nothing is loaded
     assert loaders
-    assert all(isinstance(getattr(made, name), Load) for name in loaders)
+    assert all(isinstance(getattr(made, name), Load | OwnLoad) for name in loaders)

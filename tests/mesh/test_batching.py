@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mesh import caller, deadlines
+from mesh import caller, deadlines, telemetry
 from mesh.batching import Batcher
 from mesh.caller import NOBODY, Caller
 from mesh.errors import DeadlineExceeded, Overloaded, Unavailable
@@ -51,7 +54,60 @@ async def test_while_calls_run_keys_gather_for_the_next() -> None:
         assert source.batches == [[2]]
         source.go.set()
         assert await asyncio.gather(first, *rest) == ["2", "4", "6", "2"]
-    assert source.batches == [[2], [4, 6]]
+    # An answer is never older than the question: 2 was asked for again after its batch had been sent.
+    assert source.batches == [[2], [4, 6, 2]]
+
+
+async def test_slow_batches_hold_nobody_up() -> None:
+    source = Source(slow=True)
+    async with Batcher(source.fetch, in_flight_max=1, slow_s=0.02) as numbers:
+        slow = asyncio.ensure_future(numbers.get(2))
+        while not source.batches:
+            await asyncio.sleep(0)
+        source.go, held = asyncio.Event(), source.go
+        source.go.set()
+        assert await asyncio.wait_for(numbers.get(4), 1) == "4"
+        assert not slow.done()
+        held.set()
+        assert await slow == "2"
+    assert source.batches == [[2], [4]]
+
+
+async def test_who_is_cancelled_takes_nothing_from_the_others() -> None:
+    source = Source(slow=True)
+    async with Batcher(source.fetch) as numbers:
+
+        async def ask() -> str | None:
+            return await numbers.ask(2)  # type: ignore[no-any-return]
+
+        leaves, stays = asyncio.ensure_future(ask()), asyncio.ensure_future(ask())
+        await asyncio.sleep(0.01)
+        leaves.cancel()
+        source.go.set()
+        assert await stays == "2"
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+    assert source.batches == [[2]]
+
+
+async def test_a_batch_is_in_the_trace_of_one_and_linked_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans, provider, source = InMemorySpanExporter(), TracerProvider(), Source()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(telemetry, "tracer", provider.get_tracer("test"))
+    async with Batcher(source.fetch) as numbers:
+
+        async def ask(key: int) -> int:
+            with telemetry.tracer.start_as_current_span(f"asks for {key}") as span:
+                await numbers.get(key)
+                return span.get_span_context().span_id
+
+        first, second = await asyncio.gather(ask(2), ask(4))
+    batch = next(span for span in spans.get_finished_spans() if span.name == "batch")
+    assert batch.parent is not None
+    assert batch.parent.span_id == first
+    assert [link.context.span_id for link in batch.links] == [second]
 
 
 async def test_batches_are_bounded() -> None:
