@@ -12,6 +12,7 @@ time that its loop spent in between, the wait on a machine that has a core for i
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import sys
 import tempfile
@@ -25,8 +26,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import uvloop
 from satreel.rounds.v1 import rounds_pb2
 
+from graphql_gateway.__main__ import GC_THRESHOLDS
 from graphql_gateway.safety.windows import SharedWindows
 from mesh.feeds.stream import client_of
 from tests.conftest import ValkeyServer
@@ -64,6 +67,8 @@ class Seen:
 
 
 def _serve(pipe: Connection, redis_url: str, limits: dict[str, Any]) -> None:
+    """Loop and garbage collection are those of `__main__`."""
+
     async def serve() -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with (
@@ -71,10 +76,12 @@ def _serve(pipe: Connection, redis_url: str, limits: dict[str, Any]) -> None:
                 opened(Path(folder), windows=SharedWindows(redis), **limits) as world,
             ):
                 _fill(world)
+                gc.freeze()
                 pipe.send(world.url)
                 await asyncio.to_thread(pipe.recv)
 
-    asyncio.run(serve())
+    gc.set_threshold(*GC_THRESHOLDS)
+    uvloop.run(serve())
 
 
 def _fill(world: World) -> None:

@@ -1,4 +1,5 @@
-"""Heads of requests must come in time: one sent byte by byte would hold its connection for ever.
+"""Heads of requests must come in time: one sent byte by byte would hold its connection for ever. And what is
+sent ahead of its turn is not read: many connections full of requests would hold the loop before any is begun.
 
 aiohttp has a time limit for idle connections, and none for a head that has begun.
 """
@@ -8,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.web_protocol import RequestHandler
+
+# Requests of one connection that are read while one is answered; aiohttp would read 32.
+web_protocol.MAX_MSG_QUEUE_SIZE = 2
 
 _BODY = b'{"errors":[{"message":"The head of a request is sent sooner.","extensions":{"code":"TOO_SLOW"}}]}'
 _TOO_SLOW = (

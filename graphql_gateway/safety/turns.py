@@ -1,7 +1,8 @@
 """Whose turn it is: one client's work may not keep the loop from the others.
 
-The loop does one thing at a time. So documents that are new are read one by one, clients in turn, and reading
-takes no more than half of the time; and a client has so many operations under way at once.
+The loop does one thing at a time. So few requests begin in one turn of it, clients in turn; documents that
+are new are read one by one, and reading takes no more than half of the time; and a client has so many
+operations under way at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from mesh.errors import Exhausted
 WAITING_MAX = 1_000
 # What takes less than this leaves room enough for others.
 SHORT_S = 0.002
+# Requests that begin in one turn of the loop: some 2 ms of work.
+BEGUN_MAX = 8
 
 
 class TooManyWaiting(Exhausted):
@@ -48,6 +51,11 @@ class _Line:
                 give_back()
             raise
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
     def call(self) -> bool:
         """Whether there was somebody to call."""
         while self._waiting:
@@ -59,6 +67,32 @@ class _Line:
                 called.set_result(None)
                 return True
         return False
+
+
+class Door:
+    """For what arrives: `begun_max` pass in each turn of the loop."""
+
+    def __init__(self, begun_max: int = BEGUN_MAX) -> None:
+        self._begun_max = begun_max
+        self._begun = 0
+        self._line = _Line()
+
+    async def enter(self, address: str) -> None:
+        """Waits for a turn of the loop with room, seldom longer than for the next. Raises TooManyWaiting."""
+        if self._begun >= self._begun_max or not self._line.is_empty:
+            # A turn that is given to one who has left is lost: the next comes at once.
+            await self._line.wait(address, lambda: None)
+            return
+        self._begun += 1
+        if self._begun == 1:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._begun = 0
+        while self._begun < self._begun_max and self._line.call():
+            self._begun += 1
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._turn)
 
 
 class Lane:

@@ -121,6 +121,24 @@ async def _silent_readers(client: Client) -> set[str]:
     return {"held"}
 
 
+async def _handshakes(client: Client) -> set[str]:
+    """50 WebSockets at once, that say nothing and go."""
+    url = yarl.URL(client.url)
+    head = (
+        b"GET /graphql HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2F0cmVlbCBzYXRyZWVsIQ==\r\n"
+        b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+    )
+    opened = await asyncio.gather(*(asyncio.open_connection(url.host, url.port) for _ in range(50)))
+    try:
+        for _, writer in opened:
+            writer.write(head)
+        return {(await reader.readline()).split()[1].decode() for reader, _ in opened}
+    finally:
+        for _, writer in opened:
+            writer.transport.abort()
+
+
 async def _nothing(_client: Client) -> set[str]:
     await asyncio.sleep(0.5)
     return {"nothing"}
@@ -199,5 +217,6 @@ CASES = (
     case("150 subscriptions on a socket", _subscription_flood, "TOO_MANY_SUBSCRIPTIONS", "RATE_LIMITED"),
     case("200 heads that do not end", _slow_heads, "held"),
     flood("50 clients that take no answer", _silent_readers, "held"),
+    flood("50 WebSockets at once", _handshakes, "101", "429"),
     flood("more requests than a minute has", _too_often, "200", "429"),
 )  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 
 import pytest
+import yarl
 
 from graphql_gateway.safety import turns
-from graphql_gateway.safety.turns import Gate, Lane, TooManyWaiting
+from graphql_gateway.safety.turns import Door, Gate, Lane, TooManyWaiting
 from tests.gateway.world import opened
 
 
@@ -82,6 +84,61 @@ async def test_a_client_has_so_many_under_way_and_others_theirs() -> None:
     # Nothing is kept of clients that have left.
     assert not gate._running
     assert not gate._lines
+
+
+async def test_few_of_an_address_begin_in_one_turn_of_the_loop_and_others_come_in_between() -> None:
+    door, order = Door(begun_max=4), list[tuple[int, str]]()
+    turn = 0
+
+    async def arrive(address: str) -> None:
+        await door.enter(address)
+        order.append((turn, address))
+
+    tasks = [asyncio.create_task(arrive("many")) for _ in range(50)]
+    tasks += [asyncio.create_task(arrive("one")) for _ in range(2)]
+    tasks[20].cancel()
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    assert len(order) == 51
+    assert max(sum(at == one for at, _ in order) for one in range(turn + 1)) == 4
+    # Each time somebody of the many is called, it is the other's turn next.
+    assert max(place for place, (_, who) in enumerate(order) if who == "one") < 10
+    # Nobody there: nobody waits.
+    async with asyncio.timeout(1):
+        for _ in range(20):
+            await door.enter("one")
+
+
+async def test_requests_of_those_who_left_are_not_carried_out(tmp_path: Path) -> None:
+    body = b'{"query": "{ tip { height } }"}'
+    head = b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
+    request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+    async with opened(tmp_path) as world:
+        await world.client.ask("{ tip { height } }")
+        asked = len(world.log.of("GetTip"))
+        url = yarl.URL(world.url)
+        writers = [(await asyncio.open_connection(url.host, url.port))[1] for _ in range(60)]
+        for writer in writers:
+            writer.write(request * 20)
+        await asyncio.sleep(0)
+        for writer in writers:
+            writer.transport.abort()
+        await world.client.ask("{ tip { height } }")
+        assert len(world.log.of("GetTip")) - asked < 200
+
+
+async def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        url = yarl.URL(world.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        for number in range(40):
+            writer.write(b"GET /graphql?query={a%d:__typename} HTTP/1.1\r\nHost: g\r\n\r\n" % number)
+        for number in range(40):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index] # it is there
+            assert await reader.readexactly(length) == b'{"data":{"a%d":"Query"}}' % number
+        writer.close()
 
 
 async def test_what_cannot_be_read_does_not_keep_the_lane(tmp_path: Path) -> None:
