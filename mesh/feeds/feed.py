@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from mesh.errors import Unavailable
-from mesh.feeds.stream import AWAY, LENGTH_MAX, PAGE_MAX, Entry, Position, Stream, open_stream
+from mesh.feeds.outgoing import Outgoing
+from mesh.feeds.stream import AWAY, LENGTH_MAX, Entry, Position, Stream, open_stream
 from mesh.logs import logger
 
-# Events kept while Redis is away; the oldest are dropped, and watchers then start from a fresh snapshot.
-BUFFER_MAX = 5_000
-# Events a subscriber may lag behind before it is cut off.
+# Events, and their bytes, a subscriber may lag behind before it is cut off.
 SUBSCRIBER_QUEUE_MAX = 1_000
+SUBSCRIBER_BYTES_MAX = 64_000_000
 HEARTBEAT_S = 5.0
 # Between two sends, so that what is published meanwhile goes together; a lone event goes at once.
 SEND_PAUSE_S = 0.005
@@ -57,16 +57,17 @@ class _Subscriber:
     def __init__(self, topics: frozenset[str] | None) -> None:
         self.topics = topics
         self.waiting: deque[Entry] = deque()
+        self._bytes = 0
         self.woken = asyncio.Event()
         self.expired = False
 
     def offer(self, entry: Entry) -> None:
         if self.wants(entry) and not self.expired:
-            if len(self.waiting) >= SUBSCRIBER_QUEUE_MAX:
+            self.waiting.append(entry)
+            self._bytes += len(entry.payload)
+            self.woken.set()
+            if len(self.waiting) > SUBSCRIBER_QUEUE_MAX or self._bytes > SUBSCRIBER_BYTES_MAX:
                 self.expire()
-            else:
-                self.waiting.append(entry)
-                self.woken.set()
 
     def expire(self) -> None:
         self.expired = True
@@ -85,7 +86,11 @@ class _Subscriber:
                     await self.woken.wait()
         if self.expired:
             raise CursorExpired
-        return self.waiting.popleft() if self.waiting else None
+        if not self.waiting:
+            return None
+        entry = self.waiting.popleft()
+        self._bytes -= len(entry.payload)
+        return entry
 
 
 class Feed:
@@ -98,16 +103,12 @@ class Feed:
         self._live = asyncio.Event()
         self._subscribers: set[_Subscriber] = set()
         self._wanted = asyncio.Event()
-        self._outgoing: deque[tuple[str, bytes]] = deque()
+        self._outgoing = Outgoing()
         self._to_send = asyncio.Event()
-        self._lost = False
 
     def publish(self, payload: bytes, *, topic: str = "") -> None:
-        """Sends an event soon; never waits, never fails. With Redis away the newest BUFFER_MAX are kept."""
-        if len(self._outgoing) >= BUFFER_MAX:
-            self._outgoing.popleft()
-            self._lost = True
-        self._outgoing.append((topic, payload))
+        """Sends an event soon; never waits, never fails. With Redis away the newest are kept."""
+        self._outgoing.add(topic, payload)
         self._to_send.set()
 
     @property
@@ -260,15 +261,11 @@ class Feed:
 
     async def _send_all(self) -> None:
         while self._outgoing:
-            batch = [self._outgoing.popleft() for _ in range(min(PAGE_MAX, len(self._outgoing)))]
-            lost, self._lost = self._lost, False
+            events, after_loss = self._outgoing.take()
             try:
-                await self._stream.append(batch, after_loss=lost)
+                await self._stream.append(events, after_loss=after_loss)
             except BaseException:
-                # It may have arrived, and will be sent again: the gap makes watchers start anew.
-                self._lost = True
-                room = max(0, BUFFER_MAX - len(self._outgoing))
-                self._outgoing.extendleft(reversed(batch[len(batch) - min(room, len(batch)) :]))
+                self._outgoing.put_back(events)
                 raise
         self._to_send.clear()
 

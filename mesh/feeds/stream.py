@@ -21,10 +21,12 @@ from redis.exceptions import RedisError
 
 # Entries kept for watchers that come back; trimming is approximate, by whole nodes of the stream.
 LENGTH_MAX = 10_000
+# Of events as large as the newest one, so many bytes are kept at most: Redis has its memory for others, too.
+KEPT_BYTES_MAX = 100_000_000
 TIMEOUT_S = 3.0
 # Redis answers a read without news after this long; stays below TIMEOUT_S.
 BLOCK_MS = 1_000
-PAGE_MAX = 500
+PAGE_MAX = 100
 
 # A lost reply and a lost server look like this.
 AWAY = (RedisError, OSError, TimeoutError)
@@ -41,14 +43,14 @@ if not epoch then
 end
 """
 _POSITION = _BORN + "return {epoch, redis.call('HGET', KEYS[1], 'n')}"
-# ARGV: epoch if it is to be born, length, numbers to leave out, then topic and payload of each event.
+# ARGV: epoch if it is to be born, numbers to leave out, then topic, payload and length to keep of each event.
 _APPEND = (
     _BORN
     + """
-redis.call('HINCRBY', KEYS[1], 'n', ARGV[3])
-for i = 4, #ARGV, 2 do
+redis.call('HINCRBY', KEYS[1], 'n', ARGV[2])
+for i = 3, #ARGV, 3 do
   local id = string.format('%.0f-0', redis.call('HINCRBY', KEYS[1], 'n', 1))
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], id, 't', ARGV[i], 'p', ARGV[i + 1])
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[i + 2], id, 't', ARGV[i], 'p', ARGV[i + 1])
 end
 """
 )
@@ -94,9 +96,10 @@ class Stream:
 
     async def append(self, events: Sequence[tuple[str, bytes]], *, after_loss: bool) -> None:
         """Adds events, each a topic and a payload. `after_loss` leaves a number out: readers start anew."""
-        arguments: list[str | bytes | int] = [secrets.token_hex(6), self._length_max, int(after_loss)]
+        arguments: list[str | bytes | int] = [secrets.token_hex(6), int(after_loss)]
         for topic, payload in events:
-            arguments += (topic, payload)
+            length = min(self._length_max, KEPT_BYTES_MAX // max(1, len(payload)))
+            arguments += (topic, payload, length)
         async with asyncio.timeout(TIMEOUT_S):
             await self._append(keys=self._keys, args=arguments)
 

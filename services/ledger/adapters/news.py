@@ -9,7 +9,7 @@ from services.ledger.app.journal import Head
 from services.ledger.domain.views import Changes
 
 FEED = "ledger"
-# Records told to watchers that come back; an event of a full one has 250 kB, and all of them lie in Redis.
+# Records told to watchers that come back; fewer of large ones, an event of a full one has 500 kB.
 FEED_LENGTH_MAX = 1_000
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 from services.ledger.domain.commands import Command, Reign
 
 # A record holds at most so many transfers (or other commands), and bytes of commands: stores take 1 MiB.
-BATCH_MAX = 1_000
+# A record for each call of 1,000 would cost a third more than one for four; a full one takes some 30 ms.
+BATCH_MAX = 4_096
 BATCH_BYTES_MAX = 900_000
 
 

@@ -28,7 +28,7 @@ from services.ledger.domain.views import (
 from services.ledger.domain.window import NS_PER_DAY, Window
 
 NS_PER_S = 1_000_000_000
-# Postings, accounts and sessions that are told of one record: about 5 MB. A full batch makes a fifth of it.
+# Postings, accounts and sessions that are told of one record: about 5 MB. A full batch makes half of it.
 CHANGES_MAX = 30_000
 # Above so many sessions in memory commands that look at all of a round's take long: 50,000 cost a second.
 SESSIONS_LONG = 2_000

@@ -126,8 +126,8 @@ def results(asked: Iterable[pb.Transfer], views: Iterable[Result]) -> calls.Crea
 def refused(ids: Sequence[str], views: Sequence[Result]) -> calls.PostTransfersResponse:
     """Those of the transfers that were not applied."""
     results = [
-        pb.TransferResult(id=id_, reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail)
-        for id_, view in zip(ids, views, strict=True)
+        pb.TransferResult(id=ids[place], reason=pb.ErrorReason.ValueType(view.reason), detail=view.detail)
+        for place, view in enumerate(views)
         if view is not APPLIED
     ]
     return calls.PostTransfersResponse(refused=results)

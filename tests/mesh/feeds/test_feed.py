@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from mesh.feeds import CursorExpired, Event, Feed, FeedAway, Heartbeat, Snapshot, open_feed, watch
-from mesh.feeds.feed import BUFFER_MAX, SUBSCRIBER_QUEUE_MAX
+from mesh.feeds import CursorExpired, Event, Feed, FeedAway, Heartbeat, Snapshot, open_feed, stream, watch
+from mesh.feeds.feed import SUBSCRIBER_BYTES_MAX, SUBSCRIBER_QUEUE_MAX
+from mesh.feeds.outgoing import BUFFER_BYTES_MAX, BUFFER_MAX, SEND_BYTES_MAX, Outgoing
 from tests.conftest import ValkeyServer
 
 SOON_S = 10.0
@@ -266,3 +267,55 @@ async def test_watch_goes_on_by_snapshots_while_redis_is_away(own_valkey: Valkey
         while isinstance(update, Heartbeat | Snapshot):
             update = await anext(updates)
         assert update.payload == b"event"
+
+
+async def test_large_events_are_kept_in_smaller_number(
+    valkey_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "KEPT_BYTES_MAX", 100_000)
+    async with open_feed(valkey_url, name) as feed, Redis.from_url(valkey_url) as redis:
+        for _ in range(50):
+            await flushed(feed, b"small")
+        assert await redis.xlen(f"satreel:feed:{{{name}}}") == 50
+        for _ in range(50):
+            await flushed(feed, bytes(10_000))
+        assert await redis.xlen(f"satreel:feed:{{{name}}}") == 10
+
+
+async def test_a_subscriber_is_cut_off_by_bytes_as_well(valkey_url: str, name: str) -> None:
+    async with open_feed(valkey_url, name) as feed, subscribed(feed, feed.cursor) as slow:
+        feed.publish(b"first")
+        await take(slow, 1)
+        for _ in range(SUBSCRIBER_BYTES_MAX // 8_000_000 + 2):
+            await flushed(feed, bytes(8_000_000))
+        await asyncio.sleep(0.05)
+        with pytest.raises(CursorExpired):
+            await take(slow, 2)
+
+
+def test_what_waits_to_be_sent_is_bounded_and_told_when_something_is_missing() -> None:
+    waiting = Outgoing()
+    for number in range(3):
+        waiting.add("", bytes(SEND_BYTES_MAX // 2 + number))
+    assert ([len(payload) - SEND_BYTES_MAX // 2 for _, payload in waiting.take()[0]], len(waiting)) == (
+        [0],
+        2,
+    )
+    for _ in range(BUFFER_BYTES_MAX // SEND_BYTES_MAX + 1):
+        waiting.add("", bytes(SEND_BYTES_MAX))
+    kept = len(waiting)
+    taken, lost = waiting.take()
+    assert lost
+    assert kept == BUFFER_BYTES_MAX // SEND_BYTES_MAX
+    waiting.put_back(taken)
+    again, lost = waiting.take()
+    assert lost
+    assert again == taken
+    assert not waiting.take()[1]
+
+
+def test_an_event_larger_than_all_that_may_wait_is_sent() -> None:
+    waiting = Outgoing()
+    waiting.add("topic", bytes(BUFFER_BYTES_MAX + 1))
+    [(topic, payload)], lost = waiting.take()
+    assert (topic, len(payload), lost) == ("topic", BUFFER_BYTES_MAX + 1, False)
