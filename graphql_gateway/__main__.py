@@ -14,6 +14,7 @@ from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
+from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
 from graphql_gateway.safety.documents import Documents
@@ -51,6 +52,7 @@ async def main(settings: GatewaySettings, only: list[str]) -> None:
                 read_manifests(settings.trusted_documents),
                 only_trusted=settings.documents == "trusted",
             ),
+            memo=Memo(live, runtime.clock),
             elsewhere=federation.elsewhere(composition),
         )
         runner = app.runner(app.build(settings, parts, composition), head_s=settings.head_s)

@@ -18,6 +18,7 @@ from strawberry.dataloader import DataLoader, get_current_batch
 from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.execution.documents import Document
+from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
 from graphql_gateway.live.answers import Answers
 from graphql_gateway.public import Public
@@ -208,6 +209,7 @@ class Parts:
     tickets: Tickets
     budgets: Budgets
     documents: Documents
+    memo: Memo
     # Loaders of what is not served here, by name.
     elsewhere: Mapping[str, KeyOnly] = field(default_factory=dict)
     public: Public = field(init=False)

@@ -37,6 +37,7 @@ from graphql_gateway.errors import tells_of_fault
 from graphql_gateway.execution.documents import Known, KnownDocuments, ValidDocuments
 from graphql_gateway.execution.engine import Engine, Way
 from graphql_gateway.execution.events import EventExecutor, Subscribed
+from graphql_gateway.execution.shared import SharedQueries
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission, charge_for, suggest, told
@@ -89,6 +90,7 @@ class SatreelSchema(strawberry.Schema):
         self.lane = Lane()
         self.documents = ValidDocuments()
         self.engine = Engine(self, _execute)
+        self._shared = SharedQueries(self, self.engine)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         """Those of the domains that are served."""
@@ -104,14 +106,17 @@ class SatreelSchema(strawberry.Schema):
             own = _give_own_context(kwargs, operation)
             document = self.documents.find(query) if query else None
             known = document.operation(own.operation_name) if document else None
-            if known is not None and known.type in allowed:
-                result = await self._carry_out(known, own, kwargs)
+            if query and known is not None and known.type in allowed:
+                result = await self._carry_out(query, known, own, kwargs)
             else:
                 result = await super().execute(query, *args, **kwargs)
+            _remember_change(own)
             operation.over(_outcome(with_errors_shown(result)))
             return result
 
-    async def _carry_out(self, known: Known, own: Context, given: dict[str, Any]) -> ExecutionResult:
+    async def _carry_out(
+        self, text: str, known: Known, own: Context, given: dict[str, Any]
+    ) -> ExecutionResult:
         """What Strawberry and its extensions do for a document that need be neither read nor validated."""
         variables = given["variable_values"]
         if own.operation is not None:
@@ -122,6 +127,11 @@ class SatreelSchema(strawberry.Schema):
             own.valid()
             if charge is not None:
                 await own.budget.spend(charge)
+                key = self._shared.key_of(text, known, charge.priced, variables, own)
+                if key is not None:
+                    shared = await self._shared.answer(key, known, variables, own)
+                    shared.extensions = told(charge, given.get("operation_extensions"))
+                    return shared
             execution = await self.engine.execute(
                 known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
             )
@@ -148,6 +158,7 @@ class SatreelSchema(strawberry.Schema):
                 results = cast("AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs))
                 await stack.enter_async_context(aclosing(results))
                 first = await _first(own, results)
+                _remember_change(own)
                 if first is not None:
                     operation.over(_outcome(first))
             if first is not None:
@@ -206,6 +217,17 @@ async def _first(context: Context, results: AsyncGenerator[ExecutionResult, None
         )
     result = await anext(results, None)
     return None if result is None else with_errors_shown(result)
+
+
+def _remember_change(context: Context) -> None:
+    """Whoever changes something sees it from then on."""
+    operation = context.operation
+    if (
+        context.viewer is not None
+        and operation is not None
+        and operation.type == OperationType.MUTATION.value
+    ):
+        context.parts.memo.has_changed(context.viewer.id)
 
 
 def _outcome(result: ExecutionResult) -> Outcome:

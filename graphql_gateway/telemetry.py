@@ -51,12 +51,12 @@ class Operation:
     def __init__(self, span: Span) -> None:
         self._span = span
         self._began_s = time.perf_counter()
-        self._type = "unknown"
+        self.type = "unknown"
         self._is_over = False
 
     def named(self, operation_type: str, name: str | None) -> None:
         """Its document is read: the span is called after it."""
-        self._type = operation_type
+        self.type = operation_type
         self._span.set_attribute("graphql.operation.type", operation_type)
         if name:
             name = name[:NAME_CHARS_MAX]
@@ -77,7 +77,7 @@ class Operation:
         if outcome is Outcome.FAILED:
             self._span.set_status(StatusCode.ERROR)
         _duration.record(
-            time.perf_counter() - self._began_s, {"graphql.operation.type": self._type, "outcome": outcome}
+            time.perf_counter() - self._began_s, {"graphql.operation.type": self.type, "outcome": outcome}
         )
 
 

@@ -17,7 +17,7 @@ from graphql_gateway.connections import Connection, Page, connect
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, User
 from graphql_gateway.proto import proto_enum, proto_type
-from graphql_gateway.safety.declared import PAGE, up_to
+from graphql_gateway.safety.declared import PAGE, SAME_FOR_ALL, up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -55,7 +55,7 @@ class Title:
 
     since: datetime
 
-    @strawberry.field(description="The meme.")
+    @strawberry.field(description="The meme.", metadata=SAME_FOR_ALL)
     async def meme(self: ledger_pb2.Title, info: Info) -> Meme | None:
         """The meme itself; null when it is no longer shown."""
         return await info.context.loaders.memes.load(self.meme_id)
@@ -72,7 +72,9 @@ class UserFields:
     auto_payout: bool
     created_at: datetime
 
-    @strawberry.field(description="Titles that the user owns, by meme.", directives=PAGE)
+    @strawberry.field(
+        description="Titles that the user owns, by meme.", directives=PAGE, metadata=SAME_FOR_ALL
+    )
     async def titles(
         self: identity_pb2.User,
         info: Info,
@@ -93,12 +95,14 @@ class UserFields:
 class MemeOwnership:
     """What the ledger knows of a meme."""
 
-    @strawberry.field(description="Its title: who owns it and since when; null until it is issued.")
+    @strawberry.field(
+        description="Its title: who owns it and since when; null until it is issued.", metadata=SAME_FOR_ALL
+    )
     async def title(self: content_pb2.Meme, info: Info) -> Title | None:
         """The title in the ledger."""
         return await info.context.loaders.titles.load(self.id)
 
-    @strawberry.field(description="Who owns it; null until its title is issued.")
+    @strawberry.field(description="Who owns it; null until its title is issued.", metadata=SAME_FOR_ALL)
     async def owner(self: content_pb2.Meme, info: Info) -> User | None:
         """The title's owner."""
         title = await info.context.loaders.titles.load(self.id)

@@ -27,7 +27,7 @@ from graphql_gateway.entities import Me, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.access import SIGNED_IN
-from graphql_gateway.safety.declared import PAGE, PUBLIC
+from graphql_gateway.safety.declared import PAGE, PUBLIC, SAME_FOR_ALL
 
 
 @strawberry.type(description="Where the viewer pays in.")
@@ -87,7 +87,7 @@ class MyCoins:
 class ChainQuery:
     """What is asked about the chain."""
 
-    @strawberry.field(description="The best block known.", directives=PUBLIC)
+    @strawberry.field(description="The best block known.", directives=PUBLIC, metadata=SAME_FOR_ALL)
     async def tip(self, info: Info) -> Block:
         """The tip."""
         response = await info.context.services.chain.GetTip(chain_service_pb2.GetTipRequest())
@@ -96,6 +96,7 @@ class ChainQuery:
     @strawberry.field(
         description="The best block known, when a source last confirmed it, and another with as much work.",
         directives=PUBLIC,
+        metadata=SAME_FOR_ALL,
     )
     async def chain_tip(self, info: Info) -> ChainTip:
         """The tip, and how sure it is."""

@@ -16,7 +16,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, Round, User
 from graphql_gateway.proto import proto_enum, proto_type
-from graphql_gateway.safety.declared import up_to
+from graphql_gateway.safety.declared import SAME_FOR_ALL, up_to
 from graphql_gateway.scalars import Long, Sats
 
 
@@ -168,7 +168,7 @@ class ResultRecord:
 class MemeOnChain:
     """What the chain knows of a meme."""
 
-    @strawberry.field(description="Its title on chain; null until it is asked for.")
+    @strawberry.field(description="Its title on chain; null until it is asked for.", metadata=SAME_FOR_ALL)
     async def inscription(self: content_pb2.Meme, info: Info) -> Inscription | None:
         """The ordinal."""
         return await info.context.loaders.inscriptions.load(self.id)
@@ -178,7 +178,7 @@ class MemeOnChain:
 class RoundOnChain:
     """What the chain knows of a round."""
 
-    @strawberry.field(description="Its result on chain; null until it is asked for.")
+    @strawberry.field(description="Its result on chain; null until it is asked for.", metadata=SAME_FOR_ALL)
     async def record(self: rounds_pb2.Round, info: Info) -> ResultRecord | None:
         """The record."""
         return await info.context.loaders.records.load(self.id)

@@ -29,6 +29,8 @@ class Way(StrEnum):
     """How an operation was executed, as metrics and spans tell it."""
 
     PLAN = "plan"
+    # Not at all: somebody had asked for the same.
+    MEMO = "memo"
     # By graphql-core, because:
     # its document is new, or not valid;
     NEW = "new"

@@ -36,6 +36,7 @@ from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
 from graphql_gateway.execution.documents import Known, ValidDocuments
 from graphql_gateway.execution.engine import Engine
 from graphql_gateway.live.answers import Answers
+from graphql_gateway.safety.access import guard_of
 from graphql_gateway.safety.declared import SAME_FOR_ALL
 
 if TYPE_CHECKING:
@@ -170,4 +171,6 @@ def is_same(field: StrawberryField) -> bool:
     resolver = field.base_resolver
     if resolver is None or resolver.info_parameter is None:
         return True
+    if guard_of(field) is not None:
+        return False
     return field.metadata == SAME_FOR_ALL or field.origin is relay.Node

@@ -16,7 +16,7 @@ from graphql_gateway.entities import Query
 from graphql_gateway.insight.types import Metric, Series, SourceEvent
 from graphql_gateway.proto import shown_all
 from graphql_gateway.safety.access import ADMINS
-from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, at_most
+from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, SAME_FOR_ALL, at_most
 from graphql_gateway.scalars import timestamp
 from mesh.errors import InvalidArgument
 
@@ -37,7 +37,11 @@ class TooManyPoints(InvalidArgument):
 class InsightQuery:
     """What is asked about the business."""
 
-    @strawberry.field(description="All metrics that can be asked for.", directives=(*at_most(100), *PUBLIC))
+    @strawberry.field(
+        description="All metrics that can be asked for.",
+        directives=(*at_most(100), *PUBLIC),
+        metadata=SAME_FOR_ALL,
+    )
     async def metrics(self, info: Info) -> list[Metric]:
         """The catalogue."""
         response = await info.context.services.insight.ListMetrics(insight_service_pb2.ListMetricsRequest())

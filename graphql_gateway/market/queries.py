@@ -25,7 +25,7 @@ from graphql_gateway.market.types import (
     Sale,
 )
 from graphql_gateway.proto import shown, shown_all
-from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, at_most
+from graphql_gateway.safety.declared import CALL, PAGE, PUBLIC, SAME_FOR_ALL, at_most
 from graphql_gateway.scalars import timestamp
 
 
@@ -36,6 +36,7 @@ class MarketQuery:
     @strawberry.field(
         description="Listings, the newest first; open ones unless another state is named.",
         directives=(*PAGE, *PUBLIC),
+        metadata=SAME_FOR_ALL,
     )
     async def listings(
         self,
@@ -103,6 +104,7 @@ class MarketQuery:
         description="Prices of a meme over time, exactly as its sales make them, the oldest first; at most "
         "1,000 steps. Steps without a sale are left out.",
         directives=(*CALL, *at_most(1_000), *PUBLIC),
+        metadata=SAME_FOR_ALL,
     )
     async def price_series(
         self,
@@ -121,13 +123,19 @@ class MarketQuery:
         )
         return shown_all(Candle, (await info.context.services.market.GetSeries(request)).candles)
 
-    @strawberry.field(description="The whole market in figures, at most 10 seconds old.", directives=PUBLIC)
+    @strawberry.field(
+        description="The whole market in figures, at most 10 seconds old.",
+        directives=PUBLIC,
+        metadata=SAME_FOR_ALL,
+    )
     async def market_overview(self, info: Info) -> MarketOverview:
         """Open listings, floor price, sales, volume."""
         request = market_service_pb2.GetOverviewRequest()
         return shown(MarketOverview, (await info.context.services.market.GetOverview(request)).overview)
 
-    @strawberry.field(description="Sales, the newest first.", directives=(*PAGE, *PUBLIC))
+    @strawberry.field(
+        description="Sales, the newest first.", directives=(*PAGE, *PUBLIC), metadata=SAME_FOR_ALL
+    )
     async def sales(
         self,
         info: Info,

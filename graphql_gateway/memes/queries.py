@@ -14,14 +14,18 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Meme, Query
 from graphql_gateway.ids import bare_id
 from graphql_gateway.memes.types import MemeState
-from graphql_gateway.safety.declared import PAGE, PUBLIC
+from graphql_gateway.safety.declared import PAGE, PUBLIC, SAME_FOR_ALL
 
 
 @part_of(Query)
 class MemesQuery:
     """What is asked about memes."""
 
-    @strawberry.field(description="A meme; null when there is none with this id.", directives=PUBLIC)
+    @strawberry.field(
+        description="A meme; null when there is none with this id.",
+        directives=PUBLIC,
+        metadata=SAME_FOR_ALL,
+    )
     async def meme(self, info: Info, id: MemeId) -> Meme | None:
         """By global id or UUID."""
         return await info.context.loaders.memes.load(bare_id("Meme", id))
@@ -30,6 +34,7 @@ class MemesQuery:
         description="Memes in one state, published ones unless another is named: those by publication, the "
         "oldest first; all others by upload, the newest first.",
         directives=(*PAGE, *PUBLIC),
+        metadata=SAME_FOR_ALL,
     )
     async def memes(
         self,

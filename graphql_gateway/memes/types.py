@@ -134,7 +134,9 @@ class MemeFields:
 class UserMemes:
     """What content knows of a user."""
 
-    @strawberry.field(description="Memes that the user made, the newest first.", directives=PAGE)
+    @strawberry.field(
+        description="Memes that the user made, the newest first.", directives=PAGE, metadata=SAME_FOR_ALL
+    )
     async def memes(
         self: identity_pb2.User,
         info: Info,

@@ -14,7 +14,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.entities import Query, Round
 from graphql_gateway.ids import bare_id
 from graphql_gateway.proto import shown
-from graphql_gateway.safety.declared import PAGE, PUBLIC
+from graphql_gateway.safety.declared import PAGE, PUBLIC, SAME_FOR_ALL
 from graphql_gateway.services import Services
 from mesh.errors import RemoteFailure
 
@@ -35,21 +35,29 @@ class RoundsQuery:
     """What is asked about rounds."""
 
     @strawberry.field(
-        description="The round that is active or calculating, else the pending one.", directives=PUBLIC
+        description="The round that is active or calculating, else the pending one.",
+        directives=PUBLIC,
+        metadata=SAME_FOR_ALL,
     )
     async def current_round(self, info: Info) -> Round | None:
         """The current round; null when there is none."""
         current = await find_current_round(info.context.services)
         return None if current is None else shown(Round, current)
 
-    @strawberry.field(description="A round; null when there is none with this id.", directives=PUBLIC)
+    @strawberry.field(
+        description="A round; null when there is none with this id.",
+        directives=PUBLIC,
+        metadata=SAME_FOR_ALL,
+    )
     async def round(
         self, info: Info, id: Annotated[strawberry.ID, about("Its global id or UUID.")]
     ) -> Round | None:
         """By global id or UUID."""
         return await info.context.loaders.rounds.load(bare_id("Round", id))
 
-    @strawberry.field(description="Rounds, the newest first.", directives=(*PAGE, *PUBLIC))
+    @strawberry.field(
+        description="Rounds, the newest first.", directives=(*PAGE, *PUBLIC), metadata=SAME_FOR_ALL
+    )
     async def rounds(self, info: Info, first: First = None, after: After = None) -> Connection[Round]:
         """All rounds ever."""
 

@@ -165,7 +165,9 @@ class RoundFields:
         response = await info.context.services.rounds.GetLeaderboard(request)
         return shown(Leaderboard, response.leaderboard)
 
-    @strawberry.field(description="What came of it; null until it is completed.", directives=CALL)
+    @strawberry.field(
+        description="What came of it; null until it is completed.", directives=CALL, metadata=SAME_FOR_ALL
+    )
     async def result(self: rounds_pb2.Round, info: Info) -> Result | None:
         """The result."""
         if self.state != rounds_pb2.ROUND_STATE_COMPLETED:
@@ -173,7 +175,11 @@ class RoundFields:
         request = rounds_service_pb2.GetResultRequest(round_id=self.id)
         return shown(Result, (await info.context.services.rounds.GetResult(request)).result)
 
-    @strawberry.field(description="The rules it is played by; null while it is pending.", directives=CALL)
+    @strawberry.field(
+        description="The rules it is played by; null while it is pending.",
+        directives=CALL,
+        metadata=SAME_FOR_ALL,
+    )
     async def rules(self: rounds_pb2.Round, info: Info) -> Rules | None:
         """Rates and curve."""
         if not self.HasField("starts_at"):

@@ -56,15 +56,21 @@ def require(declared: Authenticated | RequiresScopes, context: Context) -> None:
         raise AdminRequired
 
 
+def guard_of(field: StrawberryField) -> Authenticated | RequiresScopes | None:
+    """What the field declares; None: it is open to all."""
+    found = (one for one in field.directives if isinstance(one, Authenticated | RequiresScopes))
+    return next(found, None)
+
+
 def guarded(field: StrawberryField) -> StrawberryField:
     """The field, with a resolver that first checks what the field declares."""
-    declared = [one for one in field.directives if isinstance(one, Authenticated | RequiresScopes)]
-    if not declared:
+    declared = guard_of(field)
+    if declared is None:
         return field
     if field.base_resolver is None or not field.is_async or field.base_resolver.info_parameter is None:
         raise TypeError(f"{field.python_name}: only asynchronous resolvers with `info` can be guarded")
     guarded_field = copy.copy(field)
-    guarded_field.base_resolver = StrawberryResolver(_guard(declared[0], field.base_resolver.wrapped_func))
+    guarded_field.base_resolver = StrawberryResolver(_guard(declared, field.base_resolver.wrapped_func))
     return guarded_field
 
 

@@ -16,11 +16,13 @@ from satreel.identity.v1 import identity_pb2, identity_service_pb2, identity_ser
 from satreel.insight.v1 import insight_pb2, insight_service_pb2, insight_service_pb2_grpc
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from satreel.market.v1 import market_pb2, market_service_pb2, market_service_pb2_grpc
+from satreel.mesh.v1 import access_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2, rounds_service_pb2_grpc
 
 from mesh import caller
 from mesh.caller import ADMIN, Caller
 from mesh.errors import Code, Failure, NotFound, Unavailable
+from mesh.feeds.feed import HEARTBEAT_S
 from mesh.ids import uuid7
 from mesh.tokens import UserTokenSigner
 
@@ -136,7 +138,11 @@ class Feed:
             if not cursor or self.lost:
                 yield self._snapshot()
             while True:
-                news = await queue.get()
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        news = await queue.get()
+                except TimeoutError:
+                    news = type(self._snapshot())(heartbeat=access_pb2.Heartbeat())
                 if isinstance(news, Exception):
                     raise news
                 yield news

@@ -25,6 +25,7 @@ from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import Authenticator
 from graphql_gateway.edge.tickets import Tickets
+from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
 from graphql_gateway.safety.documents import Documents
@@ -148,11 +149,12 @@ async def opened(
     identity: IdentityServiceServicer | None = None,
     windows: Windows | None = None,
     documents: Documents | None = None,
+    clock: SystemClock | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A running gateway, with this identity or the fake; asserts at the end that it leaves no task behind."""
     private_key, public_key = tls.make_user_token_keys(folder)
-    clock = FastClock()
+    clock = clock or FastClock()
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         world = World(UserTokenSigner(private_key.read_bytes(), clock))
@@ -173,6 +175,7 @@ async def opened(
                 await stack.enter_async_context(Leases(windows or OwnWindows(), SystemClock())), given.quotas
             ),
             documents or Documents(None),
+            Memo(world.live, clock),
         )
         running = asyncio.create_task(world.live.run())
         stack.push_async_callback(_cancelled, running)
