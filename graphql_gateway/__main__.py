@@ -26,7 +26,7 @@ from graphql_gateway.services import Services
 from mesh.runtime import Runtime, run
 
 # Half of what a message to a thousand sockets cost was a search for garbage among what lives as long as they.
-GC_THRESHOLDS = (50_000, 20, 50)
+GC_THRESHOLDS = (25_000, 4, 500)
 
 
 async def main(settings: GatewaySettings, only: list[str]) -> None:
@@ -35,7 +35,7 @@ async def main(settings: GatewaySettings, only: list[str]) -> None:
     composition = schema.composed(only, subgraph=settings.subgraph)
     async with Runtime(settings) as runtime:
         services = Services.over(runtime.channel)
-        live = Live.over(services, runtime.clock)
+        live = Live.over(services, settings.redis_url, runtime.clock)
         windows = EnduringWindows(SharedWindows(runtime.redis), OwnWindows(), runtime.clock)
         leases = await runtime.enter(Leases(windows, runtime.clock))
         parts = Parts(

@@ -239,6 +239,8 @@ class Context:
     document: Document | None = None
     # Of an operation on a connection that lasts: that connection's own.
     connection: Context | None = None
+    # Of a connection: its client did not end it, and may come back on another.
+    is_broken: bool = False
     # Of a subscription: what it is, and while an event is executed that others may hear: their answers.
     subscribed: Subscribed | None = None
     answers: Answers | None = None
@@ -261,6 +263,11 @@ class Context:
     def tickets(self) -> Tickets:
         """Film tickets."""
         return self.parts.tickets
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the connection broke under the operation, rather than that the client ended it."""
+        return self.connection is not None and self.connection.is_broken
 
     def for_operation(self, name: str | None, operation: Operation) -> Context:
         """A context of its own for one operation: those of one socket run side by side and share no state."""

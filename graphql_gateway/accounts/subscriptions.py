@@ -77,7 +77,8 @@ class AccountsSubscription:
         request = ledger_service_pb2.OpenSessionRequest(
             session_id=new_or_given("Viewing", id), meme_id=bare_id("Meme", meme_id), budget_sats=budget
         )
-        async with aclosing(paid_viewing(info.context, request)) as seconds:
+        viewing = paid_viewing(info.context, request, id_is_known=id is not None)
+        async with aclosing(viewing) as seconds:
             async for session in seconds:
                 yield _event(info.context, session)
 

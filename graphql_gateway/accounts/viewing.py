@@ -1,4 +1,9 @@
-"""A paid viewing from its opening to its end: an open stream is what is paid for."""
+"""A paid viewing from its opening to its end: an open stream is what is paid for.
+
+A stream that breaks is not the viewer's wish: a viewing whose id the client knew before is left open, and
+no longer reported. The seconds until the client takes it up, at any gateway, are not counted; if nobody
+does, the ledger closes it (SILENCE), as it does when a gateway dies.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +27,32 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 async def paid_viewing(
-    context: Context, request: ledger_service_pb2.OpenSessionRequest
+    context: Context, request: ledger_service_pb2.OpenSessionRequest, *, id_is_known: bool
 ) -> AsyncGenerator[ledger_pb2.Session, None]:
-    """Opens the viewing, gives it each second as it then stands, and closes it when the iteration ends."""
-    with context.live.meter.seat(request.session_id) as seat:
-        session = await _open(context, request)
+    """Opens the viewing or takes it up, gives it each second as it then stands, and closes it in the end.
+
+    `id_is_known`: the client chose its id, and can ask for it again. Raises MeterFull, AlreadyWatching.
+    """
+    context.live.meter.require_room()
+    session = await _open(context, request, id_is_known)
+    with context.live.meter.seat(session) as seat:
         try:
-            seat.start(session)
+            await context.live.takeovers.tell(seat)
             yield session
             while not session.stop_reason:
                 session = await _next(context, session, seat)
                 yield session
         finally:
-            if not session.stop_reason:
-                await asyncio.shield(_close(context, session.id))
+            if not session.stop_reason and not seat.is_taken_over:
+                if id_is_known and context.may_return:
+                    context.live.meter.keep_open(seat)
+                else:
+                    await asyncio.shield(_close(context, session.id))
 
 
-async def _open(context: Context, request: ledger_service_pb2.OpenSessionRequest) -> ledger_pb2.Session:
+async def _open(
+    context: Context, request: ledger_service_pb2.OpenSessionRequest, id_is_known: bool
+) -> ledger_pb2.Session:
     try:
         return (await context.services.ledger.OpenSession(request)).session
     except RemoteFailure as failure:
@@ -46,7 +60,8 @@ async def _open(context: Context, request: ledger_service_pb2.OpenSessionRequest
             await _close(context, request.session_id)
         raise
     except asyncio.CancelledError:
-        await asyncio.shield(_close(context, request.session_id))
+        if not (id_is_known and context.may_return):
+            await asyncio.shield(_close(context, request.session_id))
         raise
 
 

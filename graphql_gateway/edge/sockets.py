@@ -99,6 +99,7 @@ class Socket:
         """Says why; the reason is cut between characters."""
         if not self.response.prepared:
             return
+        self.context.is_broken = code == WSCloseCode.GOING_AWAY
         # Nothing may be sent after the close frame.
         self._operations.stop_all()
         cut = reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore").encode()
@@ -155,6 +156,7 @@ class Socket:
 
     def _abort(self) -> None:
         """What nobody takes waits in our memory, and pongs alone would keep the socket open."""
+        self.context.is_broken = True
         if self._request.transport is not None:
             self._request.transport.abort()
 
@@ -196,6 +198,7 @@ class Socket:
         if frame.type is WSMsgType.BINARY:
             raise _Closed(CLOSE_BAD_MESSAGE, "Messages are text")
         if frame.type is not WSMsgType.TEXT:
+            self.context.is_broken = self.context.is_broken or frame.type is not WSMsgType.CLOSE
             raise ClientGone
         if not self._pace.allows_step():
             limit = self._settings.messages_per_s

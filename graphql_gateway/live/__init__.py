@@ -16,6 +16,7 @@ from satreel.rounds.v1.rounds_service_pb2_grpc import RoundsServiceStub
 
 from graphql_gateway.live.current import CurrentRound, RoundsByNews
 from graphql_gateway.live.meter import Meter
+from graphql_gateway.live.takeovers import Takeovers
 from graphql_gateway.live.watch import Watch
 from graphql_gateway.services import Services
 from mesh.clock import Clock
@@ -33,11 +34,13 @@ class Live:
     content: Watch[content_service_pb2.WatchContentResponse]
     blocks: Watch[chain_service_pb2.WatchBlocksResponse]
     meter: Meter
+    takeovers: Takeovers
     current_round: CurrentRound
 
     @classmethod
-    def over(cls, services: Services, clock: Clock) -> Live:
-        """Follows the services' news."""
+    def over(cls, services: Services, redis_url: str, clock: Clock) -> Live:
+        """Follows the services' news, and what other gateways tell in Redis."""
+        meter = Meter(services.ledger, clock)
         current_round = CurrentRound()
         return cls(
             rounds=Watch(
@@ -77,7 +80,8 @@ class Live:
                 ),
                 clock,
             ),
-            meter=Meter(services.ledger, clock),
+            meter=meter,
+            takeovers=Takeovers(redis_url, clock, meter),
             current_round=current_round,
         )
 
@@ -93,4 +97,5 @@ class Live:
                 group.create_task(getattr(self, name).run(), name=f"watch {name}")
             if "ledger" in feeds:
                 group.create_task(self.meter.run(), name="meter")
+                group.create_task(self.takeovers.run(), name="takeovers")
             await asyncio.Event().wait()

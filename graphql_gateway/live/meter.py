@@ -35,7 +35,7 @@ class MeterFull(Exhausted):
 
 
 class AlreadyWatching(FailedPrecondition):
-    """A viewing with this id runs already, on another stream."""
+    """This viewing goes on on another stream: the one that asked for it last."""
 
     reason = "ALREADY_WATCHING"
 
@@ -50,30 +50,40 @@ class Receipt(NamedTuple):
 
 
 class Seat:
-    """A viewing's place in the meter."""
+    """A viewing's place in the meter: reported from now on, on top of the seconds that it has run before."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, session: ledger_pb2.Session, clock: Clock) -> None:
         self._clock = clock
-        self._started_s: float | None = None
+        self._started_s = clock.monotonic_s() - session.seconds
+        self._left_s: float | None = None
         self._heard_s = clock.monotonic_s()
         # Only the newest receipt matters: each tells the whole.
         self._receipts: asyncio.Queue[Receipt] = asyncio.Queue(1)
-        self.meter_key = 0
-
-    def start(self, session: ledger_pb2.Session) -> None:
-        """From now on the viewing is reported, on top of the seconds that it has run before."""
+        self.session_id = session.id
         self.meter_key = session.meter_key
-        self._started_s = self._clock.monotonic_s() - session.seconds
-
-    @property
-    def started(self) -> bool:
-        """Whether it is to be reported."""
-        return self._started_s is not None
+        # Tells it from another seat of the same viewing, here or at another gateway.
+        self.id = uuid7()
+        self.is_taken_over = False
+        # The seat here that it took the viewing over from.
+        self.before: Seat | None = None
+        # Where in what gateways tell each other it stands (`takeovers`); None until it is told.
+        self.told_at: tuple[int, int] | None = None
+        self.was_told = asyncio.Event()
 
     @property
     def seconds(self) -> int:
-        """Full seconds so far; 0 before the start."""
-        return 0 if self._started_s is None else int(self._clock.monotonic_s() - self._started_s)
+        """Full seconds so far."""
+        until_s = self._clock.monotonic_s() if self._left_s is None else self._left_s
+        return int(until_s - self._started_s)
+
+    def leave(self) -> None:
+        """Nothing counts from now on."""
+        self._left_s = self._clock.monotonic_s()
+
+    def take_over(self) -> None:
+        """The viewing goes on on another stream: this one ends."""
+        self.is_taken_over = True
+        self.offer(Receipt(self.seconds, 0))
 
     @property
     def silent_s(self) -> float:
@@ -92,12 +102,15 @@ class Seat:
         self._receipts.put_nowait(receipt)
 
     async def receipt(self, wait_s: float) -> Receipt | None:
-        """The next receipt; None when none comes in time."""
+        """The next receipt; None when none comes in time. Raises AlreadyWatching."""
         try:
             async with asyncio.timeout(wait_s):
-                return await self._receipts.get()
+                receipt = await self._receipts.get()
         except TimeoutError:
             return None
+        if self.is_taken_over:
+            raise AlreadyWatching
+        return receipt
 
 
 class Meter:
@@ -109,19 +122,36 @@ class Meter:
         self._gateway_id = uuid7()
         self._sequence = 0
         self._seats: dict[str, Seat] = {}
+        # Left since the last report, and open in the ledger for whoever comes back.
+        self._left: list[Seat] = []
 
-    @contextmanager
-    def seat(self, session_id: str) -> Iterator[Seat]:
-        """A place for one viewing until the block ends. Raises MeterFull, AlreadyWatching."""
-        if session_id in self._seats:
-            raise AlreadyWatching
+    def require_room(self) -> None:
+        """Raises MeterFull."""
         if len(self._seats) >= VIEWINGS_MAX:
             raise MeterFull(maximum=VIEWINGS_MAX)
-        seat = self._seats[session_id] = Seat(self._clock)
+
+    def find(self, session_id: str) -> Seat | None:
+        """The seat of a viewing, if it runs here."""
+        return self._seats.get(session_id)
+
+    @contextmanager
+    def seat(self, session: ledger_pb2.Session) -> Iterator[Seat]:
+        """A viewing's place until the block ends. A stream that had it before ends with AlreadyWatching."""
+        before = self._seats.get(session.id)
+        seat = self._seats[session.id] = Seat(session, self._clock)
+        if before is not None:
+            before.take_over()
+            seat.before = before
         try:
             yield seat
         finally:
-            del self._seats[session_id]
+            if self._seats.get(session.id) is seat:
+                del self._seats[session.id]
+
+    def keep_open(self, seat: Seat) -> None:
+        """Reports a viewing a last time, as it stands: then the ledger waits for whoever comes back."""
+        seat.leave()
+        self._left.append(seat)
 
     async def run(self) -> None:
         """Keeps the stream to the ledger, over every break. Never returns."""
@@ -139,9 +169,10 @@ class Meter:
         try:
             while True:
                 await self._clock.sleep(REPORT_EVERY_S)
-                seats = [seat for seat in self._seats.values() if seat.started]
+                seats = [*self._seats.values(), *self._left]
                 if not seats:
                     continue
+                self._left.clear()
                 report = self._report(seats)
                 async with asyncio.timeout(ANSWER_WAIT_S):
                     await stream.write(report)

@@ -69,6 +69,13 @@ class InsufficientFunds(Failure):
     reason = "INSUFFICIENT_FUNDS"
 
 
+class IdReused(Failure):
+    """The session was opened with another body."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "ID_REUSED"
+
+
 def missing(reason: str) -> NotFound:
     """NOT_FOUND with a reason of the service's own."""
     failure = NotFound("There is none.")
@@ -372,6 +379,8 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
                 meter_key=len(self.sessions) + 1,
             ),
         )
+        if session.viewer_id != caller.current().require_user():
+            raise IdReused
         return ledger_service_pb2.OpenSessionResponse(session=session)
 
     async def GetSession(self, request: Any, context: Any) -> Any:

@@ -74,13 +74,14 @@ async def test_a_locked_round_ends_the_stream(world: World, client: Client, meme
         assert (await socket.next())["type"] == "complete"
 
 
-@pytest.mark.parametrize("leave", ["complete", "close", "vanish"])
+@pytest.mark.parametrize(("leave", "id_"), [("complete", uuid7()), ("close", uuid7()), ("vanish", None)])
 async def test_leaving_closes_the_session_for_its_viewer(
-    world: World, client: Client, meme: content_pb2.Meme, leave: str
+    world: World, client: Client, meme: content_pb2.Meme, leave: str, id_: str | None
 ) -> None:
+    """Who breaks off a viewing whose id it did not choose is taken to have left."""
     viewer = world.user("vera")
     async with client.socket(token_of("vera")) as socket:
-        await begin(socket, meme)
+        await begin(socket, meme, id=id_)
         await socket.data()
         if leave == "complete":
             await socket.send(type="complete", id="1")
@@ -107,6 +108,18 @@ async def test_a_stopping_gateway_closes_what_it_meters(
         await world.stop()
         assert await reading == 1001
     assert session(world).stop_reason == ledger_pb2.STOP_REASON_CLOSED
+
+
+async def test_a_stopping_gateway_leaves_open_what_its_clients_can_take_up_elsewhere(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    world.user("vera")
+    async with client.socket(token_of("vera")) as socket:
+        await begin(socket, meme, id=uuid7())
+        reading = asyncio.create_task(socket.until_closed())
+        await world.stop()
+        assert await reading == 1001
+    assert not session(world).stop_reason
 
 
 async def test_a_viewing_outlives_a_break_of_the_stream_to_the_ledger(
@@ -213,16 +226,76 @@ async def test_a_viewing_that_may_have_been_opened_is_closed(
     held.set()
 
 
-async def test_one_viewing_runs_on_one_stream(world: World, client: Client, meme: content_pb2.Meme) -> None:
+async def test_the_stream_that_asked_last_has_the_viewing(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    """A client whose connection is dead, which the gateway does not know yet, need not wait."""
     world.user("vera")
     viewing = uuid7()
     async with client.socket(token_of("vera")) as first, client.socket(token_of("vera")) as second:
         assert (await begin(first, meme, id=viewing))["viewingId"] == viewing
-        await second.subscribe(WATCH, {"meme": meme.id, "budget": 3_600, "id": viewing})
-        assert await second.code() == "ALREADY_WATCHING"
-        # The first goes on.
-        assert (await first.data())["watch"]["stopReason"] is None
+        assert (await begin(second, meme, id=viewing))["viewingId"] == viewing
+        while (message := await first.next())["type"] == "next" and "errors" not in message["payload"]:
+            pass
+        assert "ALREADY_WATCHING" in str(message)
+        while (event := (await second.data())["watch"])["seconds"] < 5:
+            assert event["stopReason"] is None
         assert not world.log.of("CloseSession")
+        # One line in a report, whoever had it before.
+        assert max(len(report.meter_keys) for report in world.ledger.reports) == 1
+
+
+async def test_a_viewing_of_another_user_is_not_taken_over(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    world.user("vera")
+    world.user("mallory")
+    viewing = uuid7()
+    async with client.socket(token_of("vera")) as first, client.socket(token_of("mallory")) as other:
+        await begin(first, meme, id=viewing)
+        await other.subscribe(WATCH, {"meme": meme.id, "budget": 3_600, "id": viewing})
+        assert await other.code() == "ID_REUSED"
+        assert (await first.data())["watch"]["stopReason"] is None
+    await until(lambda: world.log.of("CloseSession"))
+
+
+async def test_a_viewing_whose_connection_breaks_is_taken_up_and_pays_nothing_for_the_gap(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    world.user("vera")
+    viewing = uuid7()
+    async with client.socket(token_of("vera")) as socket:
+        await begin(socket, meme, id=viewing)
+        while (await socket.data())["watch"]["seconds"] < 4:
+            pass
+        socket.vanish()
+    # Ten seconds pass in one.
+    await until(lambda: not world.live.meter.find(viewing))
+    await asyncio.sleep(0.15)
+    left, reports = session(world).seconds, len(world.ledger.reports)
+    await asyncio.sleep(0.35)
+    assert len(world.ledger.reports) == reports
+    assert session(world).seconds == left
+    async with client.socket(token_of("vera")) as socket:
+        assert (await begin(socket, meme, id=viewing))["seconds"] == left
+        assert (await socket.data())["watch"]["seconds"] <= left + 2
+        assert not world.log.of("CloseSession")
+    # This time it is closed as clients should.
+    await until(lambda: session(world).stop_reason == ledger_pb2.STOP_REASON_CLOSED)
+
+
+async def test_a_viewing_that_breaks_while_it_is_opened_stays_open(
+    world: World, client: Client, meme: content_pb2.Meme
+) -> None:
+    world.user("vera")
+    held = world.log.holding["OpenSession"] = asyncio.Event()
+    async with client.socket(token_of("vera")) as socket:
+        await socket.subscribe(WATCH, {"meme": meme.id, "budget": 5, "id": uuid7()})
+        await until(lambda: world.log.of("OpenSession"))
+        socket.vanish()
+    await asyncio.sleep(0.1)
+    held.set()
+    assert not world.log.of("CloseSession")
 
 
 async def test_a_viewing_taken_up_again_goes_on_counting(

@@ -44,6 +44,8 @@ from tests.gateway import fakes
 from tests.gateway.client import Client
 
 WAIT_S = 5.0
+# Nobody listens there.
+NO_REDIS = "redis://127.0.0.1:1"
 
 
 class FastClock(SystemClock):
@@ -79,7 +81,7 @@ class World:
         self.market = fakes.FakeMarket(self.log)  # type: ignore[abstract]
         self.chain = fakes.FakeChain(self.log)  # type: ignore[abstract]
         self.insight = fakes.FakeInsight(self.log)  # type: ignore[abstract]
-        self.revocations = HeardRevocations("redis://127.0.0.1:1", SystemClock())
+        self.revocations = HeardRevocations(NO_REDIS, SystemClock())
         self.url = ""
         self.services_port = 0
         self.user_token_key: Path
@@ -150,6 +152,7 @@ async def opened(
     windows: Windows | None = None,
     documents: Documents | None = None,
     clock: SystemClock | None = None,
+    redis_url: str = NO_REDIS,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A running gateway, with this identity or the fake; asserts at the end that it leaves no task behind."""
@@ -162,7 +165,7 @@ async def opened(
         stack.push_async_callback(server.abort)
         world.services_port, world.user_token_key = server.port, public_key
         services = Services.over(lambda peer: _channel(stack, peer, server))
-        world.live = Live.over(services, clock)
+        world.live = Live.over(services, redis_url, clock)
         world.tickets = Tickets(SecretStr("for tests"))
         given = world.settings(**{"viewer_cache_s": 3.0, "profile": "development", **settings})
         parts = world.parts = Parts(
