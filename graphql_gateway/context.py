@@ -244,10 +244,14 @@ class Context:
     # Of a subscription: what it is, and while an event is executed that others may hear: their answers.
     subscribed: Subscribed | None = None
     answers: Answers | None = None
-    loaders: Loaders = field(init=False)
+    _loaders: Loaders | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        self.loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere)
+    @property
+    def loaders(self) -> Loaders:
+        """Reads of this operation, or of this event of a subscription."""
+        if self._loaders is None:
+            self._loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere)
+        return self._loaders
 
     @property
     def services(self) -> Services:
@@ -317,7 +321,7 @@ class Context:
         `answers` are those to the news, if all that is told of it is in the news: others may share them.
         """
         self.answers = answers
-        self.loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere)
+        self._loaders = None
         # A client may have handed its connection the token that follows the one this operation began with.
         viewer = (self.connection or self).viewer
         await self.sign_in(viewer.access_token if viewer else None)

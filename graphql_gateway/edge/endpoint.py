@@ -111,18 +111,26 @@ class Endpoint:
         if request.method == hdrs.METH_GET:
             self._origins.check_get(request)
         context = await self._signed_in(request)
-        async with self._read(request, context) as operation:
-            if asked.event_stream:
-                return await self._events(request, context, operation)
-            if asked.incremental and asks_for_pieces(operation.query):
-                return await self._pieces(request, context, operation, asked.json or JSON)
-            async with context.budget.place():
-                result = await self._execute(request, context, operation)
-            return cacheable(
-                request,
-                answer(result, asked.json or JSON),
-                max_age_s=0 if result.errors or operation.named.is_text_only else _fresh_s(context),
-            )
+        if is_upload(request):
+            async with self._uploaded(request, context) as operation:
+                return await self._answered(request, asked, context, operation)
+        operation = await read_operation(request, within_s=self._settings.request_s)
+        return await self._answered(request, asked, context, await operation.found(self._parts.documents))
+
+    async def _answered(
+        self, request: web.Request, asked: Wanted, context: Context, operation: GraphQLRequest
+    ) -> web.StreamResponse:
+        if asked.event_stream:
+            return await self._events(request, context, operation)
+        if asked.incremental and asks_for_pieces(operation.query):
+            return await self._pieces(request, context, operation, asked.json or JSON)
+        async with context.budget.place():
+            result = await self._execute(request, context, operation)
+        return cacheable(
+            request,
+            answer(result, asked.json or JSON),
+            max_age_s=0 if result.errors or operation.named.is_text_only else _fresh_s(context),
+        )
 
     async def _signed_in(self, request: web.Request) -> Context:
         """Raises Unauthenticated, or what keeps identity from telling; RateLimited."""
@@ -140,12 +148,8 @@ class Endpoint:
         )
 
     @asynccontextmanager
-    async def _read(self, request: web.Request, context: Context) -> AsyncIterator[GraphQLRequest]:
-        """The operation; as long as it has files it counts as an upload."""
-        if not is_upload(request):
-            operation = await read_operation(request, within_s=self._settings.request_s)
-            yield await operation.found(self._parts.documents)
-            return
+    async def _uploaded(self, request: web.Request, context: Context) -> AsyncIterator[GraphQLRequest]:
+        """An operation with files: as long as these are here it counts as an upload."""
         _require_admin(context)
         if self._uploads >= self._settings.uploads_max:
             raise TooManyUploads(maximum=self._settings.uploads_max)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
@@ -20,6 +20,14 @@ T = TypeVar("T")
 # Of a JSON body, of the `operations` and `map` of an upload, and of a WebSocket message.
 OPERATION_BYTES_MAX = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
+_TEXT, _OBJECT = ((str, type(None)), "a text"), ((dict, type(None)), "an object")
+_PARAMETERS = (
+    ("query", *_TEXT),
+    ("documentId", *_TEXT),
+    ("operationName", *_TEXT),
+    ("variables", *_OBJECT),
+    ("extensions", *_OBJECT),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,11 @@ class GraphQLRequest:
 
     async def found(self, documents: Documents) -> GraphQLRequest:
         """With the text of the document that it names. Raises what `text_of` raises."""
-        return replace(self, named=replace(self.named, text=await documents.text_of(self.named)))
+        text = await documents.text_of(self.named)
+        if text is self.named.text:
+            return self
+        named = Named(text, self.named.sha256, self.named.document_id)
+        return GraphQLRequest(named, self.variables, self.operation_name, self.extensions)
 
 
 def client_address(request: web.Request, *, trusted_proxies: int) -> str:
@@ -72,7 +84,9 @@ async def read_operation(request: web.Request, *, within_s: float) -> GraphQLReq
     if request.method == "GET":
         return operation_of(_of_query(request))
     _require_json(request)
-    body = await in_time(read(request.content, OPERATION_BYTES_MAX), within_s)
+    reading = read(request.content, OPERATION_BYTES_MAX)
+    # Most bodies come with their heads.
+    body = await (reading if request.content.is_eof() else in_time(reading, within_s))
     return operation_of(parse_json(bytes(body), "the body"))
 
 
@@ -106,14 +120,8 @@ def operation_of(body: Any) -> GraphQLRequest:
     """Checks the parameters of a GraphQL request. Raises BadRequest, and what `Named.by` raises."""
     if not isinstance(body, dict):
         raise BadRequest("A request is a JSON object with `query`, `variables` and `operationName`.")
-    for name, kind, said in (
-        ("query", str, "a text"),
-        ("documentId", str, "a text"),
-        ("operationName", str, "a text"),
-        ("variables", dict, "an object"),
-        ("extensions", dict, "an object"),
-    ):
-        if not isinstance(body.get(name), kind | None):
+    for name, kinds, said in _PARAMETERS:
+        if not isinstance(body.get(name), kinds):
             raise BadRequest(f"`{name}` must be {said}.")
     named = Named.by(body.get("query") or "", body.get("documentId") or None, body.get("extensions"))
     if not named.text and named.is_text_only:

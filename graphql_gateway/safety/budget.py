@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from graphql_gateway.safety.leases import Leases, Standing
@@ -111,8 +112,8 @@ class Budget:
         if not self._standings:
             return {}
         return {
-            "RateLimit-Policy": ", ".join(
-                f'"{policy}";q={standing.quota};w={WINDOW_S}' for policy, standing in self._standings.items()
+            "RateLimit-Policy": _policies(
+                tuple([(policy, standing.quota) for policy, standing in self._standings.items()])
             ),
             "RateLimit": ", ".join(
                 f'"{policy}";r={max(0, standing.left)};t={math.ceil(standing.ends_s)}'
@@ -160,6 +161,12 @@ class Budget:
             raise self.refusal
 
 
+@lru_cache(maxsize=100)
+def _policies(quotas: tuple[tuple[Policy, int], ...]) -> str:
+    return ", ".join(f'"{policy}";q={quota};w={WINDOW_S}' for policy, quota in quotas)
+
+
+@lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
     """The address, or an IPv6 address's network; what is no address stands for itself."""
     try:

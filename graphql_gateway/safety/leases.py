@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from graphql_gateway.safety.windows import WINDOW_S, Grant, Wanted, Windows
 from mesh.batching import Batcher
@@ -21,8 +21,7 @@ _FIRST_PART, _LARGEST_PART = 100, 20
 _KEPT_MAX = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """After a request: what is left of the quota, and for how long this window goes on. When it was refused,
     `wait_s` says when it would not be.
     """

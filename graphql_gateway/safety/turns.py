@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from mesh.errors import Exhausted
 
@@ -131,14 +131,9 @@ class Gate:
         self._running: dict[str, int] = {}
         self._lines: dict[str, _Line] = {}
 
-    @asynccontextmanager
-    async def passed(self, client: str) -> AsyncIterator[None]:
-        """Around an operation. Raises TooManyWaiting."""
-        await self.enter(client)
-        try:
-            yield
-        finally:
-            self.leave(client)
+    def passed(self, client: str) -> AbstractAsyncContextManager[None]:
+        """Around an operation. Entering raises TooManyWaiting."""
+        return _Passed(self, client)
 
     async def enter(self, client: str) -> None:
         """Waits until one more may run; `leave` must follow. Raises TooManyWaiting."""
@@ -159,3 +154,17 @@ class Gate:
         self._running[client] -= 1
         if not self._running[client]:
             del self._running[client]
+
+
+class _Passed(AbstractAsyncContextManager[None]):
+    __slots__ = ("_client", "_gate")
+
+    def __init__(self, gate: Gate, client: str) -> None:
+        self._gate = gate
+        self._client = client
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter(self._client)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave(self._client)
