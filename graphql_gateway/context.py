@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import strawberry
 from google.protobuf.message import Message
@@ -20,7 +20,7 @@ from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
-from graphql_gateway.live.answers import Answers
+from graphql_gateway.live.telling import Telling
 from graphql_gateway.public import Public
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
@@ -28,12 +28,9 @@ from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
 from mesh.batching import Batcher, Shared
-from mesh.errors import RemoteFailure, Unavailable
+from mesh.errors import Failure, RemoteFailure, Unavailable
 from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
-
-if TYPE_CHECKING:
-    from graphql_gateway.execution.events import Subscribed
 
 BATCH_MAX = 1_000
 
@@ -241,9 +238,10 @@ class Context:
     connection: Context | None = None
     # Of a connection: its client did not end it, and may come back on another.
     is_broken: bool = False
-    # Of a subscription: what it is, and while an event is executed that others may hear: their answers.
-    subscribed: Subscribed | None = None
-    answers: Answers | None = None
+    # Of a subscription that several connections of one log-in share: their viewers, as they are now.
+    viewers: Callable[[], Collection[Viewer]] | None = None
+    # Of a subscription that may be shared: of the event that its resolver yields next.
+    telling: Telling = field(default_factory=Telling)
     _loaders: Loaders | None = field(default=None, init=False)
 
     @property
@@ -315,16 +313,21 @@ class Context:
         self.budget.user_id = self.viewer.id if self.viewer else None
         act_for(self.viewer)
 
-    async def renew(self, answers: Answers | None = None) -> None:
-        """Before each event of a subscription: reads are fresh, and a revoked session ends it.
-
-        `answers` are those to the news, if all that is told of it is in the news: others may share them.
-        """
-        self.answers = answers
+    async def renew(self) -> None:
+        """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
         self._loaders = None
         # A client may have handed its connection the token that follows the one this operation began with.
-        viewer = (self.connection or self).viewer
-        await self.sign_in(viewer.access_token if viewer else None)
+        viewers = self.viewers() if self.viewers else [(self.connection or self).viewer]
+        refused: Failure | None = None
+        for viewer in viewers:
+            try:
+                await self.sign_in(viewer.access_token if viewer else None)
+                break
+            except Failure as failure:
+                refused = failure
+        else:
+            if refused is not None:
+                raise refused
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

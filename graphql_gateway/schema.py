@@ -19,10 +19,13 @@ from graphql.execution import (
     experimental_execute_incrementally,
 )
 from graphql.execution.incremental import IncrementalExecutor
+from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import DisableIntrospection, MaxTokensLimiter
 from strawberry.extensions.base_extension import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.schema import _coerce_pre_execution_error
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.field import StrawberryField
@@ -36,7 +39,7 @@ from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import tells_of_fault
 from graphql_gateway.execution.documents import Known, KnownDocuments, ValidDocuments
 from graphql_gateway.execution.engine import Engine, Way
-from graphql_gateway.execution.events import EventExecutor, Subscribed
+from graphql_gateway.execution.events import Events, Joinable, key_of, sharing_of
 from graphql_gateway.execution.shared import SharedQueries
 from graphql_gateway.federation import REPRESENTATION, Representation
 from graphql_gateway.proto import resolve_field
@@ -46,7 +49,7 @@ from graphql_gateway.safety.rules import Rules
 from graphql_gateway.safety.turns import Lane
 from graphql_gateway.scalars import SCALARS
 from graphql_gateway.telemetry import Operation, Outcome
-from mesh.errors import Failure
+from mesh.errors import Failure, Unavailable
 
 FILE = Path(__file__).with_name("schema.graphql")
 
@@ -85,7 +88,7 @@ class SatreelSchema(strawberry.Schema):
     def __init__(self, composition: Composition, bounds: Bounds, **given: Any) -> None:
         self._composition = composition
         self._bounds = bounds
-        super().__init__(execution_context_class=EventExecutor, **given)
+        super().__init__(**given)
         self.rules = Rules(self._schema)
         self.lane = Lane()
         self.documents = ValidDocuments()
@@ -141,30 +144,100 @@ class SatreelSchema(strawberry.Schema):
         result = execution.result
         return ExecutionResult(result.data, result.errors, told(charge, given.get("operation_extensions")))
 
-    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ExecutionResult, None]:
-        """One operation over a WebSocket."""
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """One operation over a connection that lasts: results; or a Joinable, for its client to join."""
         return self._stream_observed(args, kwargs)
 
     async def _stream_observed(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[ExecutionResult, None]:
+    ) -> AsyncGenerator[Any, None]:
         async with AsyncExitStack() as stack:
             # The span ends before anything is given away: later events are traces of their own.
             with telemetry.on_socket() as operation:
                 own = _give_own_context(kwargs, operation)
-                own.subscribed = Subscribed(
-                    self.engine, self.documents, args[0], kwargs["operation_name"], kwargs["variable_values"]
-                )
-                results = cast("AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs))
-                await stack.enter_async_context(aclosing(results))
-                first = await _first(own, results)
-                _remember_change(own)
+                results: AsyncGenerator[ExecutionResult, None] | None = None
+                first: Any = await self._begun(args[0], own, kwargs)
+                if first is None:
+                    results = cast(
+                        "AsyncGenerator[ExecutionResult, None]", await super().stream(*args, **kwargs)
+                    )
+                    await stack.enter_async_context(aclosing(results))
+                    first = await anext(results, None)
+                    first = first and with_errors_shown(first)
+                    _remember_change(own)
                 if first is not None:
-                    operation.over(_outcome(first))
+                    operation.over(Outcome.OK if isinstance(first, Joinable) else _outcome(first))
             if first is not None:
                 yield first
-            async for result in results:
-                yield with_errors_shown(result)
+            if results is not None:
+                async for result in results:
+                    yield with_errors_shown(result)
+
+    async def _begun(
+        self, query: str | None, own: Context, given: dict[str, Any]
+    ) -> ExecutionResult | Joinable | None:
+        """What can be said of an operation before it is executed: why it is not, or what it shares."""
+        try:
+            # A socket may have been signed in long ago.
+            await own.renew()
+        except Failure as failure:
+            return _refusal(failure)
+        if query is None or self.documents.find(query) is None:
+            refused = await self._refused(query, given)
+            if refused is not None:
+                return refused
+        return await self._joinable(query, own, given)
+
+    async def _refused(self, query: str | None, given: dict[str, Any]) -> ExecutionResult | None:
+        """What is wrong with a document that is not known: Strawberry's reading, and no more."""
+        reading = self._create_execution_context(query=query, **given)
+        extensions = self.get_extensions()
+        for extension in extensions:
+            extension.execution_context = reading
+        runner = self.create_extensions_runner(reading, extensions)
+        async with runner.operation():
+            try:
+                refused = await self._prepare_operation_async(reading, runner)
+            except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as problem:
+                refused = PreExecutionError(data=None, errors=[_coerce_pre_execution_error(problem)])
+            if refused is not None:
+                refused.extensions = await runner.get_extensions_results(reading)
+        return refused and with_errors_shown(refused)
+
+    async def _joinable(
+        self, query: str | None, own: Context, given: dict[str, Any]
+    ) -> ExecutionResult | Joinable | None:
+        """A subscription that others may follow too; or why it is refused. None: it is something else."""
+        document = self.documents.find(query or "")
+        if document is None:
+            return _refusal(Unavailable("Too many documents are new: send it again."))
+        known = document.operation(own.operation_name)
+        if (
+            known is None
+            or known.type is not OperationType.SUBSCRIPTION
+            or known.type not in given["allowed_operation_types"]
+        ):
+            return None
+        sharing = sharing_of(self._schema, known)
+        if sharing.delivery is None:
+            return None
+        if own.operation is not None:
+            own.operation.named(known.type.value, known.name)
+        variables = given["variable_values"]
+        try:
+            charge = charge_for(
+                known.document.prices(self.rules).of(own.operation_name), variables, self._bounds
+            )
+            own.valid()
+            if charge is not None:
+                await own.budget.spend(charge)
+        except Failure as refused:
+            return _refusal(refused)
+        scope = None if sharing.is_same_for_all else own.viewer
+        context = Context(own.parts, own.parts.budgets.of(""), viewer=scope)
+        events = Events(self.engine, self._schema, known, variables, context, sharing.delivery)
+        extensions = told(charge, given.get("operation_extensions"))
+        return Joinable(key_of(known, variables, scope), events, extensions)
 
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""
@@ -206,17 +279,9 @@ def _give_own_context(arguments: dict[str, Any], operation: Operation) -> Contex
     return own
 
 
-async def _first(context: Context, results: AsyncGenerator[ExecutionResult, None]) -> ExecutionResult | None:
-    try:
-        # A socket may have been signed in long ago.
-        await context.renew()
-    except Failure as failure:
-        await results.aclose()
-        return with_errors_shown(
-            PreExecutionError(data=None, errors=[GraphQLError("", original_error=failure)])
-        )
-    result = await anext(results, None)
-    return None if result is None else with_errors_shown(result)
+def _refusal(failure: Failure) -> ExecutionResult:
+    error = GraphQLError("", original_error=failure)
+    return with_errors_shown(PreExecutionError(data=None, errors=[error]))
 
 
 def _remember_change(context: Context) -> None:

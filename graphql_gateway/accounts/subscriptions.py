@@ -17,6 +17,8 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Context, Info
 from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id, new_or_given
+from graphql_gateway.live import sats_moved
+from graphql_gateway.live.telling import Delivery, Telling
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.access import SIGNED_IN
 from graphql_gateway.scalars import Long, Sats
@@ -43,22 +45,24 @@ class AccountsSubscription:
     """The viewer's own affairs, live."""
 
     @strawberry.subscription(
-        description="The viewer's balance now, and whenever it changes.", directives=SIGNED_IN
+        description=f"The viewer's balance now, and whenever it changes. {Delivery.STATES.value}",
+        directives=SIGNED_IN,
+        metadata=Delivery.STATES.metadata,
     )
     async def balance_changed(self, info: Info) -> AsyncIterator[Account]:
         """Ends with the viewer's log-in."""
         context = info.context
         account_id = f"user:{context.require_viewer().id}"
-        with context.live.ledger.subscribe(account_id) as news:
+        with context.live.ledger.subscribe(account_id, newest_of=lambda _: account_id) as news:
+            context.telling = Telling(account_id, position=news.position)
             yield shown(Account, await find_balance(context.services, account_id))
             async for one in news:
+                await context.renew()
+                context.telling = Telling(account_id, position=news.position)
                 if one.WhichOneof("news") == "snapshot":
-                    await context.renew()
                     yield shown(Account, await find_balance(context.services, account_id))
-                account = account_in(one.event.moved, account_id)
-                if account is not None:
-                    await context.renew(news.answers)
-                    yield shown(Account, account)
+                else:
+                    yield shown(Account, account_in(one.event.moved, account_id))
 
     @strawberry.subscription(
         description="Opens a paid viewing and holds its budget: one satoshi per full second while this "
@@ -83,20 +87,18 @@ class AccountsSubscription:
                 yield _event(info.context, session)
 
 
-def account_in(moved: ledger_service_pb2.Movements, account_id: str) -> ledger_pb2.Account | None:
-    """The satoshis of this account after what was moved; None: it was not touched."""
-    for place, name in enumerate(moved.accounts):
-        if name == account_id and place not in moved.other_assets:
-            balance, held = moved.balances[place], moved.held[place]
-            return ledger_pb2.Account(
-                id=name,
-                asset="sat",
-                balance=balance,
-                held=held,
-                available=balance - held,
-                debt_sats=moved.debts_sats.get(place, 0),
-            )
-    return None
+def account_in(moved: ledger_service_pb2.Movements, account_id: str) -> ledger_pb2.Account:
+    """An account whose satoshis were moved (`sats_moved`), as it is then."""
+    place = next(place for place, name in sats_moved(moved) if name == account_id)
+    balance, held = moved.balances[place], moved.held[place]
+    return ledger_pb2.Account(
+        id=account_id,
+        asset="sat",
+        balance=balance,
+        held=held,
+        available=balance - held,
+        debt_sats=moved.debts_sats.get(place, 0),
+    )
 
 
 def _event(context: Context, session: ledger_pb2.Session) -> WatchEvent:

@@ -21,6 +21,8 @@ TOKEN_CHARS_MIN, TOKEN_CHARS_MAX = 16, 256
 # While identity does not answer, a viewer who was checked before is believed this long: shorter than a user
 # token lives.
 TRUSTED_IN_OUTAGE_S = 30.0
+# For who follows what everybody may hear, while ends of sessions are told to us.
+TRUSTED_WHILE_HEARD_S = 30.0
 BEARER = "bearer "
 
 NOBODY = Caller(service="gateway")
@@ -90,6 +92,18 @@ class Authenticator:
             raise SessionEnded
         self._remember(key, viewer)
         return viewer
+
+    def now_s(self) -> float:
+        """When a check is made."""
+        return self._clock.monotonic_s()
+
+    def due_s(self, *, strictly: bool) -> float:
+        """When a log-in must have been checked so that it still counts, for what everybody may hear.
+
+        As long as ends of sessions are heard of, connections end with theirs; `strictly` as for any request.
+        """
+        trusted_s = self._cache_s if strictly or not self._revocations.are_known else TRUSTED_WHILE_HEARD_S
+        return self.now_s() - trusted_s
 
     def _known(self, key: bytes) -> _Checked | None:
         known = self._checked.get(key)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import strawberry
@@ -17,11 +17,14 @@ from graphql_gateway.context import Context
 from graphql_gateway.edge.requests import GraphQLRequest
 from graphql_gateway.edge.results import Result, errors_of, payload_of, was_refused
 from graphql_gateway.errors import rendered
+from graphql_gateway.execution.events import Joinable, NotBegun
+from graphql_gateway.live.groups import ClientGone, Member
 from mesh.errors import Code, Exhausted, Failure
 
+# While less than this waits to be taken, `Channel.tell` writes.
+AT_ONCE_BYTES = 32_768
 
-class ClientGone(Exception):  # noqa: N818 - a client that leaves is no error
-    """The client hung up, or takes nothing for too long."""
+__all__ = ["AT_ONCE_BYTES", "Channel", "ClientGone", "OperationExists", "Operations", "TooManySubscriptions"]
 
 
 class OperationExists(Failure):
@@ -40,8 +43,14 @@ class TooManySubscriptions(Exhausted):
 class Channel(Protocol):
     """The client's side of a connection. `payload` is JSON, made once, whoever it is sent to.
 
-    All raise ClientGone.
+    All but `tell` raise ClientGone.
     """
+
+    def tell(self, operation_id: str, payload: bytes) -> bool:
+        """One result, written at once. False, and nothing is written: what it was sent before waits."""
+
+    async def drained(self) -> None:
+        """Once `tell` writes again."""
 
     async def next(self, operation_id: str, payload: bytes) -> None:
         """One result."""
@@ -54,7 +63,7 @@ class Channel(Protocol):
 
 
 class Operations:
-    """Starts, stops and counts the operations of one connection; each is a task."""
+    """Starts, stops and counts the operations of one connection: tasks, and members of groups."""
 
     def __init__(
         self, schema: strawberry.Schema, context: Context, channel: Channel, *, maximum: int
@@ -63,7 +72,7 @@ class Operations:
         self._context = context
         self._channel = channel
         self._maximum = maximum
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[None] | Member] = {}
         # Those that were stopped are among them until they have given back what they hold.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,16 +93,13 @@ class Operations:
         if len(self._running) >= self._maximum:
             raise TooManySubscriptions(maximum=self._maximum)
         context = replace(self._context, takes_increments=True, on_valid=on_valid, connection=self._context)
-        task = asyncio.create_task(self._run(operation_id, request, context, allowed))
-        self._running[operation_id] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._running[operation_id] = self._spawn(self._run(operation_id, request, context, allowed))
 
     def stop(self, operation_id: str) -> None:
         """Ends it without a word; unknown ones have ended already."""
-        task = self._running.pop(operation_id, None)
-        if task is not None:
-            task.cancel()
+        running = self._running.pop(operation_id, None)
+        if running is not None:
+            running.cancel()
 
     async def close(self) -> None:
         """Ends all, and waits until what they hold is given back."""
@@ -158,8 +164,11 @@ class Operations:
             allowed_operation_types=allowed,
         )
         async with aclosing(results):
-            result: Result
+            result: Result | Joinable
             async for result in results:
+                if isinstance(result, Joinable):
+                    self._join(operation_id, result)
+                    return
                 if was_refused(result):
                     self._forget(operation_id)
                     await self._channel.error(operation_id, errors_of(result))
@@ -168,6 +177,32 @@ class Operations:
         # First forgotten, then told: the client may use the id again as soon as it hears.
         self._forget(operation_id)
         await self._channel.complete(operation_id)
+
+    def _join(self, operation_id: str, shared: Joinable) -> None:
+        member = Member(self._channel, operation_id, self._context, self._ended)
+        self._running[operation_id] = member
+        shared.join(member)
+
+    def _ended(self, member: Member, problem: Exception | None) -> None:
+        operation_id = member.operation_id
+        if self._running.get(operation_id) is member:
+            del self._running[operation_id]
+            self._spawn(self._tell_end(operation_id, problem))
+
+    async def _tell_end(self, operation_id: str, problem: Exception | None) -> None:
+        with suppress(ClientGone):
+            if problem is None:
+                await self._channel.complete(operation_id)
+            elif isinstance(problem, NotBegun):
+                await self._channel.error(operation_id, errors_of(problem.result))
+            else:
+                await self._tell_fault(operation_id, problem)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _forget(self, operation_id: str) -> None:
         """Unless the client has stopped it, and begun another by the same id."""

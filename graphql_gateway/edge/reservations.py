@@ -93,12 +93,19 @@ class SharedStream:
         self.stop_all()
         await self.stream.close(code, reason)
 
+    def tell(self, operation_id: str, payload: bytes) -> bool:
+        """One result, at once."""
+        self._judge(operation_id, None)
+        return self.stream.tell(_next(operation_id, payload))
+
+    async def drained(self) -> None:
+        """Once `tell` writes again."""
+        await self.stream.drained()
+
     async def next(self, operation_id: str, payload: bytes) -> None:
         """One result."""
         self._judge(operation_id, None)
-        await self.stream.send(
-            event("next", b'{"id":%b,"payload":%b}' % (orjson.dumps(operation_id), payload))
-        )
+        await self.stream.send(_next(operation_id, payload))
 
     async def error(self, operation_id: str, payload: bytes) -> None:
         """Errors before execution are the answer to the request, unless that has been answered."""
@@ -118,6 +125,10 @@ class SharedStream:
             return False
         verdict.set_result(errors)
         return True
+
+
+def _next(operation_id: str, payload: bytes) -> bytes:
+    return event("next", b'{"id":%b,"payload":%b}' % (orjson.dumps(operation_id), payload))
 
 
 def checked_id(operation_id: Any) -> str:

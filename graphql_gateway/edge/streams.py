@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from graphql_gateway.context import Context
 from graphql_gateway.edge.negotiation import EVENT_STREAM
-from graphql_gateway.edge.operations import ClientGone
+from graphql_gateway.edge.operations import AT_ONCE_BYTES, ClientGone
 
 KEEP_ALIVE_S = 12.0
 # aiohttp does not tell a handler that its client hung up; a write does, and else a look now and then.
@@ -46,10 +46,12 @@ class EventStream:
         """Answers a request with this stream, and keeps it alive until one side ends it."""
         self._request = request
         await self._response.prepare(request)
-        self._opened.set()
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(high=AT_ONCE_BYTES)
         try:
             # Only the first bytes make the headers leave.
-            await self.send(_COMMENT)
+            await self._write(_COMMENT)
+            self._opened.set()
             await self._until_ended()
             await self._response.write_eof()
         except (ClientGone, ConnectionError):
@@ -79,6 +81,35 @@ class EventStream:
         await self._opened.wait()
         if self._ended.is_set():
             raise ClientGone
+        await self._write(event)
+
+    def tell(self, event: bytes) -> bool:
+        """Writes it at once. False, and nothing is written: it is not open, or what was sent before waits."""
+        transport = self._transport
+        if not self._opened.is_set() or self._ended.is_set() or transport is None or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size() > AT_ONCE_BYTES:
+            return False
+        # As aiohttp writes a chunk, but without waiting.
+        transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._is_chunked else event)
+        self._sent_at_s = asyncio.get_running_loop().time()
+        return True
+
+    async def drained(self) -> None:
+        """Once `tell` writes again. Raises ClientGone when the client left or takes nothing for `send_s`."""
+        await self._opened.wait()
+        if self._ended.is_set() or self._request is None:
+            raise ClientGone
+        try:
+            async with asyncio.timeout(self._send_s):
+                # Does nothing but wait for as long as the transport asks for it.
+                await self._request.protocol._drain_helper()  # noqa: SLF001 - a chunk would have to be written else
+        except (ConnectionError, TimeoutError) as gone:
+            self._abort()
+            self._ended.set()
+            raise ClientGone from gone
+
+    async def _write(self, event: bytes) -> None:
         try:
             async with asyncio.timeout(self._send_s):
                 await self._response.write(event)
@@ -87,6 +118,10 @@ class EventStream:
             self._ended.set()
             raise ClientGone from gone
         self._sent_at_s = asyncio.get_running_loop().time()
+
+    @property
+    def _is_chunked(self) -> bool:
+        return self._request is not None and self._request.version >= HttpVersion11
 
     @property
     def _transport(self) -> asyncio.Transport | None:
@@ -102,6 +137,14 @@ class OneOperation:
 
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream
+
+    def tell(self, _operation_id: str, payload: bytes) -> bool:
+        """One result, at once."""
+        return self._stream.tell(event("next", payload))
+
+    async def drained(self) -> None:
+        """Once `tell` writes again."""
+        await self._stream.drained()
 
     async def next(self, _operation_id: str, payload: bytes) -> None:
         """One result."""

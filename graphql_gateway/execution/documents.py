@@ -21,6 +21,7 @@ from graphql_gateway.safety.rules import Rules
 
 if TYPE_CHECKING:
     from graphql_gateway.execution.compiler import Plan
+    from graphql_gateway.execution.events import Sharing
 
 DOCUMENTS_MAX = 1_000
 # Of all texts together; parsed, a document takes some two hundred times its text.
@@ -52,10 +53,10 @@ class Document:
         "_prices",
         "conditions",
         "fragments",
-        "is_same_for_all",
         "node",
         "operations",
         "plans",
+        "sharing",
         "unnamed",
     )
 
@@ -80,9 +81,14 @@ class Document:
         )
         # By the operation's name and the values of `conditions`; None: it cannot be planned.
         self.plans: dict[tuple[Any, ...], Plan | None] = {}
-        # By the operation's name, for subscriptions: whether what it answers depends on nobody.
-        self.is_same_for_all: dict[str | None, bool] = {}
+        # By the operation's name, for subscriptions.
+        self.sharing: dict[str | None, Sharing] = {}
         self._prices: Prices | None = None
+
+    @property
+    def text(self) -> str:
+        """As it was written."""
+        return self.node.loc.source.body if self.node.loc else ""
 
     def prices(self, rules: Rules) -> Prices:
         """What its operations cost, measured once."""

@@ -1,4 +1,4 @@
-"""Executes subscriptions: one execution for each event and authorisation scope, whoever subscribes.
+"""Subscriptions that many may share: one execution for each event and authorisation scope.
 
 What an answer depends on is the news, the text of the operation, its variables, and its scope: nobody, where
 all its fields are the same for everybody; the viewer's session elsewhere. An answer for nobody is made as
@@ -7,163 +7,186 @@ nobody, without any viewer's token, so there is nothing in it that could leak.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable
+from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from graphql import (
-    BREAK,
     DocumentNode,
+    GraphQLError,
     GraphQLSchema,
     TypeInfo,
     TypeInfoVisitor,
     Visitor,
-    VisitorAction,
     visit,
 )
 from graphql import ExecutionResult as CoreResult
+from graphql.execution import create_source_event_stream, execute_subscription_event
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 from strawberry import relay
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.execution import ExecutionResult
+from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.field import StrawberryField
+from strawberry.utils.await_maybe import await_maybe
 
-from graphql_gateway.edge.authentication import Viewer, act_for
+from graphql_gateway.edge.authentication import Viewer
 from graphql_gateway.edge.increments import asks_for_pieces
-from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
-from graphql_gateway.execution.documents import Known, ValidDocuments
+from graphql_gateway.edge.results import payload_of, with_errors_shown
+from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.engine import Engine
-from graphql_gateway.live.answers import Answers
+from graphql_gateway.live.groups import Member, Said
+from graphql_gateway.live.telling import DELIVERY, ITSELF, Delivery, Telling
 from graphql_gateway.safety.access import guard_of
-from graphql_gateway.safety.declared import SAME_FOR_ALL
+from graphql_gateway.safety.declared import SAME
 
 if TYPE_CHECKING:
     from graphql_gateway.context import Context
 
 
-class Subscribed:
-    """One subscription, as far as its answers depend on it."""
+class NotBegun(Exception):  # noqa: N818 - it carries what clients are told
+    """graphql-core found the operation's variables or arguments wrong: a result without data."""
 
-    __slots__ = ("_documents", "_given", "_name", "_text", "asks_for_pieces", "engine", "variables")
+    def __init__(self, errors: list[GraphQLError] | None) -> None:
+        super().__init__()
+        self.result = with_errors_shown(PreExecutionError(data=None, errors=errors))
+
+
+class Joinable:
+    """A subscription that its client may join others in."""
+
+    def __init__(self, key: Hashable, events: Events, extensions: dict[str, Any]) -> None:
+        self._key = key
+        self._events = events
+        # Of each of its results, for this client alone.
+        self._extensions = extensions
+
+    def join(self, member: Member) -> None:
+        """From now on the member is told."""
+        member.extensions = self._extensions
+        parts = self._events.context.parts
+        parts.live.groups.join(member, self._key, self._events, parts.authenticator)
+
+
+class Events:
+    """A subscription, executed: the source of its group."""
 
     def __init__(
         self,
         engine: Engine,
-        documents: ValidDocuments,
-        text: str | None,
-        name: str | None,
+        schema: GraphQLSchema,
+        known: Known,
         variables: dict[str, Any] | None,
+        context: Context,
+        delivery: Delivery,
     ) -> None:
-        self.engine = engine
-        self._documents = documents
-        # Without a text it is refused before there are events.
-        self._text = text or ""
-        self._name = name
-        self.variables = variables
-        self.asks_for_pieces = asks_for_pieces(self._text)
-        self._given: Hashable = None
+        """`context` is the group's own, with its scope as viewer."""
+        self.context = context
+        self.delivery = delivery
+        self._engine = engine
+        self._schema = schema
+        self._known = known
+        self._variables = variables
+        self._asks_for_pieces = asks_for_pieces(known.document.text)
 
-    @property
-    def known(self) -> Known | None:
-        """The operation in the document that was found valid; None once others took its place."""
-        document = self._documents.find(self._text)
-        return document.operation(self._name) if document else None
-
-    def is_same_for_all(self, schema: GraphQLSchema) -> bool:
-        """Whether no field depends on who asks."""
-        known = self.known
-        if known is None:
-            return False
-        found = known.document.is_same_for_all
-        if known.name not in found:
-            found[known.name] = is_same_for_all(schema, known)
-        return found[known.name]
-
-    def key(self, scope: Viewer | None) -> Hashable:
-        """Answers to the same news with the same key are the same. Raises TypeError: variables are not plain.
-
-        The user alone would not do: another session of theirs may end while this one's token is used.
-        """
-        if self._given is None:
-            variables = orjson.dumps(self.variables or {}, option=orjson.OPT_SORT_KEYS)
-            self._given = (self._text, self._name, variables)
-        return (self._given, scope and (scope.id, scope.session_id, tuple(scope.user.roles)))
-
-
-class EventExecutor(ExecutorThrowingOnIncremental):
-    """graphql-core's, but for events: by a plan when there is one, and once for all who may share it."""
-
-    def __init__(self, *given: Any, operation_extensions: object = None, **named: Any) -> None:  # noqa: ARG002 - Strawberry gives it to any executor
-        super().__init__(*given, **named)
-
-    def execute_operation(self, serially: bool | None = None) -> Any:
-        """The answer to one event."""
-        context: Context = self.context_value
-        subscribed, answers = context.subscribed, context.answers
-        if subscribed is None or answers is None:
-            return super().execute_operation(serially)
-        scope = None if subscribed.is_same_for_all(self.schema) else context.viewer
-        try:
-            key = subscribed.key(scope)
-        except TypeError:
-            # Files, or nested deeper than can be written.
-            return super().execute_operation(serially)
-        return self._told(answers, key, partial(self._made, context, subscribed, scope))
-
-    async def _told(
-        self, answers: Answers, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]
-    ) -> Told:
-        return Told(payload=await answers.of(key, make))
-
-    async def _made(self, context: Context, subscribed: Subscribed, scope: Viewer | None) -> bytes:
-        """In a task of its own, which outlives the subscriber that it was begun for."""
-        act_for(scope)
-        own = self.context_value = replace(
-            context, viewer=scope, takes_increments=False, on_valid=None, operation=None, connection=None
+    async def said(self, viewers: Callable[[], Collection[Viewer]]) -> AsyncGenerator[Said, None]:
+        """What the subscription says, as JSON. Raises NotBegun, or what its resolver raises."""
+        if self.context.viewer is not None:
+            self.context.viewers = viewers
+        await self.context.renew()
+        executor = ExecutorThrowingOnIncremental.build(
+            self._schema,
+            self._known.document.node,
+            context_value=self.context,
+            raw_variable_values=self._variables,
+            operation_name=self._known.name,
         )
-        result = await self._executed(own, subscribed)
-        return payload_of(with_errors_shown(ExecutionResult(result.data, result.errors)))
+        if isinstance(executor, list):
+            raise NotBegun(executor)
+        source: Any = await await_maybe(create_source_event_stream(executor))
+        if isinstance(source, CoreResult):
+            raise NotBegun(source.errors)
+        async with aclosing(source) as events:
+            async for event in events:
+                about = self.context.telling
+                result = (
+                    await await_maybe(execute_subscription_event(executor.build_per_event_executor(event)))
+                    if self._asks_for_pieces
+                    else await self._executed(event, replace(self.context))
+                )
+                yield _said(result, about, event if about.now is ITSELF else about.now)
 
-    async def _executed(self, context: Context, subscribed: Subscribed) -> CoreResult:
-        known = subscribed.known
-        # Neither can be had of an event, and graphql-core says so.
-        if known is not None and not subscribed.asks_for_pieces:
-            execution = await subscribed.engine.execute(
-                known, variables=subscribed.variables, context=context, root=self.root_value
-            )
-            return execution.result
-        result: Any = super().execute_operation(serially=False)
-        executed: CoreResult = await result if self.is_awaitable(result) else result
-        return executed
+    async def told_first(self, last: Said) -> Said:
+        """How things are after the last event."""
+        about = Telling(position=max(last.about.position, last.about.now_position))
+        context = replace(self.context)
+        # This may run in a task of one of those who join.
+        await context.renew()
+        return _said(await self._executed(last.now, context), about, last.now)
+
+    async def _executed(self, event: Any, context: Context) -> CoreResult:
+        return (
+            await self._engine.execute(self._known, variables=self._variables, context=context, root=event)
+        ).result
+
+
+def _said(result: CoreResult, about: Telling, now: Any) -> Said:
+    told = with_errors_shown(ExecutionResult(result.data, result.errors))
+    return Said(payload_of(told), about, now, is_sound=not result.errors)
+
+
+def key_of(known: Known, variables: dict[str, Any] | None, scope: Viewer | None) -> Hashable:
+    """Subscriptions with the same key say the same.
+
+    The user alone would not do: another session of theirs may end while this one's token is used.
+    """
+    try:
+        written: object = orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # Files, or nested deeper than can be written: nobody's but this one's.
+        written = object()
+    whose = scope and (scope.id, scope.session_id, tuple(scope.user.roles))
+    return (known.document.text, known.name, written, whose)
 
 
 class _Fields(Visitor):
-    """Looks whether all fields are the same for everybody."""
+    """Looks at how all fields are declared."""
 
     def __init__(self, info: TypeInfo) -> None:
         super().__init__()
         self._info = info
         self.are_same = True
+        self.delivery: Delivery | None = None
 
-    def enter_field(self, *_: Any) -> VisitorAction:
+    def enter_field(self, *_: Any) -> None:
         """One field of the operation or of a fragment."""
         field = self._info.get_field_def()
         declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF) if field else None
-        if isinstance(declared, StrawberryField) and not is_same(declared):
-            self.are_same = False
-            return BREAK
-        return None
+        if isinstance(declared, StrawberryField):
+            self.are_same = self.are_same and is_same(declared)
+            self.delivery = self.delivery or declared.metadata.get(DELIVERY)
 
 
-def is_same_for_all(schema: GraphQLSchema, known: Known) -> bool:
-    """Whether what an operation answers depends on the news alone, and not on who asks."""
-    info = TypeInfo(schema)
-    fields = _Fields(info)
-    definitions = (known.operation, *known.document.fragments.values())
-    visit(DocumentNode(definitions=definitions), TypeInfoVisitor(info, fields))
-    return fields.are_same
+class Sharing(NamedTuple):
+    """How far a subscription may be shared."""
+
+    # No field depends on who asks.
+    is_same_for_all: bool
+    # None: each client's is its own.
+    delivery: Delivery | None
+
+
+def sharing_of(schema: GraphQLSchema, known: Known) -> Sharing:
+    """What the fields of a subscription declare; looked up once."""
+    found = known.document.sharing
+    if known.name not in found:
+        info = TypeInfo(schema)
+        fields = _Fields(info)
+        definitions = (known.operation, *known.document.fragments.values())
+        visit(DocumentNode(definitions=definitions), TypeInfoVisitor(info, fields))
+        found[known.name] = Sharing(fields.are_same, fields.delivery)
+    return found[known.name]
 
 
 def is_same(field: StrawberryField) -> bool:
@@ -173,4 +196,4 @@ def is_same(field: StrawberryField) -> bool:
         return True
     if guard_of(field) is not None:
         return False
-    return field.metadata == SAME_FOR_ALL or field.origin is relay.Node
+    return field.metadata.get(SAME) is True or field.origin is relay.Node

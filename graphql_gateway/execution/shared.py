@@ -16,7 +16,7 @@ from graphql_gateway.edge.authentication import act_for
 from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
 from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.engine import Engine, Way
-from graphql_gateway.execution.events import is_same_for_all
+from graphql_gateway.execution.events import sharing_of
 from graphql_gateway.execution.memo import Answer, Key, Noted
 from graphql_gateway.safety.price import Priced
 
@@ -36,7 +36,11 @@ class SharedQueries:
         self, text: str, known: Known, priced: Priced, variables: dict[str, Any] | None, context: Context
     ) -> Key | None:
         """What others may ask for as well; None for what is this viewer's, or may never be old."""
-        if not priced.max_age_s or known.type is not OperationType.QUERY or not self._is_for_all(known):
+        if (
+            not priced.max_age_s
+            or known.type is not OperationType.QUERY
+            or not sharing_of(self._schema, known).is_same_for_all
+        ):
             return None
         if context.viewer is not None and not context.parts.memo.is_for(context.viewer.id):
             return None
@@ -83,9 +87,3 @@ class SharedQueries:
         )
         result = with_errors_shown(ExecutionResult(execution.result.data, execution.result.errors))
         return Answer(payload_of(result), result if result.errors else None, noted.asked, execution.way)
-
-    def _is_for_all(self, known: Known) -> bool:
-        found = known.document.is_same_for_all
-        if known.name not in found:
-            found[known.name] = is_same_for_all(self._schema, known)
-        return found[known.name]

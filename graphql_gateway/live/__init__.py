@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from satreel.chain.v1 import chain_service_pb2
@@ -15,12 +15,15 @@ from satreel.rounds.v1 import rounds_service_pb2
 from satreel.rounds.v1.rounds_service_pb2_grpc import RoundsServiceStub
 
 from graphql_gateway.live.current import CurrentRound, RoundsByNews
+from graphql_gateway.live.groups import Groups
 from graphql_gateway.live.meter import Meter
 from graphql_gateway.live.takeovers import Takeovers
-from graphql_gateway.live.watch import Watch
+from graphql_gateway.live.watch import KEPT_MAX, Watch
 from graphql_gateway.services import Services
 from mesh.clock import Clock
 
+# Of events of rounds, by the fields that they have.
+ROUNDS_TOPICS = ("round", "leaderboard")
 FEEDS = ("rounds", "ledger", "market", "content", "blocks")
 
 
@@ -36,6 +39,7 @@ class Live:
     meter: Meter
     takeovers: Takeovers
     current_round: CurrentRound
+    groups: Groups = field(default_factory=Groups)
 
     @classmethod
     def over(cls, services: Services, redis_url: str, clock: Clock) -> Live:
@@ -49,6 +53,7 @@ class Live:
                     rounds_service_pb2.WatchRoundsRequest(cursor=cursor)
                 ),
                 clock,
+                topics_of=lambda event: (name for name in ROUNDS_TOPICS if event.HasField(name)),
                 heed=current_round.take,
             ),
             ledger=Watch(
@@ -57,7 +62,7 @@ class Live:
                     ledger_service_pb2.WatchLedgerRequest(cursor=cursor)
                 ),
                 clock,
-                topics_of=lambda event: event.moved.accounts,
+                topics_of=lambda event: (account for _, account in sats_moved(event.moved)),
             ),
             market=Watch(
                 "market",
@@ -65,6 +70,7 @@ class Live:
                     market_service_pb2.WatchMarketRequest(cursor=cursor)
                 ),
                 clock,
+                keeps=KEPT_MAX,
             ),
             content=Watch(
                 "content",
@@ -72,6 +78,7 @@ class Live:
                     content_service_pb2.WatchContentRequest(cursor=cursor)
                 ),
                 clock,
+                keeps=KEPT_MAX,
             ),
             blocks=Watch(
                 "blocks",
@@ -99,3 +106,8 @@ class Live:
                 group.create_task(self.meter.run(), name="meter")
                 group.create_task(self.takeovers.run(), name="takeovers")
             await asyncio.Event().wait()
+
+
+def sats_moved(moved: ledger_service_pb2.Movements) -> Iterator[tuple[int, str]]:
+    """Accounts whose satoshis were moved, with their places in the record."""
+    return ((place, name) for place, name in enumerate(moved.accounts) if place not in moved.other_assets)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from google.protobuf.message import Message
 
-from graphql_gateway.live.answers import Answers
+from graphql_gateway.live.backlog import Backlog
 from mesh import logs
 from mesh.clock import Clock
 from mesh.errors import Exhausted, Failure
 
 log = logs.logger(__name__)
 
-BACKLOG_MAX = 256
+# Events that a watch keeps for those who come back with a cursor.
+KEPT_MAX = 1_000
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
 # A service says every five seconds at least that it is there.
@@ -28,41 +29,48 @@ SILENCE_MAX_S = 12.0
 N = TypeVar("N", bound=Message)
 
 
-class FellBehind(Exhausted):
-    """The subscriber does not read as fast as news come; subscribe again."""
-
-    reason = "FELL_BEHIND"
-
-
 class NewsLost(Exhausted):
     """Some news were lost on the way here; subscribe again and read anew what you follow."""
 
     reason = "NEWS_LOST"
 
 
+class Kept(NamedTuple, Generic[N]):
+    """A snapshot or an event, and its place among all that came."""
+
+    news: N
+    position: int
+
+
 class News(Generic[N]):
     """One subscriber's news. Iterating raises FellBehind once too many wait, after those that were kept."""
 
-    def __init__(self) -> None:
-        self._waiting: asyncio.Queue[tuple[N, Answers]] = asyncio.Queue(BACKLOG_MAX)
-        # To the news given last, shared by all who follow.
-        self.answers = Answers()
-        self._overrun = False
+    def __init__(
+        self, subject_of: Callable[[Any], Hashable] | None = None, missed: Iterable[Kept[N]] = ()
+    ) -> None:
+        self._waiting = Backlog(missed)
+        self._subject_of: Callable[[Any], Hashable] | None = subject_of
+        self._came = asyncio.Event()
+        # Of the news given last.
+        self.position = 0
 
-    def offer(self, news: N, answers: Answers) -> None:
+    def offer(self, kept: Kept[N]) -> None:
         """Keeps the news for the subscriber, if there is room and nothing was lost before."""
-        if self._overrun or self._waiting.full():
-            self._overrun = True
-        else:
-            self._waiting.put_nowait((news, answers))
+        self._waiting.put(kept, self._subject(kept.news) if self._subject_of else None)
+        self._came.set()
+
+    def _subject(self, news: Any) -> Hashable:
+        is_event = news.WhichOneof("news") == "event"
+        return self._subject_of(news.event) if is_event and self._subject_of else "snapshot"
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> N:
-        if self._overrun and self._waiting.empty():
-            raise FellBehind
-        news, self.answers = await self._waiting.get()
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        news, self.position = self._waiting.take()
         return news
 
 
@@ -71,6 +79,7 @@ class Watch(Generic[N]):
 
     `topics_of` says what an event is about: who subscribes to one topic is woken by its events alone, so
     thousands of them cost nothing while others' news come. `heed` is told everything before anybody else.
+    The newest `keeps` events are kept for those who come back with a cursor.
     """
 
     def __init__(
@@ -80,6 +89,8 @@ class Watch(Generic[N]):
         clock: Clock,
         topics_of: Callable[[Any], Iterable[str]] = lambda _: (),
         heed: Callable[[Any], object] = lambda _: None,
+        *,
+        keeps: int = 0,
     ) -> None:
         self.name = name
         self._open = open_stream
@@ -88,7 +99,12 @@ class Watch(Generic[N]):
         self._live = asyncio.Event()
         self._topics_of: Callable[[Any], Iterable[str]] = topics_of
         self._heed: Callable[[Any], object] = heed
-        self._moves = 0
+        # How many news came.
+        self.position = 0
+        # The newest events without a gap, the oldest first, and the cursor before them.
+        self._kept: deque[Kept[N]] = deque()
+        self._keeps = keeps
+        self._kept_after = ""
         self._live_until_s = -math.inf
         # By topic; None: all news.
         self._subscribers: defaultdict[str | None, set[News[N]]] = defaultdict(set)
@@ -101,7 +117,7 @@ class Watch(Generic[N]):
     @property
     def version(self) -> int | None:
         """Another one after any news; None while news may be missed."""
-        return self._moves if self.is_live else None
+        return self.position if self.is_live else None
 
     @property
     def subscribers(self) -> int:
@@ -125,14 +141,39 @@ class Watch(Generic[N]):
     def _take(self, news: Any) -> None:
         self._cursor = news.cursor or self._cursor
         if news.WhichOneof("news") != "heartbeat":
-            self._moves += 1
+            self.position += 1
             self._heed(news)
         self._live_until_s = self._clock.monotonic_s() + SILENCE_MAX_S
-        answers = Answers()
+        kept = Kept(news, self.position)
+        self._keep(kept)
         for topic in self._concerned(news):
             for subscriber in self._subscribers[topic]:
-                subscriber.offer(news, answers)
+                subscriber.offer(kept)
         self._live.set()
+
+    def _keep(self, kept: Kept[N]) -> None:
+        news: Any = kept.news
+        match news.WhichOneof("news"):
+            case "snapshot":
+                self._kept.clear()
+                self._kept_after = news.cursor
+            case "event" if self._keeps:
+                self._kept.append(kept)
+                if len(self._kept) > self._keeps:
+                    oldest: Any = self._kept.popleft().news
+                    self._kept_after = oldest.cursor
+
+    def _behind(self, cursor: str) -> list[Kept[N]]:
+        """What came behind a cursor. Raises NewsLost when that is not known any more."""
+        found: list[Kept[N]] = []
+        for kept in reversed(self._kept):
+            news: Any = kept.news
+            if news.cursor == cursor:
+                return found[::-1]
+            found.append(kept)
+        if cursor and cursor == self._kept_after:
+            return found[::-1]
+        raise NewsLost
 
     def _concerned(self, news: Any) -> set[str | None]:
         """Topics that have subscribers whom the news concern."""
@@ -144,12 +185,21 @@ class Watch(Generic[N]):
         return self._subscribers.keys() & {None, *self._topics_of(news.event)}
 
     @contextmanager
-    def subscribe(self, topic: str | None = None) -> Iterator[News[N]]:
+    def subscribe(
+        self,
+        topic: str | None = None,
+        *,
+        newest_of: Callable[[Any], Hashable] | None = None,
+        after: str | None = None,
+    ) -> Iterator[News[N]]:
         """News from now on, of one topic or all: subscribe first, then read what is, and nothing is missed.
 
-        A snapshot among them says that the state may have changed without an event.
+        A snapshot among them says that the state may have changed without an event. `newest_of` gives the
+        subject of an event that tells a state: of those that wait, only each subject's newest is told.
+        `after`: the cursor of an event; what came behind it is told first. Raises NewsLost.
         """
-        news: News[N] = News()
+        news: News[N] = News(newest_of, self._behind(after) if after is not None else ())
+        news.position = self.position
         self._subscribers[topic].add(news)
         try:
             yield news
@@ -158,13 +208,16 @@ class Watch(Generic[N]):
             if not self._subscribers[topic]:
                 del self._subscribers[topic]
 
-    async def events(self) -> AsyncGenerator[tuple[Any, Answers], None]:
-        """Events and the answers to them, for those who follow no state. Raises FellBehind, NewsLost."""
+    async def events(self, after: str | None = None) -> AsyncGenerator[tuple[Any, int], None]:
+        """Responses with events, and their positions, for those who follow no state.
+
+        Raises FellBehind, NewsLost.
+        """
         # The first snapshot only says that the stream begins.
         await self._live.wait()
-        with self.subscribe() as news:
+        with self.subscribe(after=after) as news:
             one: Any
             async for one in news:
                 if one.WhichOneof("news") == "snapshot":
                     raise NewsLost
-                yield one.event, news.answers
+                yield one, news.position

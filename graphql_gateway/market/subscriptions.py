@@ -14,6 +14,7 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id
+from graphql_gateway.live.telling import Delivery, Telling
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.declared import SAME_FOR_ALL
@@ -38,20 +39,20 @@ class MarketSubscription:
 
     @strawberry.subscription(
         description="Listings and offers made, changed and closed, and sales, from the next event on; of one "
-        "meme, or of all.",
-        metadata=SAME_FOR_ALL,
+        f"meme, or of all. {Delivery.NEWS.value}",
+        metadata=SAME_FOR_ALL | Delivery.NEWS.metadata,
     )
     async def market_activity(
         self, info: Info, meme_id: MemeIdFilter = None
     ) -> AsyncIterator[MarketActivity]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        info.context.under_way()
         async with aclosing(info.context.live.market.events()) as events:
-            async for event, answers in events:
-                if meme in {None, _meme_of(event)}:
-                    await info.context.renew(answers)
-                    yield _activity(event)
+            async for one, position in events:
+                if meme in {None, _meme_of(one.event)}:
+                    await info.context.renew()
+                    info.context.telling = Telling(now=None, position=position)
+                    yield _activity(one.event)
 
 
 def _meme_of(event: market_service_pb2.MarketEvent) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from graphql_gateway.context import Info
 from graphql_gateway.edge.authentication import Viewer
 from graphql_gateway.entities import Meme, Subscription
 from graphql_gateway.ids import bare_id
+from graphql_gateway.live.telling import Delivery, Telling
 from graphql_gateway.memes.types import Stage
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.declared import SAME_FOR_ALL
@@ -32,10 +33,11 @@ class PipelineProgress:
 _SEEN_BY_ALL = {content_pb2.MEME_STATE_PUBLISHED, content_pb2.MEME_STATE_TAKEN_DOWN}
 
 
-def _concerns(viewer: Viewer | None, meme: content_pb2.Meme) -> bool:
-    if viewer is not None and (viewer.is_admin or viewer.id == meme.creator_id):
-        return True
-    return meme.state in _SEEN_BY_ALL
+def _audience_of(meme: content_pb2.Meme) -> Callable[[Viewer | None], bool] | None:
+    """Whom it concerns; None: everybody."""
+    if meme.state in _SEEN_BY_ALL:
+        return None
+    return lambda viewer: viewer is not None and (viewer.is_admin or viewer.id == meme.creator_id)
 
 
 @part_of(Subscription)
@@ -44,23 +46,24 @@ class MemesSubscription:
 
     @strawberry.subscription(
         description="Memes that move on in the pipeline, from the next step on; one meme, or all. What is "
-        "not published yet concerns its creator and administrators only.",
-        metadata=SAME_FOR_ALL,
+        f"not published yet concerns its creator and administrators only. {Delivery.NEWS.value}",
+        metadata=SAME_FOR_ALL | Delivery.NEWS.metadata,
     )
     async def pipeline_progress(
         self, info: Info, meme_id: MemeIdFilter = None
     ) -> AsyncIterator[PipelineProgress]:
         """Ends never; starts with the next event."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        info.context.under_way()
         async with aclosing(info.context.live.content.events()) as events:
-            async for event, answers in events:
-                if meme in {None, event.meme.id}:
-                    await info.context.renew(answers)
-                    if not _concerns(info.context.viewer, event.meme):
-                        continue
+            async for one, position in events:
+                moved = one.event
+                if meme in {None, moved.meme.id}:
+                    await info.context.renew()
+                    info.context.telling = Telling(
+                        now=None, position=position, audience=_audience_of(moved.meme)
+                    )
                     yield PipelineProgress(
-                        at=event.at,
-                        meme=shown(Meme, event.meme),
-                        stage=shown(Stage, event.stage),
+                        at=moved.at,
+                        meme=shown(Meme, moved.meme),
+                        stage=shown(Stage, moved.stage),
                     )

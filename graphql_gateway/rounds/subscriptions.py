@@ -10,6 +10,7 @@ from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Round, Subscription
+from graphql_gateway.live.telling import ITSELF, Delivery, Telling
 from graphql_gateway.proto import shown
 from graphql_gateway.rounds.queries import find_current_round
 from graphql_gateway.rounds.types import Leaderboard
@@ -17,6 +18,8 @@ from graphql_gateway.safety.declared import SAME_FOR_ALL
 from graphql_gateway.services import Services
 
 _STANDINGS_MAX = 100
+_RUNNING = {rounds_pb2.ROUND_STATE_ACTIVE, rounds_pb2.ROUND_STATE_CALCULATING}
+_GOING_ON = {rounds_pb2.ROUND_STATE_PENDING, *_RUNNING}
 _Told = rounds_pb2.Round | rounds_pb2.Leaderboard
 
 
@@ -25,37 +28,53 @@ class RoundsSubscription:
     """Live rounds."""
 
     @strawberry.subscription(
-        description="The current round now, and again whenever a round changes its state, anchor or entries.",
-        metadata=SAME_FOR_ALL,
+        description="The current round now, and again whenever a round changes its state, anchor or entries. "
+        f"{Delivery.STATES.value}",
+        metadata=SAME_FOR_ALL | Delivery.STATES.metadata,
     )
     async def round_updated(self, info: Info) -> AsyncIterator[Round]:
         """Ends never."""
-        with info.context.live.rounds.subscribe() as news:
-            told = await find_current_round(info.context.services)
+        context = info.context
+        with context.live.rounds.subscribe("round", newest_of=lambda event: event.round.id) as news:
+            current = told = await find_current_round(context.services)
             if told is not None:
+                context.telling = Telling(told.id, position=news.position)
                 yield shown(Round, told)
             async for one in news:
                 changed = _changed(one)
                 if changed.HasField("round") and not _repeats(one, changed.round, told):
                     told = changed.round
-                    await info.context.renew(news.answers)
+                    await context.renew()
+                    now_position = context.live.rounds.position
+                    if current is None or told.id == current.id or told.state in _RUNNING:
+                        current = (
+                            told if told.state in _GOING_ON else await find_current_round(context.services)
+                        )
+                    now = ITSELF if current is told else current and shown(Round, current)
+                    context.telling = Telling(told.id, now, news.position, now_position)
                     yield shown(Round, told)
 
     @strawberry.subscription(
-        description="Standings of the current round now, and at most once a second when they move.",
-        metadata=SAME_FOR_ALL,
+        description="Standings of the current round now, and at most once a second when they move. "
+        f"{Delivery.STATES.value}",
+        metadata=SAME_FOR_ALL | Delivery.STATES.metadata,
     )
     async def leaderboard_updated(self, info: Info) -> AsyncIterator[Leaderboard]:
         """Ends never."""
-        with info.context.live.rounds.subscribe() as news:
-            told = await _find_leaderboard(info.context.services)
+        context = info.context
+        with context.live.rounds.subscribe(
+            "leaderboard", newest_of=lambda event: event.leaderboard.round_id
+        ) as news:
+            told = await _find_leaderboard(context.services)
             if told is not None:
+                context.telling = Telling(told.round_id, position=news.position)
                 yield shown(Leaderboard, told)
             async for one in news:
                 changed = _changed(one)
                 if changed.HasField("leaderboard") and not _repeats(one, changed.leaderboard, told):
                     told = changed.leaderboard
-                    await info.context.renew(news.answers)
+                    await context.renew()
+                    context.telling = Telling(told.round_id, position=news.position)
                     yield shown(Leaderboard, told)
 
 

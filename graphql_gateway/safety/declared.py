@@ -79,7 +79,8 @@ PAGE = (
 )
 PUBLIC = (CacheControl(max_age=1),)
 # `metadata` of a field whose resolver answers everybody alike: its answer may be shared by all subscribers.
-SAME_FOR_ALL: Final = {"same_for_all": True}
+SAME: Final = "same_for_all"
+SAME_FOR_ALL: Final = {SAME: True}
 LOG_IN = (CountsAsLogIn(),)
 
 

@@ -15,7 +15,8 @@ from satreel.ledger.v1 import ledger_service_pb2
 from satreel.market.v1 import market_pb2, market_service_pb2
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
 
-from graphql_gateway.live.watch import BACKLOG_MAX, FellBehind, Watch
+from graphql_gateway.live.backlog import BACKLOG_MAX, FellBehind
+from graphql_gateway.live.watch import Watch
 from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
@@ -153,8 +154,11 @@ async def test_a_balance_goes_to_its_owner_only(world: World, client: Client) ->
         world.ledger.balances[f"user:{bob.id}"] = 21
         world.ledger.feed.publish(balance_news(world, ada.id, bob.id))
         assert await bobs.data() == {"balanceChanged": {"balance": 21}}
-        seen = [(await adas.data())["balanceChanged"]["balance"] for _ in range(6)]
-        assert seen == [11, 12, 13, 14, 15, 15]
+        # Of those that come faster than they are told the newest is.
+        seen = [10]
+        while seen[-1] < 15:
+            seen.append((await adas.data())["balanceChanged"]["balance"])
+        assert seen == sorted(seen)
     async with client.socket() as nobodys:
         await nobodys.subscribe(BALANCE)
         assert await nobodys.code() == "USER_TOKEN_MISSING"
@@ -252,7 +256,8 @@ async def test_what_is_not_published_concerns_its_creator_and_administrators(
         sockets = [nobodys, bobs, adas, roots]
         for socket in sockets:
             await socket.subscribe("subscription { pipelineProgress { meme { name state } } }")
-        await until(lambda: world.live.content.subscribers == len(sockets))
+        await until(lambda: world.live.groups.followers == len(sockets))
+        assert world.live.content.subscribers == 1
         for state in (content_pb2.MEME_STATE_REJECTED, content_pb2.MEME_STATE_PUBLISHED):
             meme.state = state
             event = content_service_pb2.ContentEvent(id=uuid7(), at=fakes.AT, meme=meme)
@@ -345,7 +350,7 @@ async def test_subscribers_that_leave_leave_nothing_behind(world: World, client:
             for number in range(10):
                 await socket.subscribe(ROUND, as_id=str(number))
                 await socket.data()
-            assert world.live.rounds.subscribers == 10
+            assert (world.live.groups.followers, world.live.rounds.subscribers) == (10, 1)
             if leave == "complete":
                 for number in range(10):
                     await socket.send(type="complete", id=str(number))

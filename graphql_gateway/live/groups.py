@@ -1,0 +1,341 @@
+"""Groups: all who follow the same hear it from one execution.
+
+A group executes its subscription once, and hands each payload to its members in a plain loop. A member is an
+entry, not a task: only who lags has one, until it has caught up or is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Hashable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import opentelemetry.context
+import orjson
+
+from graphql_gateway.edge.authentication import Viewer
+from graphql_gateway.live.backlog import Backlog
+from graphql_gateway.live.telling import ITSELF, Delivery, Telling
+
+# States are executed at most once in so many seconds: the newest.
+PACE_S = 0.1
+# How things are is told to who joins within so many seconds; then it is made anew, as names in it may change.
+FRESH_S = 1.0
+# Members are told for so long before others have a turn.
+TURN_S = 0.004
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):  # noqa: N818 - a client that leaves is no error
+    """The client hung up, or takes nothing for too long."""
+
+
+class Said(NamedTuple):
+    """An event, or how things are, as all members hear it."""
+
+    payload: bytes
+    about: Telling
+    # What is executed for who joins after it; None: nothing.
+    now: Any
+    # Whether nothing failed.
+    is_sound: bool
+
+
+class Source(Protocol):
+    """What a group executes."""
+
+    delivery: Delivery
+
+    def said(self, viewers: Callable[[], Collection[Viewer]]) -> AsyncGenerator[Said, None]:
+        """Events without end; `viewers` are those of the members now. Raises what ends the subscription."""
+
+    async def told_first(self, last: Said) -> Said:
+        """How things are after the last event, for who joins."""
+
+
+class Outlet(Protocol):
+    """Where members are told."""
+
+    def tell(self, operation_id: str, payload: bytes) -> bool:
+        """One result, written at once. False, and nothing is written: what it was sent before waits."""
+
+    async def drained(self) -> None:
+        """Once `tell` writes again. Raises ClientGone."""
+
+
+class LogIns(Protocol):
+    """Whether members are still logged in."""
+
+    def now_s(self) -> float:
+        """The time of a check."""
+
+    def due_s(self, *, strictly: bool) -> float:
+        """A check that is older does not count any more."""
+
+    async def viewer_of(self, access_token: str) -> Viewer:
+        """Checks it. Raises a Failure."""
+
+
+class Signed(Protocol):
+    """A connection."""
+
+    viewer: Viewer | None
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One subscription of a client."""
+
+    outlet: Outlet
+    operation_id: str
+    # It may have been given the access token that follows.
+    connection: Signed
+    # Told what ended it, once; None: there is nothing more.
+    on_end: Callable[[Member, Exception | None], None]
+    extensions: dict[str, Any] = field(default_factory=dict)
+    group: Group | None = None
+    # As it was checked last, and when; nobody need not be.
+    viewer: Viewer | None = None
+    checked_s: float = math.inf
+    # It knows what came until there.
+    position: int = -1
+    # Its first state is being made.
+    is_beginning: bool = False
+    waiting: Backlog[Said] | None = None
+    catching_up: asyncio.Task[None] | None = None
+    # What ends it after that.
+    ending: tuple[Exception | None] | None = None
+
+    def cancel(self) -> None:
+        """Leaves without a word."""
+        group, self.group = self.group, None
+        if group is not None:
+            group.leave(self)
+        if self.catching_up is not None and self.catching_up is not asyncio.current_task():
+            self.catching_up.cancel()
+
+    def end(self, problem: Exception | None) -> None:
+        """Leaves once it has heard all, and the client is told why."""
+        if self.waiting is not None or self.is_beginning:
+            self.ending = (problem,)
+        else:
+            self.break_off(problem)
+
+    def break_off(self, problem: Exception | None) -> None:
+        """Leaves at once, and the client is told why."""
+        if self.group is not None:
+            self.cancel()
+            self.on_end(self, problem)
+
+    def take(self, said: Said, due_s: float) -> None:
+        """Tells it at once, or as soon as it can be."""
+        if self.waiting is None and not self.is_beginning and self._tell(said, due_s):
+            return
+        if self.waiting is None:
+            self.waiting = Backlog()
+        self.waiting.put(said, said.about.subject)
+        self._catch_up_soon()
+
+    def begin(self, said: Said, due_s: float) -> None:
+        """How things are; what came meanwhile follows."""
+        self.is_beginning = False
+        if self.waiting is None:
+            self.take(said, due_s)
+        else:
+            self.waiting.put_first(said)
+            self._catch_up_soon()
+        if self.ending is not None:
+            self.end(*self.ending)
+
+    def _tell(self, said: Said, due_s: float, **more: Any) -> bool:
+        if self.checked_s < due_s:
+            return False
+        audience, payload = said.about.audience, said.payload
+        if audience is not None and not audience(self.viewer):
+            return True
+        if self.extensions or more:
+            payload = b'%b,"extensions":%b}' % (payload[:-1], orjson.dumps({**self.extensions, **more}))
+        return self.outlet.tell(self.operation_id, payload)
+
+    def _catch_up_soon(self) -> None:
+        if self.catching_up is None and not self.is_beginning:
+            self.catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        try:
+            while self.waiting and self.group is not None:
+                due_s = await self._check(self.group, self.waiting.first())
+                said, left_out = self.waiting.first(), self.waiting.replaced
+                if self._tell(said, due_s, **({"conflated": left_out} if left_out else {})):
+                    self.waiting.take()
+                    self.waiting.replaced = 0
+                else:
+                    await self.outlet.drained()
+            self.waiting = None
+            if self.ending is not None:
+                self.break_off(*self.ending)
+        except ClientGone:
+            self.cancel()
+        except Exception as problem:
+            self.break_off(problem)
+        finally:
+            self.catching_up = None
+
+    async def _check(self, group: Group, said: Said) -> float:
+        due_s = group.due_s(said)
+        signed = self.connection.viewer
+        if self.checked_s < due_s and signed is not None:
+            self.viewer = await group.log_ins.viewer_of(signed.access_token)
+            self.checked_s = group.log_ins.now_s()
+        return due_s
+
+
+class Group:
+    """All who follow the same; it runs from its first member to its last."""
+
+    def __init__(self, source: Source, log_ins: LogIns, on_over: Callable[[], None]) -> None:
+        self.log_ins = log_ins
+        self._source = source
+        self._on_over = on_over
+        self._members: dict[Member, None] = {}
+        self._last: Said | None = None
+        # What is told first to who joins, since when; None: it has to be made.
+        self._now: tuple[Said, float] | None = None
+        # Who waits for it while it is made.
+        self._beginners: list[Member] = []
+        self._tasks = {asyncio.create_task(self._run())}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def due_s(self, said: Said) -> float:
+        """Members whose log-in was checked before have to be checked before they hear this."""
+        return self.log_ins.due_s(strictly=said.about.audience is not None)
+
+    def join(self, member: Member) -> None:
+        """From now on it is told what comes; and first how things are, if that is known and to be told."""
+        member.group = self
+        member.viewer = member.connection.viewer
+        if member.viewer is not None:
+            member.checked_s = self.log_ins.now_s()
+        self._members[member] = None
+        if self._last is None or self._last.now is None:
+            return
+        member.position = max(self._last.about.position, self._last.about.now_position)
+        if self._now is not None and asyncio.get_running_loop().time() - self._now[1] < FRESH_S:
+            member.take(self._now[0], self.due_s(self._now[0]))
+            return
+        member.is_beginning = True
+        if not self._beginners:
+            self._beginners = []
+            self._spawn(self._begin(self._last, self._beginners))
+        self._beginners.append(member)
+
+    def leave(self, member: Member) -> None:
+        """It is told nothing more. The last one ends the group."""
+        self._members.pop(member, None)
+        if not self._members:
+            self._end()
+
+    def viewers(self) -> Collection[Viewer]:
+        """Those of its members, by their tokens as they are now."""
+        signed = (member.connection.viewer for member in self._members)
+        return {viewer.access_token: viewer for viewer in signed if viewer is not None}.values()
+
+    async def _run(self) -> None:
+        problem: Exception | None = None
+        try:
+            async with aclosing(self._source.said(self.viewers)) as events:
+                async for said in events:
+                    await self._tell(said)
+                    # What began it is over; what follows are traces of their own.
+                    opentelemetry.context.attach(opentelemetry.context.Context())
+        except Exception as broken:
+            problem = broken
+        members = tuple(self._members)
+        self._on_over()
+        for member in members:
+            member.end(problem)
+
+    async def _tell(self, said: Said) -> None:
+        began_s = asyncio.get_running_loop().time()
+        self._last = said
+        is_now = said.about.now is ITSELF and said.is_sound
+        self._now = (said, began_s) if is_now else None
+        # Who joins from here on has it in what is told first.
+        self._beginners = []
+        due_s, position = self.due_s(said), said.about.position
+        async for member in _in_turns(tuple(self._members)):
+            if member.group is self and member.position < position:
+                member.take(said, due_s)
+        if self._source.delivery is Delivery.STATES:
+            await asyncio.sleep(began_s + PACE_S - asyncio.get_running_loop().time())
+
+    async def _begin(self, last: Said, beginners: list[Member]) -> None:
+        try:
+            said = await self._source.told_first(last)
+        except Exception as problem:
+            for member in beginners:
+                member.break_off(problem)
+            return
+        if self._beginners is beginners:
+            # Nobody comes to them any more.
+            self._beginners = []
+            if said.is_sound:
+                self._now = (said, asyncio.get_running_loop().time())
+        due_s = self.due_s(said)
+        async for member in _in_turns(beginners):
+            if member.group is self:
+                member.begin(said, due_s)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end(self) -> None:
+        self._on_over()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+
+class Groups:
+    """The groups of this process, by what their members follow."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, Group] = {}
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def followers(self) -> int:
+        """The members of all of them."""
+        return sum(map(len, self._groups.values()))
+
+    def join(self, member: Member, key: Hashable, source: Source, log_ins: LogIns) -> None:
+        """Makes it a member of the group that follows this; `source` is executed if there is none."""
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(source, log_ins, on_over=lambda: self._forget(key, group))
+        group.join(member)
+
+    def _forget(self, key: Hashable, group: Group | None) -> None:
+        if self._groups.get(key) is group:
+            del self._groups[key]
+
+
+async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items; after some milliseconds of work with them the loop has a turn."""
+    now_s = asyncio.get_running_loop().time
+    until_s = now_s() + TURN_S
+    for item in items:
+        if now_s() > until_s:
+            await asyncio.sleep(0)
+            until_s = now_s() + TURN_S
+        yield item
