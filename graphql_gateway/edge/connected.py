@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode
 
 from graphql_gateway.context import Context
 from graphql_gateway.safety.budget import network_of
-from mesh.errors import Exhausted
+from mesh.errors import Exhausted, Unavailable
 
 CLOSE_FORBIDDEN = 4403
 
@@ -37,6 +37,8 @@ class Connection(Protocol):
 class Member:
     """An open connection, and under whose names it is counted."""
 
+    __slots__ = ("_connected", "connection", "counted", "session_id")
+
     def __init__(self, connected: Connected, connection: Connection) -> None:
         self._connected = connected
         self.connection = connection
@@ -50,6 +52,10 @@ class Member:
             self._connected.count(self, f"user:{viewer.id}")
             self._connected.follow(self, viewer.session_id)
 
+    def leave(self) -> None:
+        """It is not open any more."""
+        self._connected.leave(self)
+
 
 class Connected:
     """Those that are open."""
@@ -60,18 +66,30 @@ class Connected:
         self._counts: Counter[str] = Counter()
         self._of_session: defaultdict[str, set[Connection]] = defaultdict(set)
         self._closing: set[asyncio.Task[None]] = set()
+        self._sends_away = False
 
-    @contextmanager
-    def joined(self, connection: Connection) -> Iterator[Member]:
-        """It is open until the block ends. Raises TooManyConnections."""
+    def join(self, connection: Connection) -> Member:
+        """It is open until it leaves. Raises TooManyConnections; Unavailable once all are sent away."""
+        if self._sends_away:
+            raise Unavailable("the gateway is stopping")
         member = Member(self, connection)
         try:
             self.count(member, f"address:{network_of(connection.context.client_address)}")
             self._open.add(connection)
             member.sign_in()
+        except TooManyConnections:
+            member.leave()
+            raise
+        return member
+
+    @contextmanager
+    def joined(self, connection: Connection) -> Iterator[Member]:
+        """It is open until the block ends. Raises as `join` does."""
+        member = self.join(connection)
+        try:
             yield member
         finally:
-            self._leave(member)
+            member.leave()
 
     def count(self, member: Member, whose: str) -> None:
         """Raises TooManyConnections."""
@@ -95,12 +113,14 @@ class Connected:
                 closing.add_done_callback(self._closing.discard)
 
     async def send_away(self) -> None:
-        """Closes all, as the process is about to end."""
+        """Closes all, as the process is about to end; there will be no others."""
+        self._sends_away = True
         await asyncio.gather(
             *(one.close(WSCloseCode.GOING_AWAY, "The gateway is stopping") for one in tuple(self._open))
         )
 
-    def _leave(self, member: Member) -> None:
+    def leave(self, member: Member) -> None:
+        """It is not open any more."""
         self._open.discard(member.connection)
         for whose in member.counted:
             self._counts[whose] -= 1

@@ -65,7 +65,7 @@ class Endpoint:
         if request.method not in {hdrs.METH_GET, hdrs.METH_POST}:
             raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_GET, hdrs.METH_POST])
         if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
-            return await self._socket(request)
+            return self._socket(request)
         asked = wanted(request)
         if asked.html and request.method == hdrs.METH_GET and not request.query.keys() & _NAMES_DOCUMENT:
             return self._page()
@@ -215,12 +215,11 @@ class Endpoint:
             finally:
                 await operations.close()
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
+    def _socket(self, request: web.Request) -> web.StreamResponse:
         self._origins.check(request)
-        socket = Socket(request, self._schema, self._context(request), self._settings)
-        with self.connected.joined(socket) as member:
-            await socket.serve(member.sign_in)
-        return socket.response
+        authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+        socket = Socket(self._schema, self._context(request), self._settings, authorization)
+        return socket.open(request, self.connected)
 
     def _page(self) -> web.Response:
         if not self._settings.is_open:

@@ -52,6 +52,19 @@ class TimedHandler(RequestHandler):
         self._stop()
         super().connection_lost(exc)
 
+    def give_away(self, to: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """The connection is another protocol's from now on: its transport, and what came behind the request.
+
+        Nothing here holds it any more. Raises ConnectionResetError when it is gone.
+        """
+        transport, early = self.transport, self._message_tail
+        if transport is None:
+            raise ConnectionResetError("Connection lost")
+        self.transport, self._message_tail = None, b""
+        transport.set_protocol(to)
+        self.connection_lost(None)
+        return transport, early
+
     def _start(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._head_s, self._give_up)

@@ -6,32 +6,31 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import strawberry
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, hdrs, web
 from graphql import GraphQLError
 
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Context
 from graphql_gateway.edge.authentication import bearer_token
-from graphql_gateway.edge.connected import CLOSE_FORBIDDEN
+from graphql_gateway.edge.connected import CLOSE_FORBIDDEN, Connected, Member
+from graphql_gateway.edge.handshake import accepted, hand_over
 from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations
 from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, operation_of
-from graphql_gateway.errors import rendered
+from graphql_gateway.edge.transport import Limits, WebSocket
+from graphql_gateway.errors import masked, rendered
 from graphql_gateway.safety.pace import Pace
 from mesh.errors import Code, Failure
 
 PROTOCOL = "graphql-transport-ws"
-# Time that a client has to answer our close frame.
-CLOSE_S = 3.0
-# RFC 6455: a close frame holds 125 bytes, two of them the code.
-REASON_BYTES_MAX = 123
 ID_CHARS_MAX = 128
-# With less to be taken than half of what asyncio lets wait (64 KiB), a message is written without waiting.
-AT_ONCE_BYTES = 32_768
+# Of messages that wait for those before them; who has sent more is not listened to meanwhile.
+INBOX_MAX, INBOX_BYTES_MAX = 64, 65_536
 
 CLOSE_BAD_MESSAGE = 4400
 CLOSE_UNAUTHORIZED = 4401
@@ -49,98 +48,106 @@ class _Closed(Exception):  # noqa: N818 - how a conversation ends
         self.reason = reason
 
 
-class Socket:
-    """One WebSocket: a connection that operations run on, and their channel."""
+class Socket(WebSocket):
+    """One client: a connection that operations run on, and their channel."""
+
+    __slots__ = (
+        "_answering",
+        "_authorization",
+        "_inbox",
+        "_inbox_bytes",
+        "_introduction",
+        "_is_acknowledged",
+        "_member",
+        "_operations",
+        "_pace",
+        "_settings",
+        "_variables",
+        "context",
+    )
 
     def __init__(
-        self, request: web.Request, schema: strawberry.Schema, context: Context, settings: GatewaySettings
+        self, schema: strawberry.Schema, context: Context, settings: GatewaySettings, authorization: str
     ) -> None:
+        """`authorization` is the handshake's header."""
+        super().__init__(Limits(OPERATION_BYTES_MAX, settings.send_s, settings.ping_s))
         self.context = context
-        self._request = request
         self._settings = settings
-        self.response = web.WebSocketResponse(
-            protocols=(PROTOCOL,),
-            # Finds peers that are dead: a pong must come within half of the time.
-            heartbeat=settings.ping_s,
-            max_msg_size=OPERATION_BYTES_MAX,
-            timeout=CLOSE_S,
-            # It would take more memory than all else of a socket.
-            compress=False,
-        )
-        self._pace = Pace(settings.messages_per_s, asyncio.get_running_loop().time)
+        self._authorization = authorization
+        self._member: Member | None = None
+        self._pace = Pace(settings.messages_per_s, self._loop.time)
         self._operations = Operations(schema, context, self, maximum=settings.subscriptions_per_socket_max)
-        self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
-            "ping": self._ping,
-            "pong": _nothing,
-            "subscribe": self._subscribe,
-            "complete": self._complete,
-            "connection_init": self._init_again,
-        }
+        # Messages that came and are not answered yet; who answers them, while there are any, and as whom.
+        self._inbox: list[str | bytes] = []
+        self._inbox_bytes = 0
+        self._answering: asyncio.Task[None] | None = None
+        self._variables = contextvars.Context()
+        # Until connection_init has come.
+        self._introduction: asyncio.TimerHandle | None = None
+        self._is_acknowledged = False
 
-    async def serve(self, admit: Callable[[], None]) -> None:
-        """Speaks with the client until one of both closes. `admit` raises a Failure once it has signed in."""
-        await self.response.prepare(self._request)
-        if self._request.transport is not None:
-            # As soon as `tell` refuses, there is something to wait for.
-            self._request.transport.set_write_buffer_limits(high=AT_ONCE_BYTES)
+    def open(self, request: web.Request, connected: Connected) -> web.StreamResponse:
+        """Answers the handshake with it. Raises HTTPException, TooManyConnections, ConnectionResetError."""
+        response = accepted(request, PROTOCOL)
+        self._member = connected.join(self)
         try:
-            await self._be_introduced(admit)
-            while True:
-                message = await self._receive()
-                await self._handlers[message["type"]](message)
-        except _Closed as closed:
-            await self.close(closed.code, closed.reason)
-        except ClientGone:
-            pass
-        finally:
-            await self._operations.close()
+            handed_over = hand_over(request, response, self, self.context.budget.headers)
+        except ConnectionError:
+            self._member.leave()
+            raise
+        if hdrs.SEC_WEBSOCKET_PROTOCOL not in response.headers:
+            self.end(CLOSE_NO_SUCH_PROTOCOL, "Subprotocol not acceptable")
+        else:
+            self._introduction = self._loop.call_later(
+                self._settings.connection_init_timeout_s,
+                self.end,
+                CLOSE_INIT_TIMEOUT,
+                "Connection initialisation timeout",
+            )
+        return handed_over
+
+    def received(self, message: str | bytes) -> None:
+        """Answered after those before it; who sends much without waiting is held."""
+        self._inbox.append(message)
+        self._inbox_bytes += len(message)
+        if self._answering is None:
+            self._answering = self._loop.create_task(self._answer(), context=self._variables)
+        elif self._inbox_bytes > INBOX_BYTES_MAX or len(self._inbox) > INBOX_MAX:
+            self.hold(True)
+
+    def ended(self) -> None:
+        """Nothing goes on: nobody would hear of it."""
+        self.context.is_broken = self.context.is_broken or self.is_broken
+        if self._introduction is not None:
+            self._introduction.cancel()
+            self._introduction = None
+        self._operations.stop_all()
+        self._inbox.clear()
+
+    def lost(self) -> None:
+        """It does not count any more."""
+        if self._answering is not None:
+            self._answering.cancel()
+        if self._member is not None:
+            self._member.leave()
+            self._member = None
+        # They know this channel of theirs.
+        del self._operations
 
     async def close(self, code: int, reason: str) -> None:
-        """Says why; the reason is cut between characters."""
-        if not self.response.prepared:
+        """Says why, and waits until the client is gone and what its operations held is given back."""
+        if self.is_lost:
             return
+        operations = self._operations
+        # Whoever is sent away comes back elsewhere.
         self.context.is_broken = code == WSCloseCode.GOING_AWAY
-        # Nothing may be sent after the close frame.
-        self._operations.stop_all()
-        cut = reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore").encode()
-        await self.response.close(code=code, message=cut)
-
-    async def send(self, message: bytes) -> None:
-        """A text message. Raises ClientGone when the client left or takes nothing for `send_s`."""
-        transport = self._request.transport
-        try:
-            if transport is not None and transport.get_write_buffer_size() + len(message) < AT_ONCE_BYTES:
-                await self.response.send_frame(message, WSMsgType.TEXT)
-                return
-            async with asyncio.timeout(self._settings.send_s):
-                await self.response.send_frame(message, WSMsgType.TEXT)
-        except (ConnectionError, TimeoutError) as gone:
-            self._abort()
-            raise ClientGone from gone
+        self.end(code, reason)
+        await self.gone()
+        await operations.close()
 
     def tell(self, operation_id: str, payload: bytes) -> bool:
         """One result, written at once. False, and nothing is written: what it was sent before waits."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing() or self.response.closed:
-            return False
-        if transport.get_write_buffer_size() > AT_ONCE_BYTES:
-            return False
-        transport.write(
-            frame(b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(operation_id), payload))
-        )
-        return True
-
-    async def drained(self) -> None:
-        """Once `tell` writes again. Raises ClientGone when the client left or takes nothing for `send_s`."""
-        try:
-            async with asyncio.timeout(self._settings.send_s):
-                # Does nothing but wait for as long as the transport asks for it.
-                await self._request.protocol._drain_helper()  # noqa: SLF001 - a frame would have to be written else
-        except (ConnectionError, TimeoutError) as gone:
-            self._abort()
-            raise ClientGone from gone
-        if self.response.closed:
-            raise ClientGone
+        return self.offer(b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(operation_id), payload))
 
     async def next(self, operation_id: str, payload: bytes) -> None:
         """One result."""
@@ -154,56 +161,64 @@ class Socket:
         """Nothing follows."""
         await self.send(b'{"id":%b,"type":"complete"}' % orjson.dumps(operation_id))
 
-    def _abort(self) -> None:
-        """What nobody takes waits in our memory, and pongs alone would keep the socket open."""
-        self.context.is_broken = True
-        if self._request.transport is not None:
-            self._request.transport.abort()
+    async def _answer(self) -> None:
+        """One message after the other, until there is none."""
+        try:
+            while self._inbox:
+                await self._answer_one(self._inbox.pop(0))
+        except _Closed as closed:
+            self.end(closed.code, closed.reason)
+        except ClientGone:
+            pass
+        except Exception as problem:
+            masked(problem)
+            self.end(WSCloseCode.INTERNAL_ERROR, "Something went wrong on our side")
+        finally:
+            self._answering = None
 
-    async def _be_introduced(self, admit: Callable[[], None]) -> None:
-        if self.response.ws_protocol != PROTOCOL:
-            raise _Closed(CLOSE_NO_SUCH_PROTOCOL, "Subprotocol not acceptable")
+    async def _answer_one(self, sent: str | bytes) -> None:
+        self._inbox_bytes -= len(sent)
+        if isinstance(sent, bytes):
+            raise _Closed(CLOSE_BAD_MESSAGE, "Messages are text")
+        if not self._pace.allows_step():
+            limit = self._settings.messages_per_s
+            raise _Closed(WSCloseCode.POLICY_VIOLATION, f"More than {limit} messages a second")
+        message = _message(sent)
+        match message["type"]:
+            case "subscribe":
+                await self._subscribe(message)
+            case "complete":
+                self._operations.stop(message["id"])
+            case "ping":
+                await self._ping(message)
+            case "connection_init":
+                await self._init(message)
+        if not self._inbox:
+            self.hold(False)
+
+    async def _init(self, message: dict[str, Any]) -> None:
+        if self._introduction is None:
+            raise _Closed(CLOSE_INIT_TWICE, "Too many initialisation requests")
+        self._introduction.cancel()
+        self._introduction = None
+        await self._sign_in((message.get("payload") or {}).get("authorization"))
         try:
-            async with asyncio.timeout(self._settings.connection_init_timeout_s):
-                init = await self._first_init()
-        except TimeoutError:
-            raise _Closed(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout") from None
-        await self._sign_in((init.get("payload") or {}).get("authorization"))
-        try:
-            admit()
+            if self._member is not None:
+                self._member.sign_in()
         except Failure as refused:
             raise _Closed(WSCloseCode.POLICY_VIOLATION, refused.message) from None
         await self.send(b'{"type":"connection_ack"}')
-
-    async def _first_init(self) -> dict[str, Any]:
-        while (message := await self._receive())["type"] != "connection_init":
-            if message["type"] == "subscribe":
-                raise _Closed(CLOSE_UNAUTHORIZED, "Unauthorized")
-            await self._handlers[message["type"]](message)
-        return message
+        self._is_acknowledged = True
 
     async def _sign_in(self, offered: object) -> None:
         """By `connection_init`'s payload, {"authorization": "Bearer …"}, else by the handshake's header."""
-        header = self._request.headers.get("Authorization", "") if offered is None else str(offered)
+        header = self._authorization if offered is None else str(offered)
         try:
             await self.context.sign_in(bearer_token(header))
         except Failure as failure:
             if failure.code is Code.UNAUTHENTICATED:
                 raise _Closed(CLOSE_FORBIDDEN, "Forbidden") from failure
             raise _Closed(CLOSE_TRY_LATER, failure.message) from failure
-
-    async def _receive(self) -> dict[str, Any]:
-        """What the client says next, checked. Raises _Closed; ClientGone when it says no more."""
-        frame = await self.response.receive()
-        if frame.type is WSMsgType.BINARY:
-            raise _Closed(CLOSE_BAD_MESSAGE, "Messages are text")
-        if frame.type is not WSMsgType.TEXT:
-            self.context.is_broken = self.context.is_broken or frame.type is not WSMsgType.CLOSE
-            raise ClientGone
-        if not self._pace.allows_step():
-            limit = self._settings.messages_per_s
-            raise _Closed(WSCloseCode.POLICY_VIOLATION, f"More than {limit} messages a second")
-        return _message(frame.data)
 
     async def _ping(self, message: dict[str, Any]) -> None:
         """With {"authorization": "Bearer …"} the socket goes on with the token that followed its own."""
@@ -216,17 +231,15 @@ class Socket:
                 raise _Closed(CLOSE_FORBIDDEN, "A socket keeps its log-in")
         await self.send(b'{"type":"pong"}')
 
-    async def _init_again(self, _message: dict[str, Any]) -> None:
-        raise _Closed(CLOSE_INIT_TWICE, "Too many initialisation requests")
-
-    async def _complete(self, message: dict[str, Any]) -> None:
-        self._operations.stop(message["id"])
-
     async def _subscribe(self, message: dict[str, Any]) -> None:
+        if not self._is_acknowledged:
+            raise _Closed(CLOSE_UNAUTHORIZED, "Unauthorized")
         operation_id, payload = message["id"], message["payload"]
         try:
             await self.context.budget.ask()
             request = await operation_of(payload).found(self.context.parts.documents)
+            if not self.is_open:
+                raise ClientGone
             self._operations.start(operation_id, request)
             # Others have a turn between two operations of one socket, however many have been sent.
             await asyncio.sleep(0)
@@ -235,16 +248,6 @@ class Socket:
         except Failure as refused:
             error = rendered(GraphQLError("", original_error=refused))
             await self.error(operation_id, orjson.dumps([error.formatted]))
-
-
-def frame(message: bytes) -> bytes:
-    """An unmasked frame with a whole text message, as servers send it (RFC 6455, 5.2)."""
-    length = len(message)
-    if length < 126:
-        return b"\x81%c%b" % (length, message)
-    if length < 65_536:
-        return b"\x81\x7e%b%b" % (length.to_bytes(2), message)
-    return b"\x81\x7f%b%b" % (length.to_bytes(8), message)
 
 
 def _message(text: str) -> dict[str, Any]:
@@ -261,10 +264,6 @@ def _message(text: str) -> dict[str, Any]:
     if not _SHAPES[kind](message):
         raise _Closed(CLOSE_BAD_MESSAGE, f"Malformed message of the type {kind!r}")
     return message
-
-
-async def _nothing(_message: dict[str, Any]) -> None:
-    pass
 
 
 def _may_have_payload(message: dict[str, Any]) -> bool:
