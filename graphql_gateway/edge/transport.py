@@ -52,7 +52,7 @@ class WebSocket(asyncio.Protocol):
         "_gone",
         "_heard_s",
         "_is_held",
-        "_is_lost",
+        "_is_over",
         "_is_pinged",
         "_is_reading",
         "_is_taken",
@@ -63,8 +63,8 @@ class WebSocket(asyncio.Protocol):
         "_transport",
         "_unread",
         "_waiting",
-        "_was_told",
         "_wire",
+        "is_lost",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -85,9 +85,9 @@ class WebSocket(asyncio.Protocol):
         self._is_held = False
         self._is_reading = True
         self._is_pinged = False
-        self._is_lost = False
-        # That it is over.
-        self._was_told = False
+        # Nothing is sent or heard any more; then the connection is gone.
+        self._is_over = False
+        self.is_lost = False
         # Of those who wait until the client takes something, or has gone.
         self._waiting: list[asyncio.Future[None]] = []
         self._gone: asyncio.Future[None] | None = None
@@ -104,11 +104,6 @@ class WebSocket(asyncio.Protocol):
         """The connection is gone."""
 
     # What a conversation may do.
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection is gone."""
-        return self._is_lost
 
     @property
     def is_open(self) -> bool:
@@ -152,7 +147,7 @@ class WebSocket(asyncio.Protocol):
 
     async def gone(self) -> None:
         """Once the connection is gone."""
-        if self._is_lost:
+        if self.is_lost:
             return
         if self._gone is None:
             self._gone = self._loop.create_future()
@@ -186,7 +181,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
         """Lets everything go."""
-        self._is_lost = True
+        self.is_lost = True
         self._wire.receive_eof()
         self._end()
         for handle in (self._beat, self._deadline, self._next):
@@ -194,8 +189,9 @@ class WebSocket(asyncio.Protocol):
                 handle.cancel()
         self._beat = self._deadline = self._next = None
         self._unread, self._message = b"", None
-        # The library's parser and its connection hold one another.
+        # The library's parser, and what stopped it, hold its connection, and that holds them.
         self._wire.parser.close()
+        self._wire.parser_exc = None
         if self._gone is not None:
             self._gone.set_result(None)
         self.lost()
@@ -203,7 +199,7 @@ class WebSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes nothing for the moment, and is not listened to as long as that."""
         self._is_taken = False
-        if not self._was_told:
+        if not self._is_over:
             # What nobody takes waits in our memory, and pongs alone would keep the socket open.
             self._deadline = self._loop.call_later(self._limits.send_s, self._transport.abort)
         self._mind()
@@ -211,7 +207,7 @@ class WebSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It took most of what waited."""
         self._is_taken = True
-        if not self._was_told and self._deadline is not None:
+        if not self._is_over and self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         self._wake()
@@ -233,7 +229,7 @@ class WebSocket(asyncio.Protocol):
         """Goes on reading, or stops; who has closed is read to its end."""
         if self._transport.is_closing():
             return
-        may_read = self._was_told or (self._is_taken and not self._is_held)
+        may_read = self._is_over or (self._is_taken and not self._is_held)
         if self._unread and may_read and self._next is None:
             self._next = self._loop.call_soon(self._read_on)
         may_read = may_read and not self._unread
@@ -256,7 +252,7 @@ class WebSocket(asyncio.Protocol):
             self._tell(kind, whole)
 
     def _tell(self, kind: Opcode, whole: BytesLike) -> None:
-        if self._was_told:
+        if self._is_over:
             return
         if kind is Opcode.BINARY:
             self.received(bytes(whole))
@@ -265,6 +261,7 @@ class WebSocket(asyncio.Protocol):
             text = str(whole, "utf-8")
         except UnicodeDecodeError:
             self._wire.fail(CloseCode.INVALID_DATA, "Text is UTF-8")
+            self._write_out()
         else:
             self.received(text)
 
@@ -275,14 +272,21 @@ class WebSocket(asyncio.Protocol):
             if frames := b"".join(told):
                 self._transport.write(frames)
             if told[-1] == SEND_EOF:
-                self._transport.write_eof()
+                self._say_no_more()
         if self._wire.state is not State.OPEN:
             self._end()
 
+    def _say_no_more(self) -> None:
+        if self._wire.close_rcvd is not None:
+            self._transport.close()
+        else:
+            # Bytes of the client that nobody read would, on closing, undo what we have just told it.
+            self._transport.write_eof()
+
     def _end(self) -> None:
-        if self._was_told:
+        if self._is_over:
             return
-        self._was_told = True
+        self._is_over = True
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._loop.call_later(CLOSE_S, self._transport.abort)
@@ -298,7 +302,7 @@ class WebSocket(asyncio.Protocol):
 
     def _look(self) -> None:
         """Pings who was quiet for long, and drops who is quiet then."""
-        if self._was_told:
+        if self._is_over:
             return
         quiet_s, ping_s = self._loop.time() - self._heard_s, self._limits.ping_s
         again_s = ping_s
