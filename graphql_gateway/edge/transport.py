@@ -110,6 +110,11 @@ class WebSocket(asyncio.Protocol):
         """Whether neither side has closed it."""
         return self._wire.state is State.OPEN and not self._transport.is_closing()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ended, if it did, without a close frame of either side."""
+        return self._wire.close_rcvd is None and self._wire.close_sent is None
+
     def offer(self, message: bytes) -> bool:
         """Writes a text message at once. False, and nothing is written: it is closed, or too much waits."""
         if not self._is_taken or not self.is_open:
