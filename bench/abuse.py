@@ -29,7 +29,7 @@ from typing import Any
 import uvloop
 from satreel.rounds.v1 import rounds_pb2
 
-from graphql_gateway.__main__ import GC_THRESHOLDS
+from graphql_gateway.process import GC_THRESHOLDS
 from graphql_gateway.safety.windows import SharedWindows
 from mesh.feeds.stream import client_of
 from tests.conftest import ValkeyServer

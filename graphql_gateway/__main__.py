@@ -1,73 +1,28 @@
-"""Starts the gateway. Reads as a recipe."""
+"""Starts the gateway: one process, or the parent of several."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from functools import partial
 
-from aiohttp import web
-
-from graphql_gateway import app, federation, schema
+from graphql_gateway import process, schema, workers
 from graphql_gateway.config import GatewaySettings
-from graphql_gateway.context import Parts
-from graphql_gateway.edge.authentication import Authenticator
-from graphql_gateway.edge.tickets import Tickets
-from graphql_gateway.execution.memo import Memo
-from graphql_gateway.live import Live
-from graphql_gateway.safety.budget import Budgets
-from graphql_gateway.safety.documents import Documents
-from graphql_gateway.safety.leases import Leases
-from graphql_gateway.safety.manifests import read_manifests
-from graphql_gateway.safety.persisted import RedisStore
-from graphql_gateway.safety.windows import EnduringWindows, OwnWindows, SharedWindows
-from graphql_gateway.services import Services
-from mesh.runtime import Runtime, run
-
-# Half of what a message to a thousand sockets cost was a search for garbage among what lives as long as they.
-GC_THRESHOLDS = (25_000, 4, 500)
-
-
-async def main(settings: GatewaySettings, only: list[str]) -> None:
-    """Serves until told to stop."""
-    gc.set_threshold(*GC_THRESHOLDS)
-    composition = schema.composed(only, subgraph=settings.subgraph)
-    async with Runtime(settings) as runtime:
-        services = Services.over(runtime.channel)
-        live = Live.over(services, settings.redis_url, runtime.clock)
-        windows = EnduringWindows(SharedWindows(runtime.redis), OwnWindows(), runtime.clock)
-        leases = await runtime.enter(Leases(windows, runtime.clock))
-        parts = Parts(
-            services=live.before(services),
-            live=live,
-            authenticator=Authenticator(
-                services.identity, runtime.clock, settings.viewer_cache_s, runtime.revocations
-            ),
-            revocations=runtime.revocations,
-            tickets=Tickets(settings.ticket_key),
-            budgets=Budgets(leases, settings.quotas, running_max=settings.operations_per_client_max),
-            documents=Documents(
-                RedisStore(runtime.redis, kept_s=settings.persisted_s, kept_max=settings.persisted_max),
-                read_manifests(settings.trusted_documents),
-                only_trusted=settings.documents == "trusted",
-            ),
-            memo=Memo(live, runtime.clock),
-            elsewhere=federation.elsewhere(composition),
-        )
-        runner = app.runner(app.build(settings, parts, composition), head_s=settings.head_s)
-        await runner.setup()
-        runtime.on_close(runner.cleanup)
-        host, _, port = settings.http_listen.rpartition(":")
-        await web.TCPSite(runner, host, int(port)).start()
-        runtime.background(partial(live.run, composition.feeds), "live")
-        # Schema and contracts stay for good: no collection need look at them again.
-        gc.freeze()
-        await runtime.serve()
-
+from mesh import config
+from mesh.runtime import run
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--only", nargs="+", default=[], choices=[domain.name for domain in schema.DOMAINS])
+    # Of one of several processes; the parent gives it.
+    parser.add_argument("--place", nargs=2, type=int, help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args(sys.argv[1:])
-    run(GatewaySettings, partial(main, only=given.only), rest)
+    place = process.Place(*given.place) if given.place else None
+    if place is None and config.load(GatewaySettings, rest).is_parent:
+        run(
+            GatewaySettings,
+            partial(workers.main, arguments=["--only", *given.only] if given.only else []),
+            rest,
+        )
+    else:
+        run(GatewaySettings, partial(process.main, only=given.only, place=place), rest)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
 
 from graphql_gateway import memes, schema
 from graphql_gateway.composition import Composition
@@ -26,6 +30,8 @@ SHUTDOWN_S = 5.0
 IDLE_S, HEAD_S = 75.0, 10.0
 # Of a body that nobody reads any more, so that its sender hears the refusal.
 LINGER_S = 2.0
+_LOOK_S = 0.05
+_LEAVING: web.AppKey[asyncio.Event] = web.AppKey("leaving", asyncio.Event)
 
 
 def build(settings: GatewaySettings, parts: Parts, composition: Composition | None = None) -> web.Application:
@@ -64,7 +70,28 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
         await endpoint.connected.send_away()
 
     application.on_shutdown.append(send_clients_away)
+    leaving = application[_LEAVING] = asyncio.Event()
+
+    async def tell_leaving(_request: web.Request, response: web.StreamResponse) -> None:
+        if leaving.is_set() and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
+
+    application.on_response_prepare.append(tell_leaving)
     return application
+
+
+async def leave(runner: web.AppRunner, drain_s: float) -> None:
+    """Takes no more connections, closes WebSockets, and others with their next answer, within `drain_s`."""
+    for site in tuple(runner.sites):
+        await site.stop()
+    runner.app[_LEAVING].set()
+    await runner.app.shutdown()
+    server = runner.server
+    with suppress(TimeoutError):
+        async with asyncio.timeout(drain_s):
+            while server is not None and server.connections:  # noqa: ASYNC110 - aiohttp tells nobody
+                await asyncio.sleep(_LOOK_S)
 
 
 def runner(application: web.Application, *, head_s: float = HEAD_S) -> web.AppRunner:

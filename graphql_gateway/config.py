@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar, Literal
 
 from pydantic import DirectoryPath, Field, FilePath, SecretStr
@@ -23,6 +24,9 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
 
     http_listen: Address = Field(
         "127.0.0.1:8080", description="Address that clients speak HTTP to, HOST:PORT."
+    )
+    workers: int = Field(
+        1, ge=0, le=256, description="Processes that serve this address; 0: one for each core we may use."
     )
     profile: Literal["production", "development"] = Field(
         "production",
@@ -122,6 +126,16 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     log_ins_per_min: int = Field(
         _QUOTAS.log_ins, gt=0, description="Challenges, log-ins and refreshed tokens of an address."
     )
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that serve the address."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether there are several processes, which have a parent."""
+        return self.worker_count > 1
 
     @property
     def is_open(self) -> bool:

@@ -70,8 +70,12 @@ class Runtime:
     Resources are closed in reverse order of opening, after the server has drained and background work ended.
     """
 
-    def __init__(self, settings: MeshSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: MeshSettings, *, clock: Clock | None = None, worker: int | None = None
+    ) -> None:
+        """`worker`: the number of this process, where several serve one address."""
         self.settings = settings
+        self._worker = worker
         self.clock: Clock = clock or SystemClock()
         self._resources = AsyncExitStack()
         self._channels: dict[tuple[str, str | None, str], MeshChannel] = {}
@@ -80,11 +84,13 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
+        self._leave: list[Callable[[], Awaitable[Any]]] = []
 
     async def __aenter__(self) -> Self:
+        instance = f"{socket.gethostname()}/{self.settings.listen}"
         exporters = telemetry.start(
             service=self.settings.service,
-            instance=f"{socket.gethostname()}/{self.settings.listen}",
+            instance=instance if self._worker is None else f"{instance}#{self._worker}",
             endpoint=self.settings.otlp_endpoint,
             trace_ratio=self.settings.trace_ratio,
             faces_strangers=self.settings.faces_strangers,
@@ -148,6 +154,10 @@ class Runtime:
         """Calls `close` when the process ends."""
         self._resources.push_async_callback(close)
 
+    def on_stop(self, leave: Callable[[], Awaitable[Any]]) -> None:
+        """Calls `leave` when `serve` is told to stop, while background work goes on. Not after a crash."""
+        self._leave.append(leave)
+
     async def add(
         self, adder: Callable[[Servicer, Any], None], servicer: Servicer, *, serving: bool = True
     ) -> None:
@@ -191,6 +201,8 @@ class Runtime:
                 for name, work in self._work:
                     self.background(work, name)
                 await self._stopping.wait()
+                for leave in self._leave:
+                    await leave()
                 if self.server.services:
                     await self.server.stop()
                 for task in tuple(self._tasks):

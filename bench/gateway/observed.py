@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from graphql_gateway import __main__ as gateway
+from graphql_gateway import process
 from graphql_gateway.config import GatewaySettings
 from mesh.runtime import run
 
@@ -19,7 +19,7 @@ async def main(settings: GatewaySettings) -> None:
         told.write_text(str(len(asyncio.all_tasks())))
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
-    await gateway.main(settings, only=[])
+    await process.main(settings, only=[])
 
 
 if __name__ == "__main__":

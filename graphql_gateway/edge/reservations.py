@@ -21,7 +21,7 @@ from graphql_gateway.edge.connected import Connected
 from graphql_gateway.edge.operations import Operations
 from graphql_gateway.edge.requests import GraphQLRequest
 from graphql_gateway.edge.streams import EventStream, event
-from mesh.errors import Code, Exhausted, Failure, InvalidArgument, NotFound
+from mesh.errors import Code, Exhausted, FailedPrecondition, Failure, InvalidArgument, NotFound
 
 TOKEN_HEADER = "X-GraphQL-Event-Stream-Token"  # noqa: S105 - a header's name
 ID_CHARS_MAX = 128
@@ -45,6 +45,12 @@ class TooManyStreams(Exhausted):
     """This gateway keeps as many streams as it may; try again later."""
 
     reason = "TOO_MANY_STREAMS"
+
+
+class StreamsNotShared(FailedPrecondition):
+    """This gateway runs in several processes, which share no streams: open one for each operation instead."""
+
+    reason = "STREAMS_NOT_SHARED"
 
 
 class OperationIdMissing(InvalidArgument):
@@ -150,8 +156,11 @@ class Reservations:
     def reserve(self, context: Context) -> str:
         """A token for a new stream; it ends if nobody takes it in `connection_init_timeout_s`.
 
-        Raises TooManyStreams.
+        Raises TooManyStreams, StreamsNotShared.
         """
+        if self._settings.is_parent:
+            # Later requests reach whichever process is free.
+            raise StreamsNotShared
         if len(self._streams) >= RESERVED_MAX:
             raise TooManyStreams(maximum=RESERVED_MAX)
         token = secrets.token_urlsafe(32)
