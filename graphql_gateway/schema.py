@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, aclosing
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ from graphql_gateway.execution.engine import Engine, Way
 from graphql_gateway.execution.events import Events, Joinable, key_of, sharing_of
 from graphql_gateway.execution.shared import SharedQueries
 from graphql_gateway.federation import REPRESENTATION, Representation
+from graphql_gateway.live.groups import Followed
 from graphql_gateway.proto import resolve_field
 from graphql_gateway.safety.admission import TOKENS_MAX, Admission, charge_for, suggest, told
 from graphql_gateway.safety.price import Bounds
@@ -236,8 +238,12 @@ class SatreelSchema(strawberry.Schema):
         scope = None if sharing.is_same_for_all else own.viewer
         context = Context(own.parts, own.parts.budgets.of(""), viewer=scope)
         events = Events(self.engine, self._schema, known, variables, context, sharing.delivery)
-        extensions = told(charge, given.get("operation_extensions"))
-        return Joinable(key_of(known, variables, scope), events, extensions)
+        without = {name: value for name, value in (variables or {}).items() if name != sharing.after}
+        main_key = key_of(known, without, scope)
+        goes_on = (variables or {}).get(sharing.after or "") is not None
+        key = key_of(known, variables, scope) if goes_on else main_key
+        follows = Followed(key, main_key, events, own.parts.authenticator, copy_context())
+        return Joinable(own.live.groups, follows, told(charge, given.get("operation_extensions")))
 
     def process_errors(self, *_: Any, **__: Any) -> None:
         """Nothing: `rendered` logs what is ours to mend."""

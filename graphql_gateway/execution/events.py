@@ -7,6 +7,7 @@ nobody, without any viewer's token, so there is nothing in it that could leak.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Hashable
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,12 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from graphql import (
+    SKIP,
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     TypeInfo,
     TypeInfoVisitor,
+    VariableDefinitionNode,
+    VariableNode,
     Visitor,
+    VisitorAction,
     visit,
 )
 from graphql import ExecutionResult as CoreResult
@@ -36,7 +42,7 @@ from graphql_gateway.edge.increments import asks_for_pieces
 from graphql_gateway.edge.results import payload_of, with_errors_shown
 from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.engine import Engine
-from graphql_gateway.live.groups import Member, Said
+from graphql_gateway.live.groups import Followed, Groups, Member, Said
 from graphql_gateway.live.telling import DELIVERY, ITSELF, Delivery, Telling
 from graphql_gateway.safety.access import guard_of
 from graphql_gateway.safety.declared import SAME
@@ -54,19 +60,18 @@ class NotBegun(Exception):  # noqa: N818 - it carries what clients are told
 
 
 class Joinable:
-    """A subscription that its client may join others in."""
+    """A subscription that its client may follow with others."""
 
-    def __init__(self, key: Hashable, events: Events, extensions: dict[str, Any]) -> None:
-        self._key = key
-        self._events = events
+    def __init__(self, groups: Groups, follows: Followed, extensions: dict[str, Any]) -> None:
+        self._groups = groups
+        self._follows = follows
         # Of each of its results, for this client alone.
         self._extensions = extensions
 
     def join(self, member: Member) -> None:
         """From now on the member is told."""
         member.extensions = self._extensions
-        parts = self._events.context.parts
-        parts.live.groups.join(member, self._key, self._events, parts.authenticator)
+        self._groups.join(member, self._follows)
 
 
 class Events:
@@ -158,14 +163,35 @@ class _Fields(Visitor):
         self._info = info
         self.are_same = True
         self.delivery: Delivery | None = None
+        # The variable that gives the cursor to go on behind, and how often each is used.
+        self.after: str | None = None
+        self.uses: Counter[str] = Counter()
 
-    def enter_field(self, *_: Any) -> None:
+    @property
+    def after_alone(self) -> str | None:
+        """That variable, if it is for nothing else."""
+        return self.after if self.after and self.uses[self.after] == 1 else None
+
+    def enter_variable_definition(self, node: VariableDefinitionNode, *_: Any) -> VisitorAction:
+        """Not a use; but a default is."""
+        self.uses[node.variable.name.value] += node.default_value is not None
+        return SKIP
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        """One use of a variable."""
+        self.uses[node.name.value] += 1
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
         """One field of the operation or of a fragment."""
         field = self._info.get_field_def()
         declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF) if field else None
         if isinstance(declared, StrawberryField):
             self.are_same = self.are_same and is_same(declared)
-            self.delivery = self.delivery or declared.metadata.get(DELIVERY)
+            if DELIVERY in declared.metadata:
+                self.delivery = declared.metadata[DELIVERY]
+                given = {one.name.value: one.value for one in node.arguments or ()}
+                after = given.get("after")
+                self.after = after.name.value if isinstance(after, VariableNode) else None
 
 
 class Sharing(NamedTuple):
@@ -175,6 +201,8 @@ class Sharing(NamedTuple):
     is_same_for_all: bool
     # None: each client's is its own.
     delivery: Delivery | None
+    # The variable that gives the cursor to go on behind, and nothing else.
+    after: str | None = None
 
 
 def sharing_of(schema: GraphQLSchema, known: Known) -> Sharing:
@@ -185,7 +213,7 @@ def sharing_of(schema: GraphQLSchema, known: Known) -> Sharing:
         fields = _Fields(info)
         definitions = (known.operation, *known.document.fragments.values())
         visit(DocumentNode(definitions=definitions), TypeInfoVisitor(info, fields))
-        found[known.name] = Sharing(fields.are_same, fields.delivery)
+        found[known.name] = Sharing(fields.are_same, fields.delivery, fields.after_alone)
     return found[known.name]
 
 

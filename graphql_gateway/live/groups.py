@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Hashable, Iterable
 from contextlib import aclosing
+from contextvars import Context as Variables
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -84,6 +85,18 @@ class Signed(Protocol):
     """A connection."""
 
     viewer: Viewer | None
+
+
+class Followed(NamedTuple):
+    """What a client wants to follow."""
+
+    key: Hashable
+    # The key without a cursor to go on behind.
+    main_key: Hashable
+    # Executed if there is no group yet, in the context of who asks for it.
+    source: Source
+    log_ins: LogIns
+    begun_in: Variables
 
 
 @dataclass(slots=True, eq=False)
@@ -197,17 +210,19 @@ class Member:
 class Group:
     """All who follow the same; it runs from its first member to its last."""
 
-    def __init__(self, source: Source, log_ins: LogIns, on_over: Callable[[], None]) -> None:
-        self.log_ins = log_ins
-        self._source = source
-        self._on_over = on_over
+    def __init__(self, groups: Groups, follows: Followed) -> None:
+        self.key = follows.key
+        self.main_key = follows.main_key
+        self.log_ins = follows.log_ins
+        self._groups = groups
+        self._source = follows.source
         self._members: dict[Member, None] = {}
         self._last: Said | None = None
         # What is told first to who joins, since when; None: it has to be made.
         self._now: tuple[Said, float] | None = None
         # Who waits for it while it is made.
         self._beginners: list[Member] = []
-        self._tasks = {asyncio.create_task(self._run())}
+        self._tasks = {asyncio.create_task(self._run(), context=follows.begun_in)}
 
     def __len__(self) -> int:
         return len(self._members)
@@ -235,6 +250,20 @@ class Group:
             self._spawn(self._begin(self._last, self._beginners))
         self._beginners.append(member)
 
+    def hand_over(self, other: Group) -> bool:
+        """The members go on in another group, if it tells all that they have not heard."""
+        if self._last is None or other._last is None:
+            return False
+        position = self._last.about.position
+        if other._last.about.position > position:
+            return False
+        for member in self._members:
+            member.position = position
+            member.group = other
+            other._members[member] = None
+        self._members.clear()
+        return True
+
     def leave(self, member: Member) -> None:
         """It is told nothing more. The last one ends the group."""
         self._members.pop(member, None)
@@ -252,13 +281,14 @@ class Group:
             async with aclosing(self._source.said(self.viewers)) as events:
                 async for said in events:
                     await self._tell(said)
+                    if said.about.is_newest and self._groups.merge(self):
+                        break
                     # What began it is over; what follows are traces of their own.
                     opentelemetry.context.attach(opentelemetry.context.Context())
         except Exception as broken:
             problem = broken
-        members = tuple(self._members)
-        self._on_over()
-        for member in members:
+        self._groups.forget(self)
+        for member in tuple(self._members):
             member.end(problem)
 
     async def _tell(self, said: Said) -> None:
@@ -293,12 +323,13 @@ class Group:
                 member.begin(said, due_s)
 
     def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+        # Not in the name of whoever it is begun for.
+        task = asyncio.create_task(work, context=Variables())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _end(self) -> None:
-        self._on_over()
+        self._groups.forget(self)
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
@@ -318,16 +349,32 @@ class Groups:
         """The members of all of them."""
         return sum(map(len, self._groups.values()))
 
-    def join(self, member: Member, key: Hashable, source: Source, log_ins: LogIns) -> None:
-        """Makes it a member of the group that follows this; `source` is executed if there is none."""
-        group = self._groups.get(key)
+    def join(self, member: Member, follows: Followed) -> None:
+        """Makes it a member of the group that follows this, or of a new one."""
+        group = self._groups.get(follows.key)
         if group is None:
-            group = self._groups[key] = Group(source, log_ins, on_over=lambda: self._forget(key, group))
+            group = self._groups[follows.key] = Group(self, follows)
         group.join(member)
 
-    def _forget(self, key: Hashable, group: Group | None) -> None:
-        if self._groups.get(key) is group:
-            del self._groups[key]
+    def merge(self, group: Group) -> bool:
+        """After the newest event: who went on behind a cursor need not follow by themselves any more.
+
+        Whether their group is over, as all its members now follow with all others.
+        """
+        if group.main_key == group.key:
+            return False
+        main = self._groups.get(group.main_key)
+        if main is None:
+            self.forget(group)
+            group.key = group.main_key
+            self._groups[group.key] = group
+            return False
+        return group.hand_over(main)
+
+    def forget(self, group: Group) -> None:
+        """Nobody joins it any more."""
+        if self._groups.get(group.key) is group:
+            del self._groups[group.key]
 
 
 async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:

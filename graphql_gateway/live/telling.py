@@ -50,5 +50,7 @@ class Telling:
     # Of the news that the event was made of, and of what `now` was made of (`Watch.position`).
     position: int = 0
     now_position: int = 0
+    # Of news: nothing waits behind it, so who follows from here misses nothing.
+    is_newest: bool = True
     # Who may hear it; None: everybody who follows.
     audience: Callable[[Viewer | None], bool] | None = None

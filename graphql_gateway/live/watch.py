@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from google.protobuf.message import Message
@@ -18,6 +18,9 @@ from mesh.errors import Exhausted, Failure
 
 log = logs.logger(__name__)
 
+# To be told by the service what came behind a cursor that is not kept; so many ask at a time.
+FETCH_S = 10.0
+FETCHES_MAX = 8
 # Events that a watch keeps for those who come back with a cursor.
 KEPT_MAX = 1_000
 RETRY_FIRST_S = 0.2
@@ -42,17 +45,30 @@ class Kept(NamedTuple, Generic[N]):
     position: int
 
 
+class Happened(NamedTuple):
+    """An event, for who follows no state."""
+
+    event: Any
+    cursor: str
+    position: int
+    # Nothing came after it yet.
+    is_newest: bool
+
+
 class News(Generic[N]):
     """One subscriber's news. Iterating raises FellBehind once too many wait, after those that were kept."""
 
-    def __init__(
-        self, subject_of: Callable[[Any], Hashable] | None = None, missed: Iterable[Kept[N]] = ()
-    ) -> None:
-        self._waiting = Backlog(missed)
+    def __init__(self, subject_of: Callable[[Any], Hashable] | None = None) -> None:
+        self._waiting: Backlog[Kept[N]] = Backlog()
         self._subject_of: Callable[[Any], Hashable] | None = subject_of
         self._came = asyncio.Event()
         # Of the news given last.
         self.position = 0
+
+    @property
+    def are_all_taken(self) -> bool:
+        """Whether none waits."""
+        return not self._waiting
 
     def offer(self, kept: Kept[N]) -> None:
         """Keeps the news for the subscriber, if there is room and nothing was lost before."""
@@ -104,6 +120,7 @@ class Watch(Generic[N]):
         # The newest events without a gap, the oldest first, and the cursor before them.
         self._kept: deque[Kept[N]] = deque()
         self._keeps = keeps
+        self._fetching = asyncio.Semaphore(FETCHES_MAX)
         self._kept_after = ""
         self._live_until_s = -math.inf
         # By topic; None: all news.
@@ -163,16 +180,35 @@ class Watch(Generic[N]):
                     oldest: Any = self._kept.popleft().news
                     self._kept_after = oldest.cursor
 
-    def _behind(self, cursor: str) -> list[Kept[N]]:
-        """What came behind a cursor. Raises NewsLost when that is not known any more."""
-        found: list[Kept[N]] = []
+    def _behind(self, cursor: str) -> list[N] | None:
+        """What came behind a cursor; None: it is not known here."""
+        found: list[N] = []
         for kept in reversed(self._kept):
             news: Any = kept.news
             if news.cursor == cursor:
                 return found[::-1]
-            found.append(kept)
-        if cursor and cursor == self._kept_after:
-            return found[::-1]
+            found.append(news)
+        return found[::-1] if cursor == self._kept_after else None
+
+    async def _fetched(self, cursor: str) -> list[N]:
+        """What the service has behind a cursor, to where we are. Raises NewsLost, RemoteFailure."""
+        found: list[N] = []
+        here = self._cursor
+        try:
+            async with (
+                self._fetching,
+                asyncio.timeout(FETCH_S),
+                aclosing(aiter(self._open(cursor))) as stream,
+            ):
+                async for news in stream:
+                    if news.WhichOneof("news") == "snapshot" or len(found) >= KEPT_MAX:
+                        break
+                    if news.WhichOneof("news") == "event":
+                        found.append(news)
+                    if news.cursor == here:
+                        return found
+        except TimeoutError:
+            pass
         raise NewsLost
 
     def _concerned(self, news: Any) -> set[str | None]:
@@ -186,19 +222,14 @@ class Watch(Generic[N]):
 
     @contextmanager
     def subscribe(
-        self,
-        topic: str | None = None,
-        *,
-        newest_of: Callable[[Any], Hashable] | None = None,
-        after: str | None = None,
+        self, topic: str | None = None, *, newest_of: Callable[[Any], Hashable] | None = None
     ) -> Iterator[News[N]]:
         """News from now on, of one topic or all: subscribe first, then read what is, and nothing is missed.
 
         A snapshot among them says that the state may have changed without an event. `newest_of` gives the
         subject of an event that tells a state: of those that wait, only each subject's newest is told.
-        `after`: the cursor of an event; what came behind it is told first. Raises NewsLost.
         """
-        news: News[N] = News(newest_of, self._behind(after) if after is not None else ())
+        news: News[N] = News(newest_of)
         news.position = self.position
         self._subscribers[topic].add(news)
         try:
@@ -208,16 +239,24 @@ class Watch(Generic[N]):
             if not self._subscribers[topic]:
                 del self._subscribers[topic]
 
-    async def events(self, after: str | None = None) -> AsyncGenerator[tuple[Any, int], None]:
-        """Responses with events, and their positions, for those who follow no state.
+    async def events(self, after: str | None = None) -> AsyncGenerator[Happened, None]:
+        """Events from now on, or behind the cursor `after`, for those who follow no state.
 
-        Raises FellBehind, NewsLost.
+        Raises FellBehind, NewsLost; RemoteFailure when the service cannot tell what came behind the cursor.
         """
         # The first snapshot only says that the stream begins.
         await self._live.wait()
-        with self.subscribe(after=after) as news:
+        with self.subscribe() as news:
             one: Any
+            if after is not None:
+                here = self.position
+                missed = self._behind(after)
+                if missed is None:
+                    missed = await self._fetched(after)
+                for number, one in enumerate(missed, 1):
+                    is_newest = number == len(missed) and news.are_all_taken
+                    yield Happened(one.event, one.cursor, here, is_newest)
             async for one in news:
                 if one.WhichOneof("news") == "snapshot":
                     raise NewsLost
-                yield one, news.position
+                yield Happened(one.event, one.cursor, news.position, news.are_all_taken)

@@ -14,10 +14,13 @@ from graphql_gateway.composition import part_of
 from graphql_gateway.context import Info
 from graphql_gateway.entities import Subscription
 from graphql_gateway.ids import bare_id
+from graphql_gateway.live.cursors import CURSOR, AfterNews, decode, encode
 from graphql_gateway.live.telling import Delivery, Telling
 from graphql_gateway.market.types import Listing, Offer, Sale
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.declared import SAME_FOR_ALL
+
+_FEED = "market"
 
 
 @strawberry.type(
@@ -27,6 +30,7 @@ from graphql_gateway.safety.declared import SAME_FOR_ALL
 class MarketActivity:
     """One event of the market."""
 
+    cursor: str = strawberry.field(description=CURSOR)
     at: datetime = strawberry.field(description="When.")
     listing: Listing | None = strawberry.field(description="The listing as it is now, when it was one.")
     offer: Offer | None = strawberry.field(description="The offer as it is now, when it was one.")
@@ -43,16 +47,17 @@ class MarketSubscription:
         metadata=SAME_FOR_ALL | Delivery.NEWS.metadata,
     )
     async def market_activity(
-        self, info: Info, meme_id: MemeIdFilter = None
+        self, info: Info, meme_id: MemeIdFilter = None, after: AfterNews = None
     ) -> AsyncIterator[MarketActivity]:
-        """Ends never; starts with the next event."""
+        """Ends never; starts with the next event, or behind a cursor."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        async with aclosing(info.context.live.market.events()) as events:
-            async for one, position in events:
+        behind = decode(_FEED, after)
+        async with aclosing(info.context.live.market.events(behind)) as events:
+            async for one in events:
                 if meme in {None, _meme_of(one.event)}:
                     await info.context.renew()
-                    info.context.telling = Telling(now=None, position=position)
-                    yield _activity(one.event)
+                    info.context.telling = Telling(now=None, position=one.position, is_newest=one.is_newest)
+                    yield _activity(one.event, one.cursor)
 
 
 def _meme_of(event: market_service_pb2.MarketEvent) -> str:
@@ -60,8 +65,9 @@ def _meme_of(event: market_service_pb2.MarketEvent) -> str:
     return str(getattr(event, subject).meme_id) if subject else ""
 
 
-def _activity(event: market_service_pb2.MarketEvent) -> MarketActivity:
+def _activity(event: market_service_pb2.MarketEvent, cursor: str) -> MarketActivity:
     return MarketActivity(
+        cursor=encode(_FEED, cursor),
         at=event.at,  # type: ignore[arg-type] # the scalar shows a Timestamp
         listing=shown(Listing, event.listing) if event.HasField("listing") else None,
         offer=shown(Offer, event.offer) if event.HasField("offer") else None,

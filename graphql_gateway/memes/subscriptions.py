@@ -15,16 +15,20 @@ from graphql_gateway.context import Info
 from graphql_gateway.edge.authentication import Viewer
 from graphql_gateway.entities import Meme, Subscription
 from graphql_gateway.ids import bare_id
+from graphql_gateway.live.cursors import CURSOR, AfterNews, decode, encode
 from graphql_gateway.live.telling import Delivery, Telling
 from graphql_gateway.memes.types import Stage
 from graphql_gateway.proto import shown
 from graphql_gateway.safety.declared import SAME_FOR_ALL
+
+_FEED = "content"
 
 
 @strawberry.type(description="A meme moved on in the pipeline.")
 class PipelineProgress:
     """One event of the pipeline."""
 
+    cursor: str = strawberry.field(description=CURSOR)
     at: datetime = strawberry.field(description="When.")
     meme: Meme = strawberry.field(description="As it is now.")
     stage: Stage = strawberry.field(description="What happened, and how far the meme is.")
@@ -50,19 +54,24 @@ class MemesSubscription:
         metadata=SAME_FOR_ALL | Delivery.NEWS.metadata,
     )
     async def pipeline_progress(
-        self, info: Info, meme_id: MemeIdFilter = None
+        self, info: Info, meme_id: MemeIdFilter = None, after: AfterNews = None
     ) -> AsyncIterator[PipelineProgress]:
-        """Ends never; starts with the next event."""
+        """Ends never; starts with the next event, or behind a cursor."""
         meme = bare_id("Meme", meme_id) if meme_id else None
-        async with aclosing(info.context.live.content.events()) as events:
-            async for one, position in events:
+        behind = decode(_FEED, after)
+        async with aclosing(info.context.live.content.events(behind)) as events:
+            async for one in events:
                 moved = one.event
                 if meme in {None, moved.meme.id}:
                     await info.context.renew()
                     info.context.telling = Telling(
-                        now=None, position=position, audience=_audience_of(moved.meme)
+                        now=None,
+                        position=one.position,
+                        is_newest=one.is_newest,
+                        audience=_audience_of(moved.meme),
                     )
                     yield PipelineProgress(
+                        cursor=encode(_FEED, one.cursor),
                         at=moved.at,
                         meme=shown(Meme, moved.meme),
                         stage=shown(Stage, moved.stage),

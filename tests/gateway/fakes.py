@@ -121,6 +121,8 @@ class Feed:
         self._snapshot = snapshot
         self._readers: set[asyncio.Queue[Any]] = set()
         self.cursors: list[str] = []
+        # What a stream from such a cursor begins with.
+        self.behind: dict[str, list[Any]] = {}
         self.lost = False
 
     def publish(self, response: Any) -> None:
@@ -144,6 +146,8 @@ class Feed:
         try:
             if not cursor or self.lost:
                 yield self._snapshot()
+            for news in self.behind.get(cursor, ()):
+                yield news
             while True:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):

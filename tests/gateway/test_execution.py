@@ -294,7 +294,7 @@ async def test_an_event_is_shown_as_graphql_core_shows_it() -> None:
 async def test_a_market_event_is_planned() -> None:
     engine = schema.build().engine
     listing = market_pb2.Listing(id="1", price_sats=5, state=1, created_at=fakes.AT)  # type: ignore[arg-type]
-    event = MarketActivity(at=fakes.AT, listing=listing, sale=None, offer=None)  # type: ignore[arg-type]
+    event = MarketActivity(cursor="", at=fakes.AT, listing=listing, sale=None, offer=None)  # type: ignore[arg-type]
     text = "subscription { marketActivity { at listing { priceSats state } sale { id } } }"
     execution = await run(engine, text, root=event)
     assert execution.way is Way.PLAN
