@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -263,10 +264,7 @@ def test_states_are_executed_at_a_pace() -> None:
                 scene.source.publish(number, subject="a")
             await passing()
             member.cancel()
-        gaps = [
-            later - earlier
-            for earlier, later in zip(scene.source.told_s, scene.source.told_s[1:], strict=False)
-        ]
+        gaps = [later - earlier for earlier, later in pairwise(scene.source.told_s)]
         assert gaps == pytest.approx([groups.PACE_S] * 4)
 
     virtual_time.run(main())
