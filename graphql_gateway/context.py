@@ -19,6 +19,7 @@ from graphql_gateway.edge.authentication import Authenticator, Viewer, act_for
 from graphql_gateway.edge.tickets import Tickets
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.execution.memo import Memo
+from graphql_gateway.execution.sources import Unplanned
 from graphql_gateway.live import Live
 from graphql_gateway.live.telling import Telling
 from graphql_gateway.public import Public
@@ -293,7 +294,11 @@ class Context:
 
     def executed(self, way: str) -> None:
         """Its answer was made, or will be made, in this way."""
-        if self.operation is not None:
+        if self.operation is None:
+            return
+        if isinstance(way, Unplanned):
+            self.operation.executed("not planned", way)
+        else:
             self.operation.executed(way)
 
     def under_way(self) -> None:

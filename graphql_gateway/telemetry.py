@@ -74,10 +74,14 @@ class Operation:
             self._span.set_attribute("graphql.operation.name", name)
         self._span.update_name(f"{operation_type} {name}" if name else operation_type)
 
-    def executed(self, way: str) -> None:
-        """Its answer was made, or is to be made, this way."""
+    def executed(self, way: str, why: str | None = None) -> None:
+        """Its answer was made, or is to be made, this way; `why` it has no plan."""
         self._span.set_attribute("graphql.executed", way)
-        _executed.add(1, {"way": way})
+        if why is None:
+            _executed.add(1, {"way": way})
+        else:
+            self._span.set_attribute("graphql.not_planned", why)
+            _executed.add(1, {"way": way, "reason": why})
 
     def over(self, outcome: Outcome) -> None:
         """It has its result, or is a subscription that only waits for news; the first call counts."""

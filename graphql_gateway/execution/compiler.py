@@ -60,6 +60,7 @@ from graphql_gateway.execution.calls import Call, Calls
 from graphql_gateway.execution.sources import (
     DEFINITION,
     NotPlanned,
+    Unplanned,
     classes_for,
     classes_of,
     definition_of,
@@ -118,7 +119,7 @@ class _Compiler:
         kind = self._operation.operation
         root = self._schema.get_root_type(kind)
         if root is None:
-            raise NotPlanned(kind.value)
+            raise NotPlanned(Unplanned.TYPE)
         fields = self._gathered(
             collect_fields(self._schema, self._fragments, self._variables, root, self._operation)
         )
@@ -140,10 +141,10 @@ class _Compiler:
 
     def _gathered(self, collected: CollectedFields) -> dict[str, FieldDetailsList]:
         if collected.new_defer_usages:
-            raise NotPlanned("@defer")
+            raise NotPlanned(Unplanned.DEFER)
         self._fields += len(collected.grouped_field_set)
         if self._fields > FIELDS_MAX:
-            raise NotPlanned("size")
+            raise NotPlanned(Unplanned.SIZE)
         return collected.grouped_field_set
 
     # Roots
@@ -157,7 +158,7 @@ class _Compiler:
         """A subscription's field shows the event itself."""
         key, group = next(iter(fields.items()), ("", []))
         if len(fields) != 1 or group[0].node.name.value == "__typename":
-            raise NotPlanned("event")
+            raise NotPlanned(Unplanned.EVENT)
         name = self._new("c")
         shown = self._completed(self._definition(root, group).type, group, "v", f"(None, {key!r})")
         self._function(name, "v", [f"return {{{key!r}: {shown}}}"])
@@ -221,10 +222,10 @@ class _Compiler:
     def _definition(self, parent: GraphQLObjectType, group: FieldDetailsList) -> GraphQLField:
         node = group[0].node
         if any(one.name.value == GraphQLStreamDirective.name for one in node.directives or ()):
-            raise NotPlanned("@stream")
+            raise NotPlanned(Unplanned.STREAM)
         field = parent.fields.get(node.name.value)
         if field is None:
-            raise NotPlanned("introspection")
+            raise NotPlanned(Unplanned.INTROSPECTION)
         return field
 
     def _field(self, parent: GraphQLObjectType, key: str, group: FieldDetailsList) -> str:
@@ -234,7 +235,7 @@ class _Compiler:
         definition = self._definition(parent, group)
         field = definition.extensions.get(DEFINITION)
         if not isinstance(field, StrawberryField) or field.extensions:
-            raise NotPlanned("field")
+            raise NotPlanned(Unplanned.FIELD)
         path = f"(p, {key!r})"
         if field.base_resolver is None:
             return self._read(parent, definition, field, group, path)
@@ -252,7 +253,7 @@ class _Compiler:
     ) -> str:
         """What the default resolver finds."""
         if definition.args or field.default_resolver not in {resolve_field, getattr}:
-            raise NotPlanned("field")
+            raise NotPlanned(Unplanned.FIELD)
         name, message = field.python_name, message_shown_by(parent)
         if message is None:
             return self._completed(definition.type, group, f"s.{name}", path)
@@ -263,7 +264,7 @@ class _Compiler:
     def _node_id(self, parent: GraphQLObjectType) -> str:
         origin: Any = definition_of(parent).origin
         if message_of(origin) is None or "resolve_typename" in vars(origin):
-            raise NotPlanned("node")
+            raise NotPlanned(Unplanned.FIELD)
         return f"{self._named(global_id)}({parent.name!r}, s.id)"
 
     def _resolved(
@@ -284,7 +285,7 @@ class _Compiler:
         if not field.is_async:
             return self._completed(definition.type, group, f"ask({', '.join([path, called, *given])})", path)
         if not iscoroutinefunction(resolver.wrapped_func):
-            raise NotPlanned("field")
+            raise NotPlanned(Unplanned.FIELD)
         name = self._new("c")
         self._function(name, "v, p", [f"return {self._completed(definition.type, group, 'v', 'p')}"])
         return f"start({path}, {called}({', '.join(given)}), {name})"

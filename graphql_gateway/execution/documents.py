@@ -22,6 +22,7 @@ from graphql_gateway.safety.rules import Rules
 if TYPE_CHECKING:
     from graphql_gateway.execution.compiler import Plan
     from graphql_gateway.execution.events import Sharing
+    from graphql_gateway.execution.sources import Unplanned
 
 DOCUMENTS_MAX = 1_000
 # Of all texts together; parsed, a document takes some two hundred times its text.
@@ -80,7 +81,7 @@ class Document:
             )
         )
         # By the operation's name and the values of `conditions`; None: it cannot be planned.
-        self.plans: dict[tuple[Any, ...], Plan | None] = {}
+        self.plans: dict[tuple[Any, ...], Plan | Unplanned] = {}
         # By the operation's name, for subscriptions.
         self.sharing: dict[str | None, Sharing] = {}
         self._prices: Prices | None = None

@@ -16,7 +16,7 @@ from graphql_gateway.execution.calls import Call, Calls, cancel
 from graphql_gateway.execution.compiler import Plan, compiled
 from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.fallback import execute_rest
-from graphql_gateway.execution.sources import NotPlanned
+from graphql_gateway.execution.sources import NotPlanned, Unplanned
 from mesh import telemetry
 
 _compiled = telemetry.meter.create_counter("graphql.plans", description="Operations compiled to plans.")
@@ -31,11 +31,9 @@ class Way(StrEnum):
     PLAN = "plan"
     # Not at all: somebody had asked for the same.
     MEMO = "memo"
-    # By graphql-core, because:
+    # By graphql-core, because it is `Unplanned`, or:
     # its document is new, or not valid;
     NEW = "new"
-    # it has something that plans do not do;
-    NOT_PLANNED = "not planned"
     # an argument or a variable has a wrong value;
     INPUT = "input"
     # a resolver raised;
@@ -59,7 +57,7 @@ class Execution:
     """An operation's answer, and the way it came about."""
 
     result: ExecutionResult
-    way: Way
+    way: Way | Unplanned
 
 
 class Engine:
@@ -100,15 +98,15 @@ class Engine:
         given: dict[str, Any] | None,
         context: Any,
         root: Any,
-    ) -> tuple[Any, Way]:
+    ) -> tuple[Any, Way | Unplanned]:
         """The data of the answer; or why there is none, with the calls that were made until then."""
         definitions = known.operation.variable_definitions or ()
         variables = get_variable_values(self._schema._schema, definitions, given or {})  # noqa: SLF001 - as above
         if not isinstance(variables, VariableValues):
             return None, Way.INPUT
         plan = self._plan(known, variables)
-        if plan is None:
-            return None, Way.NOT_PLANNED
+        if isinstance(plan, Unplanned):
+            return None, plan
         try:
             arguments = [arguments_for(variables) for arguments_for in plan.arguments]
         except Exception:
@@ -122,20 +120,22 @@ class Engine:
             await cancel(calls.made)
             raise
 
-    def _plan(self, known: Known, variables: VariableValues) -> Plan | None:
+    def _plan(self, known: Known, variables: VariableValues) -> Plan | Unplanned:
         document = known.document
         key = (known.name, *(variables.coerced.get(name) for name in document.conditions))
         if key not in document.plans:
             if len(document.plans) >= PLANS_MAX:
-                return None
+                return Unplanned.CONDITIONS
             document.plans[key] = self._compiled(known, variables)
         return document.plans[key]
 
-    def _compiled(self, known: Known, variables: VariableValues) -> Plan | None:
+    def _compiled(self, known: Known, variables: VariableValues) -> Plan | Unplanned:
         try:
             plan = compiled(self._schema, known.operation, known.document.fragments, variables)
-        except (NotPlanned, GraphQLError):
-            return None
+        except NotPlanned as not_planned:
+            return not_planned.why
+        except GraphQLError:
+            return Unplanned.INVALID
         _compiled.add(1)
         return plan
 

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from strawberry.types.execution import ExecutionResult
 
 from graphql_gateway.execution.engine import Way
+from graphql_gateway.execution.sources import Unplanned
 from graphql_gateway.live import Live
 from graphql_gateway.live.watch import Watch
 from graphql_gateway.services import Services
@@ -56,7 +57,7 @@ class Answer:
     failed: ExecutionResult | None = None
     # Services; and how it was made.
     asked: Collection[str] = ()
-    way: Way = Way.PLAN
+    way: Way | Unplanned = Way.PLAN
 
 
 _UNMADE = Answer(b"")

@@ -18,6 +18,7 @@ from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.engine import Engine, Way
 from graphql_gateway.execution.events import sharing_of
 from graphql_gateway.execution.memo import Answer, Key, Noted
+from graphql_gateway.execution.sources import Unplanned
 from graphql_gateway.safety.price import Priced
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class SharedQueries:
         """What everybody is told; a result of this asker's own."""
         memo = context.parts.memo
         answer = memo.find(key)
-        way = Way.MEMO
+        way: Way | Unplanned = Way.MEMO
         if answer is None:
             is_first = not memo.makes(key)
             answer = await memo.made(key, partial(self._made, known, variables, context))

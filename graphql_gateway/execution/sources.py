@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from google.protobuf.message import Message
 from graphql import GraphQLAbstractType, GraphQLObjectType, GraphQLSchema
 from strawberry.types.base import StrawberryObjectDefinition
@@ -11,15 +13,39 @@ from graphql_gateway.proto import message_of, messages
 DEFINITION = "strawberry-definition"
 
 
+class Unplanned(StrEnum):
+    """What an operation has that plans do not do, as metrics and spans tell it."""
+
+    INTROSPECTION = "introspection"
+    DEFER = "@defer"
+    STREAM = "@stream"
+    # More fields than a plan may have.
+    SIZE = "size"
+    # More combinations of `@skip` and `@include` than a document may have plans.
+    CONDITIONS = "conditions"
+    # A field that is resolved in a way of its own.
+    FIELD = "field"
+    # A type that is told from others in a way of its own.
+    TYPE = "type"
+    # A subscription that shows more than its event.
+    EVENT = "event"
+    # Fields that graphql-core does not gather either.
+    INVALID = "invalid"
+
+
 class NotPlanned(Exception):  # noqa: N818 - graphql-core executes the operation, that is all
-    """The operation has something that plans do not do; the message says what."""
+    """The operation has something that plans do not do."""
+
+    def __init__(self, why: Unplanned) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def definition_of(kind: GraphQLObjectType) -> StrawberryObjectDefinition:
     """Strawberry's definition of a type. Raises NotPlanned for types that are not Strawberry's."""
     definition = kind.extensions.get(DEFINITION)
     if not isinstance(definition, StrawberryObjectDefinition):
-        raise NotPlanned(kind.name)
+        raise NotPlanned(Unplanned.TYPE)
     return definition
 
 
@@ -39,10 +65,10 @@ def classes_of(kind: GraphQLObjectType) -> set[type]:
     definition = definition_of(kind)
     if message is not None:
         if kind.is_type_of and not is_of_type(message, kind):
-            raise NotPlanned(kind.name)
+            raise NotPlanned(Unplanned.TYPE)
         return {message}
     if definition.is_type_of:
-        raise NotPlanned(kind.name)
+        raise NotPlanned(Unplanned.TYPE)
     return {definition.origin, *([definition.concrete_of.origin] if definition.concrete_of else [])}
 
 

@@ -20,13 +20,13 @@ from satreel.rounds.v1 import rounds_pb2
 from strawberry.execution import optimized_is_awaitable
 
 import graphql_gateway
-from graphql_gateway import schema
+from graphql_gateway import schema, telemetry
 from graphql_gateway.context import Load, Loaders, OwnLoad
 from graphql_gateway.errors import in_order
 from graphql_gateway.execution.documents import Document, Known, ValidDocuments
 from graphql_gateway.execution.engine import PLANS_MAX, Engine, Execution, ResolverInfo, Way
 from graphql_gateway.execution.memo import AGE_MAX_S
-from graphql_gateway.execution.sources import DEFINITION
+from graphql_gateway.execution.sources import DEFINITION, Unplanned
 from graphql_gateway.market.subscriptions import MarketActivity
 from graphql_gateway.public import Public
 from mesh.batching import Batcher
@@ -306,8 +306,8 @@ async def test_a_market_event_is_planned() -> None:
     ("text", "variables", "way"),
     [
         ("{ matrix(size: 3) }", {}, Way.PLAN),
-        ("{ __schema { queryType { name } } }", {}, Way.NOT_PLANNED),
-        ("{ box { ... @defer { content { name } } } }", {}, Way.NOT_PLANNED),
+        ("{ __schema { queryType { name } } }", {}, Unplanned.INTROSPECTION),
+        ("{ box { ... @defer { content { name } } } }", {}, Unplanned.DEFER),
         ("query($n: Int!) { matrix(size: $n) }", {"n": "three"}, Way.INPUT),
         ("query($n: Int) { matrix(size: $n) }", {"n": None}, Way.INPUT),
         ("{ cast { name } }", {}, Way.VALUE),
@@ -327,6 +327,19 @@ def _whole(result: Any) -> Any:
     return getattr(result, "initial_result", result)
 
 
+async def test_metrics_tell_why_there_was_no_plan(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counter[tuple[tuple[str, str], ...]]()
+    monkeypatch.setattr(
+        telemetry._executed, "add", lambda amount, told: counted.update({tuple(told.items()): amount})
+    )
+    for _ in range(3):
+        await client.ask("{ __schema { queryType { name } } }")
+    assert counted[("way", "new"),] == 1
+    assert counted[("way", "not planned"), ("reason", "introspection")] == 2
+
+
 async def test_each_combination_of_conditions_is_compiled_once_up_to_a_bound() -> None:
     engine, names = odd(), [f"c{number}" for number in range(5)]
     declared = ", ".join(f"${name}: Boolean!" for name in names)
@@ -338,7 +351,7 @@ async def test_each_combination_of_conditions_is_compiled_once_up_to_a_bound() -
             execution = await engine.execute(operation, variables=variables, context=None)
             assert execution.result.data == {name: "Query" for name in names if not variables[name]}
             ways[execution.way] += 1
-    assert ways == {Way.PLAN: 2 * PLANS_MAX, Way.NOT_PLANNED: 2 * (2**5 - PLANS_MAX)}
+    assert ways == {Way.PLAN: 2 * PLANS_MAX, Unplanned.CONDITIONS: 2 * (2**5 - PLANS_MAX)}
     assert len(operation.document.plans) == PLANS_MAX
 
 
@@ -372,7 +385,7 @@ def test_every_field_of_ours_can_be_planned() -> None:
 
 def test_resolvers_keep_to_what_plans_give_them() -> None:
     for path in Path(graphql_gateway.__file__).parent.rglob("*.py"):
-        if path.parent.name in {"edge", "execution", "live", "safety"}:
+        if path.parent.name in {"edge", "execution", "live", "safety"} or path.stem in {"app", "workers"}:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
