@@ -53,13 +53,18 @@ class News:
     version: int | None = 1
 
 
+def feeds() -> Any:
+    """As many as there are."""
+    return type("Feeds", (), {name: News() for name in Live.__slots__})()
+
+
 class Bench:
     """A memo without a gateway."""
 
     def __init__(self, **bounds: int) -> None:
         self.clock = StoppedClock()
         self.rounds, self.content = News(), News()
-        live: Any = type("Feeds", (), {name: News() for name in Live.__slots__})()
+        live = feeds()
         live.rounds, live.content = self.rounds, self.content
         self.memo = Memo(live, self.clock, **bounds)
         self.held = asyncio.Event()
