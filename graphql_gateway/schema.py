@@ -35,6 +35,7 @@ from strawberry.types.graphql import OperationType
 from graphql_gateway import accounts, chain, federation, insight, market, memes, nodes, rounds, telemetry
 from graphql_gateway.composition import Composition
 from graphql_gateway.context import Context
+from graphql_gateway.edge.increments import asks_for_pieces
 from graphql_gateway.edge.results import with_errors_shown
 from graphql_gateway.entities import Mutation, Query, Subscription
 from graphql_gateway.errors import tells_of_fault
@@ -111,17 +112,15 @@ class SatreelSchema(strawberry.Schema):
             own = _give_own_context(kwargs, operation)
             document = self.documents.find(query) if query else None
             known = document.operation(own.operation_name) if document else None
-            if query and known is not None and known.type in allowed:
-                result = await self._carry_out(query, known, own, kwargs)
+            if known is not None and known.type in allowed:
+                result = await self._carry_out(known, own, kwargs)
             else:
                 result = await super().execute(query, *args, **kwargs)
             _remember_change(own)
             operation.over(_outcome(with_errors_shown(result)))
             return result
 
-    async def _carry_out(
-        self, text: str, known: Known, own: Context, given: dict[str, Any]
-    ) -> ExecutionResult:
+    async def _carry_out(self, known: Known, own: Context, given: dict[str, Any]) -> ExecutionResult:
         """What Strawberry and its extensions do for a document that need be neither read nor validated."""
         variables = given["variable_values"]
         if own.operation is not None:
@@ -132,7 +131,7 @@ class SatreelSchema(strawberry.Schema):
             own.valid()
             if charge is not None:
                 await own.budget.spend(charge)
-                key = self._shared.key_of(text, known, charge.priced, variables, own)
+                key = self._shared.key_of(known, charge.priced, variables, own)
                 if key is not None:
                     shared = await self._shared.answer(key, known, variables, own)
                     shared.extensions = told(charge, given.get("operation_extensions"))
@@ -188,7 +187,25 @@ class SatreelSchema(strawberry.Schema):
             refused = await self._refused(query, given)
             if refused is not None:
                 return refused
-        return await self._joinable(query, own, given)
+        joinable = await self._joinable(query, own, given)
+        return joinable or await self._answered(query, own, given)
+
+    async def _answered(
+        self, query: str | None, own: Context, given: dict[str, Any]
+    ) -> ExecutionResult | None:
+        """The only result of a query or mutation; None: it may come in pieces, or is something else."""
+        document = self.documents.find(query or "")
+        known = document.operation(own.operation_name) if document else None
+        if (
+            known is None
+            or known.type is OperationType.SUBSCRIPTION
+            or known.type not in given["allowed_operation_types"]
+            or asks_for_pieces(known.document.text)
+        ):
+            return None
+        result = await self._carry_out(known, own, given)
+        _remember_change(own)
+        return with_errors_shown(result)
 
     async def _refused(self, query: str | None, given: dict[str, Any]) -> ExecutionResult | None:
         """What is wrong with a document that is not known: Strawberry's reading, and no more."""

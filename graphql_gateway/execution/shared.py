@@ -12,6 +12,7 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graphql_gateway.context import Context
 from graphql_gateway.edge.authentication import act_for
 from graphql_gateway.edge.results import Told, payload_of, with_errors_shown
 from graphql_gateway.execution.documents import Known
@@ -22,7 +23,6 @@ from graphql_gateway.execution.sources import Unplanned
 from graphql_gateway.safety.price import Priced
 
 if TYPE_CHECKING:
-    from graphql_gateway.context import Context
     from graphql_gateway.services import Services
 
 
@@ -34,7 +34,7 @@ class SharedQueries:
         self._engine = engine
 
     def key_of(
-        self, text: str, known: Known, priced: Priced, variables: dict[str, Any] | None, context: Context
+        self, known: Known, priced: Priced, variables: dict[str, Any] | None, context: Context
     ) -> Key | None:
         """What others may ask for as well; None for what is this viewer's, or may never be old."""
         if (
@@ -46,14 +46,11 @@ class SharedQueries:
         if context.viewer is not None and not context.parts.memo.is_for(context.viewer.id):
             return None
         try:
-            return (
-                text,
-                known.name,
-                orjson.dumps(variables, option=orjson.OPT_SORT_KEYS) if variables else b"",
-            )
+            given = orjson.dumps(variables, option=orjson.OPT_SORT_KEYS) if variables else b""
         except TypeError:
             # Files, or nested deeper than can be written.
             return None
+        return known.document.text, known.name, given
 
     async def answer(
         self, key: Key, known: Known, variables: dict[str, Any] | None, context: Context
@@ -75,14 +72,7 @@ class SharedQueries:
         """By nobody, without anybody's token: there is nothing in it that could leak."""
         act_for(None)
         noted = Noted(asker.parts.services)
-        own = replace(
-            asker,
-            parts=replace(asker.parts, services=cast("Services", noted)),
-            viewer=None,
-            client_address="",
-            client="",
-            operation=None,
-        )
+        own = Context(replace(asker.parts, services=cast("Services", noted)), asker.budget)
         execution = await self._engine.execute(
             known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
         )

@@ -105,7 +105,7 @@ class Bench:
             act_for(viewer)
             context = Context(parts, None, viewer=viewer)  # type: ignore[arg-type] # as above
             shared = self.graph._shared
-            key = shared.key_of(operation.text, known, ALWAYS, operation.variables, context)
+            key = shared.key_of(known, ALWAYS, operation.variables, context)
             assert (key is None) is not sharing_of(self.graph._schema, known).is_same_for_all
             if key is None:
                 return

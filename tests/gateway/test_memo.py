@@ -15,12 +15,14 @@ from satreel.rounds.v1 import rounds_pb2
 from strawberry.types.execution import ExecutionResult
 
 from graphql_gateway import schema
+from graphql_gateway.execution.engine import Way
 from graphql_gateway.execution.events import is_same
 from graphql_gateway.execution.memo import AGE_MAX_S, Answer, Key, Memo
 from graphql_gateway.execution.sources import DEFINITION
 from graphql_gateway.live import Live
 from graphql_gateway.safety.access import SIGNED_IN, guard_of
 from graphql_gateway.safety.declared import SAME_FOR_ALL
+from graphql_gateway.telemetry import Operation
 from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
@@ -225,7 +227,11 @@ async def warm(client: Client, query: str, variables: Any = None, *, token: str 
     return await client.ask(query, variables, token=token)
 
 
-async def test_what_is_the_same_for_all_is_asked_for_once_and_for_nobody(calm: World) -> None:
+async def test_what_is_the_same_for_all_is_asked_for_once_and_for_nobody(
+    calm: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways: list[str] = []
+    monkeypatch.setattr(Operation, "executed", lambda _, way: ways.append(way))
     playing(calm)
     calm.user("ada")
     client = calm.client
@@ -238,6 +244,23 @@ async def test_what_is_the_same_for_all_is_asked_for_once_and_for_nobody(calm: W
         ("GetCurrentRound", "GetLeaderboard", "BatchGetMemes", "BatchGetUsers"), 1
     )
     assert {call.caller.user_id for call in made} == {None}
+    assert ways == [Way.NEW, Way.PLAN, Way.MEMO, Way.MEMO]
+
+
+async def test_sockets_are_told_the_same(calm: World) -> None:
+    playing(calm)
+    calm.user("ada")
+    answers = [await calm.client.ask(BOARD) for _ in range(2)]
+    calls(calm)
+    async with calm.client.socket(token_of("ada")) as adas, calm.client.socket() as nobodys:
+        for socket in (adas, nobodys):
+            await socket.subscribe(BOARD)
+            answers.append(await socket.data())
+            assert (await socket.next())["type"] == "complete"
+        await adas.subscribe("{ me { user { displayName } } }", as_id="2")
+        assert await adas.data() == {"me": {"user": {"displayName": "ada"}}}
+    assert answers == [answers[0]] * 4
+    assert not calls(calm)
 
 
 async def test_what_depends_on_the_viewer_reaches_nobody_else(calm: World) -> None:
