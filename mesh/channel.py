@@ -3,17 +3,20 @@
 Stubs work on them as on any gRPC channel, but: a call ends with the current call's deadline, or earlier by
 the `timeout=` given or else the contract's (a stream has no time of its own unless given one); the user token
 and the trace are sent along; failures arrive as `mesh.errors.RemoteFailure`; a stub whose answer is a single
-message gives a plain coroutine.
+message gives a plain coroutine. A call with one request and one answer goes by a connection of ours
+(`mesh.http2`) when there is one to a server that serves; all others by gRPC's core.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +29,9 @@ from mesh import caller, contracts, deadlines, telemetry, tls
 from mesh.config import MESSAGE_BYTES_MAX
 from mesh.contracts import MethodContract
 from mesh.errors import Code, DeadlineExceeded, RemoteFailure
+from mesh.http2.frames import literal
+from mesh.http2.pool import Pool
+from mesh.http2.unary import NOT_MADE, unary
 from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
 from mesh.status import from_rpc_error
 
@@ -117,12 +123,16 @@ def connect(
         ("grpc.use_local_subchannel_pool", 1),
     ]
     target = target_of(addresses)
+    pool = Pool(
+        addresses, message_bytes_max, (health or service or service_of(peer)) if health_checked else None
+    )
     if tls_dir is None:
         opened = grpc.aio.insecure_channel(target, options=options)
-        return MeshChannel(opened, claimed_service=me, health=health)
-    options.append(("grpc.ssl_target_name_override", tls.host_name(peer)))
+        return MeshChannel(opened, pool, claimed_service=me, health=health)
+    pool.server_name, pool.tls = tls.host_name(peer), partial(tls.client_context, tls_dir, me)
+    options.append(("grpc.ssl_target_name_override", pool.server_name))
     opened = grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options)
-    return MeshChannel(opened, health=health)
+    return MeshChannel(opened, pool, health=health)
 
 
 @contextmanager
@@ -139,14 +149,25 @@ def ahead_of_answers() -> Iterator[dict[str, str]]:
 class MeshChannel(grpc.aio.Channel):
     """A gRPC channel that adds to every call what the mesh adds."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, claimed_service: str = "", health: str = "") -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, pool: Pool, *, claimed_service: str = "", health: str = ""
+    ) -> None:
         self._channel = channel
+        self._pool = pool
         own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
         self._own_metadata = [(key, value) for key, value in own.items() if value]
+        self._own_fields = b"".join(literal(*own) for own in self._own_metadata)
 
-    def unary_unary(self, method: str, *codec: Any, **options: Any) -> Any:
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Any], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Any] | None = None,
+        **options: Any,
+    ) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
-        return self._answering_once(method, self._channel.unary_unary(method, *codec, **options))
+        by_grpc = self._channel.unary_unary(method, request_serializer, response_deserializer, **options)
+        return self._answering_once(method, by_grpc, request_serializer, response_deserializer)
 
     def stream_unary(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
@@ -160,12 +181,31 @@ class MeshChannel(grpc.aio.Channel):
         """A callable for one method, as the generated stubs ask for it."""
         return self._answering_many(method, self._channel.stream_stream(method, *codec, **options))
 
-    def _answering_once(self, path: str, start: Callable[..., Any]) -> Callable[..., Any]:
+    def _answering_once(
+        self,
+        path: str,
+        start: Callable[..., Any],
+        serialize: Callable[[Any], bytes] | None = None,
+        parse: Callable[[bytes], Any] | None = None,
+    ) -> Callable[..., Any]:
         contract = contracts.method(path)
 
         async def call(requests: Any = None, *, timeout: float | None = None) -> Any:
             timeout_s = _time_given_s(contract.timeout_s if timeout is None else timeout)
-            with _measured(contract):
+            with _Measured(contract) as measured:
+                if serialize is not None and parse is not None:
+                    answer = await unary(
+                        self._pool,
+                        contract,
+                        serialize(requests),
+                        self._fields(),
+                        timeout_s=timeout_s,
+                        parse=parse,
+                        said=_said.get(),
+                    )
+                    if answer is not NOT_MADE:
+                        return answer
+                    timeout_s = max(0.0, timeout_s - measured.elapsed_s())
                 started = start(requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True)
                 try:
                     if (said := _said.get()) is not None:
@@ -178,8 +218,9 @@ class MeshChannel(grpc.aio.Channel):
 
     def _answering_many(self, path: str, start: Callable[..., Any]) -> Callable[..., ResponseStream]:
         def call(requests: Any = None, *, timeout: float | None = None) -> ResponseStream:
-            timeout_s = _time_given_s(timeout)
-            started = start(requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True)
+            timeout_s = _time_given_s(math.inf if timeout is None else timeout)
+            given_s = None if timeout_s == math.inf else timeout_s
+            started = start(requests, timeout=given_s, metadata=self._metadata(), wait_for_ready=True)
             return ResponseStream(started, path)
 
         return call
@@ -188,13 +229,21 @@ class MeshChannel(grpc.aio.Channel):
         metadata = list(self._own_metadata)
         if token := caller.user_token():
             metadata.append((USER_TOKEN_KEY, token))
-        carrier: dict[str, str] = {}
-        telemetry.PROPAGATOR.inject(carrier)
-        metadata.extend(carrier.items())
+        metadata.extend(telemetry.carried().items())
         return metadata
+
+    def _fields(self) -> bytes:
+        """The same as a piece of a header block."""
+        fields = self._own_fields
+        if token := caller.user_token():
+            fields += literal(USER_TOKEN_KEY, token)
+        for key, value in telemetry.carried().items():
+            fields += literal(key, value)
+        return fields
 
     async def close(self, grace: float | None = None) -> None:
         """Ends all calls, after `grace` seconds at most."""
+        await self._pool.close()
         await self._channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -255,48 +304,57 @@ class ResponseStream:
         return bool(self._call.cancel())
 
 
-@contextmanager
-def _measured(contract: MethodContract) -> Iterator[None]:
-    began, code = time.perf_counter(), "OK"
-    attributes = contract.attributes
-    with _span(contract, attributes) as span:
-        try:
-            yield
-        except RemoteFailure as failure:
-            code = failure.code
-            raise
-        except asyncio.CancelledError:
+class _Measured:
+    """Around a call: its span, and how long it took by method and code."""
+
+    __slots__ = ("_began_s", "_contract", "_entered", "_span")
+
+    def __init__(self, contract: MethodContract) -> None:
+        self._contract = contract
+        self._began_s = time.perf_counter()
+        self._entered: Any = None
+        self._span: Span | None = None
+
+    def elapsed_s(self) -> float:
+        """Since the call began."""
+        return time.perf_counter() - self._began_s
+
+    def __enter__(self) -> Self:
+        known = trace.get_current_span().get_span_context()
+        # Nobody looks at a trace that is not sampled: its ids go along, a span of its own would be wasted.
+        if not known.is_valid or known.trace_flags.sampled:
+            self._entered = telemetry.tracer.start_as_current_span(
+                self._contract.span_name,
+                kind=SpanKind.CLIENT,
+                attributes=self._contract.attributes,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+            self._span = self._entered.__enter__()
+        return self
+
+    def __exit__(self, kind: object, problem: BaseException | None, traceback: object) -> None:
+        code = "OK"
+        if isinstance(problem, RemoteFailure):
+            code = problem.code
+        elif isinstance(problem, asyncio.CancelledError):
             code = Code.CANCELLED
-            raise
-        finally:
-            span.set_attribute("rpc.grpc.status_code", code)
+        _duration.record(self.elapsed_s(), self._contract.attributes_with(code))
+        if self._span is not None:
+            self._span.set_attribute("rpc.grpc.status_code", code)
             if code in telemetry.ERRORS:
-                span.set_status(StatusCode.ERROR)
-            _duration.record(time.perf_counter() - began, {**attributes, "rpc.grpc.status_code": code})
+                self._span.set_status(StatusCode.ERROR)
+            self._entered.__exit__(kind, problem, traceback)
 
 
-def _span(contract: MethodContract, attributes: dict[str, str]) -> AbstractContextManager[Span]:
-    current = trace.get_current_span()
-    known = current.get_span_context()
-    if known.is_valid and not known.trace_flags.sampled:
-        # Nobody will look at this trace: its ids go along, but a span of its own would be wasted.
-        return nullcontext(current)
-    return telemetry.tracer.start_as_current_span(
-        contract.span_name,
-        kind=SpanKind.CLIENT,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    )
-
-
-def _time_given_s(timeout_s: float | None) -> float | None:
+def _time_given_s(timeout_s: float) -> float:
     """The given time, or what is left of the current call's if less. Raises DeadlineExceeded at none."""
     left_s = deadlines.remaining_s()
-    if left_s is not None and left_s <= 0:
+    if left_s is None:
+        return timeout_s
+    if left_s <= 0:
         raise DeadlineExceeded
-    times_s = [time_s for time_s in (timeout_s, left_s) if time_s is not None]
-    return min(times_s, default=None)
+    return min(timeout_s, left_s)
 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

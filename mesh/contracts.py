@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -15,7 +15,7 @@ _MethodOptions = descriptor_pb2.MethodOptions
 _REPEATABLE = (_MethodOptions.NO_SIDE_EFFECTS, _MethodOptions.IDEMPOTENT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MethodContract:
     """One method as its contract describes it; `access` None means that nobody may call it."""
 
@@ -27,20 +27,31 @@ class MethodContract:
     streams: bool
     answers_many: bool
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The method as gRPC names it, "/satreel.ledger.v1.LedgerService/GetRound"."""
         return f"/{self.service}/{self.name}"
 
-    @property
+    @cached_property
     def span_name(self) -> str:
         """The method as traces name it."""
         return f"{self.service}/{self.name}"
 
-    @property
+    @cached_property
     def attributes(self) -> dict[str, str]:
         """What spans and metrics say of every call of it."""
         return {"rpc.system": "grpc", "rpc.service": self.service, "rpc.method": self.name}
+
+    @cached_property
+    def _by_code(self) -> dict[str, dict[str, str]]:
+        return {}
+
+    def attributes_with(self, code: str) -> dict[str, str]:
+        """The same with how a call ended."""
+        found = self._by_code.get(code)
+        if found is None:
+            found = self._by_code[code] = {**self.attributes, "rpc.grpc.status_code": code}
+        return found
 
 
 @cache

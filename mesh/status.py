@@ -9,7 +9,7 @@ from grpc_status import rpc_status
 
 from mesh.errors import Code, Failure, FieldViolation, RemoteFailure
 
-_DETAILS_KEY = "grpc-status-details-bin"
+DETAILS_KEY = "grpc-status-details-bin"
 
 
 def domain_of(service: str) -> str:
@@ -37,17 +37,23 @@ def to_status(failure: Failure, *, domain: str) -> grpc.Status:
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, method: str) -> RemoteFailure:
     """Reads what another service, or the way to it, answered."""
-    code = Code(error.code().name)
+    details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), b"")
+    assert isinstance(details, bytes)  # as gRPC has it of keys that end so
+    return remote_failure(Code(error.code().name), error.details() or "", details, method=method)
+
+
+def remote_failure(code: Code, message: str, details: bytes, *, method: str) -> RemoteFailure:
+    """What another service answered: `details` are a google.rpc.Status, or nothing."""
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
-    for detail in _details(error):
+    for detail in status_pb2.Status.FromString(details).details:
         # Unpack leaves a message of another type alone.
         detail.Unpack(info)
         detail.Unpack(bad_request)
     return RemoteFailure(
         code,
         info.reason or code.name,
-        error.details() or "",
+        message,
         domain=info.domain,
         method=method,
         metadata=info.metadata,
@@ -59,10 +65,3 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
-
-
-def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
-            return list(status_pb2.Status.FromString(value).details)
-    return []

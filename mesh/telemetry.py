@@ -47,6 +47,19 @@ tracer = trace.get_tracer("mesh")
 meter = metrics.get_meter("mesh")
 
 
+def carried() -> dict[str, str]:
+    """What tells another process of the current trace: fields of a call's metadata."""
+    known = trace.get_current_span().get_span_context()
+    if not known.is_valid:
+        return {}
+    if known.trace_state:
+        carrier: dict[str, str] = {}
+        PROPAGATOR.inject(carrier)
+        return carrier
+    # As the propagator writes it, for a fifth of the time.
+    return {"traceparent": f"00-{known.trace_id:032x}-{known.span_id:016x}-{known.trace_flags:02x}"}
+
+
 class Telemetry:
     """The running exporters of this process."""
 
