@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from mesh.http2 import frames
@@ -14,13 +15,13 @@ from mesh.http2.frames import ProtocolProblem
 FRAME_BYTES_MAX = 1 << 18
 # So much may be read before the other side is told that it may send more.
 _WINDOW_EVERY = 1 << 28
-_STREAMS_DEFAULT = 100
 # Looks every 5 s; after so many without a word the server is pinged, and has until the next look.
 BEAT_S = 5.0
 _SILENT_BEATS = 3
 _HEALTH_PATH = "/grpc.health.v1.Health/Watch"
 _HEALTH_STREAM = 1
 _PREFIX_BYTES = 5
+_REPORT_BYTES_MAX = 1_000
 
 
 class Unsent(Exception):  # noqa: N818 - what became of a call
@@ -90,7 +91,7 @@ class Connection(asyncio.Protocol):
         # What the server allows us.
         self._window = self._initial_window = frames.WINDOW_DEFAULT
         self._frame_bytes_max = frames.FRAME_BYTES_DEFAULT
-        self._streams_max = _STREAMS_DEFAULT
+        self._streams_max = frames.WINDOW_MAX
         # What was read of an unfinished frame, block of headers, and report of health.
         self._rest = b""
         self._block: tuple[int, int, bytes] | None = None
@@ -371,8 +372,14 @@ class Connection(asyncio.Protocol):
         while len(self._report) >= _PREFIX_BYTES:
             end = _PREFIX_BYTES + int.from_bytes(self._report[1:_PREFIX_BYTES], "big")
             if len(self._report) < end:
+                # One has a few bytes.
+                if end > _REPORT_BYTES_MAX:
+                    raise ProtocolProblem("no report of health")
                 return
-            told = health_pb2.HealthCheckResponse.FromString(self._report[_PREFIX_BYTES:end])
+            try:
+                told = health_pb2.HealthCheckResponse.FromString(self._report[_PREFIX_BYTES:end])
+            except DecodeError as problem:
+                raise ProtocolProblem("no report of health") from problem
             self._serving = told.status == health_pb2.HealthCheckResponse.SERVING
             self._report = self._report[end:]
 
