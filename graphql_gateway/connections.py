@@ -57,13 +57,21 @@ class Edge(Generic[T]):
 class Connection(Generic[T]):
     """One page of items."""
 
-    edges: list[Edge[T]] = strawberry.field(description="The items with their places.")
+    items: strawberry.Private[Sequence[Any]]
+    # Of the item at an index: made for those that are asked for.
+    cursor_at: strawberry.Private[Callable[[int], str]]
+
+    @strawberry.field(description="The items with their places.")
+    def edges(self) -> list[Edge[T]]:
+        """The items, each with a cursor."""
+        return [Edge(node=item, cursor=self.cursor_at(index)) for index, item in enumerate(self.items)]
+
     page_info: PageInfo = strawberry.field(description="Where this page lies.")
 
     @strawberry.field(description="The items without their places.")
     def nodes(self) -> list[T]:
         """The items alone, for clients that page by `pageInfo`."""
-        return [edge.node for edge in self.edges]
+        return list(self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +99,22 @@ async def connect(
     page = await fetch(size + begin.place, begin.token)
     skip = _skipped(page.items, begin)
     items = page.items[skip : skip + size]
-    cursors = [
-        encode_cursor(Cursor(begin.token, skip + number, key_of(item)))
-        for number, item in enumerate(items, 1)
-    ]
     is_whole = len(page.items) <= skip + size
-    if cursors and page.next_token and is_whole:
-        # The service's own token goes on from here, however long the list has become.
-        cursors[-1] = encode_cursor(Cursor(page.next_token, 0, ""))
+
+    def cursor_at(index: int) -> str:
+        if page.next_token and is_whole and index == len(items) - 1:
+            # The service's own token goes on from here, however long the list has become.
+            return encode_cursor(Cursor(page.next_token, 0, ""))
+        return encode_cursor(Cursor(begin.token, skip + index + 1, key_of(items[index])))
+
     return Connection(
-        edges=[Edge(node=item, cursor=cursor) for item, cursor in zip(items, cursors, strict=True)],
+        items=items,
+        cursor_at=cursor_at,
         page_info=PageInfo(
             has_next_page=bool(page.next_token) or not is_whole,
             has_previous_page=after is not None,
-            start_cursor=cursors[0] if cursors else None,
-            end_cursor=cursors[-1] if cursors else None,
+            start_cursor=cursor_at(0) if items else None,
+            end_cursor=cursor_at(len(items) - 1) if items else None,
         ),
     )
 

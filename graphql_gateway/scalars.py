@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, NewType
 
@@ -31,10 +32,22 @@ def _parse_whole(value: object) -> int:
     return value
 
 
+@lru_cache(10_000)
+def _second(seconds: int) -> str:
+    """A whole second without its zone. Protobuf writes it in Python, and what is shown together is of few."""
+    return Timestamp(seconds=seconds).ToJsonString()[:-1]
+
+
 def serialize_time(value: Timestamp | datetime) -> str:
     """RFC 3339 in UTC. Raises ValueError outside the years 1 to 9999."""
-    if isinstance(value, Timestamp):
+    if value.__class__ is Timestamp:
+        nanos = value.nanos
+        if not nanos:
+            return f"{_second(value.seconds)}Z"
+        if 0 < nanos < 1_000_000_000 and not nanos % 1_000_000:
+            return f"{_second(value.seconds)}.{nanos // 1_000_000:03}Z"
         return value.ToJsonString()
+    assert isinstance(value, datetime)
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
