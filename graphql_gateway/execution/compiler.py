@@ -21,25 +21,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from typing import Any, cast
+from typing import Any
 
 import strawberry
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 from graphql import (
     FragmentDefinitionNode,
-    GraphQLAbstractType,
     GraphQLField,
-    GraphQLList,
     GraphQLObjectType,
-    GraphQLOutputType,
     GraphQLStreamDirective,
     OperationDefinitionNode,
     OperationType,
-    get_nullable_type,
-    is_abstract_type,
-    is_leaf_type,
-    is_non_null_type,
 )
 from graphql.execution.collect_fields import (
     CollectedFields,
@@ -61,13 +52,14 @@ from graphql_gateway.execution.sources import (
     DEFINITION,
     NotPlanned,
     Unplanned,
-    classes_for,
     classes_of,
     definition_of,
     message_shown_by,
 )
+from graphql_gateway.execution.values import Values
+from graphql_gateway.execution.writing import Source
 from graphql_gateway.ids import global_id
-from graphql_gateway.proto import may_be_null, message_of, resolve_field
+from graphql_gateway.proto import message_of, resolve_field
 
 # Fields of all functions of one plan: an operation with more is executed by graphql-core.
 FIELDS_MAX = 3_000
@@ -107,13 +99,12 @@ class _Compiler:
         self._operation = operation
         self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
         self._variables = variables
-        self._globals: dict[str, Any] = {"Call": Call, "unusual": leaves.unusual}
-        self._lines: list[str] = []
+        self._source = Source(Call=Call, unusual=leaves.unusual)
+        self._values = Values(self._schema, self._source, self._object, self._made)
         # Functions that make no calls do not ask where they stand.
         self._pathless: set[str] = set()
         self._arguments: list[Arguments] = []
         self._fields = 0
-        self._count = 0
 
     def plan(self) -> Plan:
         kind = self._operation.operation
@@ -130,14 +121,8 @@ class _Compiler:
                 result = f"({''.join(self._mutation(root, key, group) for key, group in fields.items())})"
             case _:
                 result = self._event(root, fields)
-        head = ["def plan(calls, info, root, arguments):", " ask, start = calls.ask, calls.start"]
-        if self._arguments:
-            names = "".join(f"a{number}, " for number in range(len(self._arguments)))
-            head.append(f" {names}= arguments")
-        source = "\n".join([*head, *(f" {line}" for line in self._lines), f" return {result}", ""])
-        # All of it is ours: what is the document's are GraphQL names, quoted.
-        exec(compile(source, "<plan>", "exec"), self._globals)  # noqa: S102 - as above
-        return Plan(source, self._globals["plan"], kind, tuple(self._arguments))
+        text, function = self._source.compiled(result, len(self._arguments))
+        return Plan(text, function, kind, tuple(self._arguments))
 
     def _gathered(self, collected: CollectedFields) -> dict[str, FieldDetailsList]:
         if collected.new_defer_usages:
@@ -150,8 +135,8 @@ class _Compiler:
     # Roots
 
     def _mutation(self, root: GraphQLObjectType, key: str, group: FieldDetailsList) -> str:
-        name = self._new("m")
-        self._function(name, "", ["p = s = None", f"return {self._field(root, key, group)}"])
+        name = self._source.new("m")
+        self._source.function(name, "", ["p = s = None", f"return {self._field(root, key, group)}"])
         return f"({key!r}, {name}), "
 
     def _event(self, root: GraphQLObjectType, fields: dict[str, FieldDetailsList]) -> str:
@@ -159,28 +144,12 @@ class _Compiler:
         key, group = next(iter(fields.items()), ("", []))
         if len(fields) != 1 or group[0].node.name.value == "__typename":
             raise NotPlanned(Unplanned.EVENT)
-        name = self._new("c")
-        shown = self._completed(self._definition(root, group).type, group, "v", f"(None, {key!r})")
-        self._function(name, "v", [f"return {{{key!r}: {shown}}}"])
+        name = self._source.new("c")
+        shown = self._values.completed(self._definition(root, group).type, group, "v", f"(None, {key!r})")
+        self._source.function(name, "v", [f"return {{{key!r}: {shown}}}"])
         return f"{name}(root)"
 
     # Functions
-
-    def _new(self, prefix: str) -> str:
-        self._count += 1
-        return f"{prefix}{self._count}"
-
-    def _named(self, thing: Any) -> str:
-        """A name for something that the source uses."""
-        for name, known in self._globals.items():
-            if known is thing:
-                return name
-        name = self._new("g")
-        self._globals[name] = thing
-        return name
-
-    def _function(self, name: str, parameters: str, body: list[str]) -> None:
-        self._lines += [f"def {name}({parameters}):", *(f" {line}" for line in body)]
 
     def _object(self, kind: GraphQLObjectType, group: FieldDetailsList) -> str:
         collected = collect_subfields(
@@ -190,7 +159,7 @@ class _Compiler:
 
     def _object_function(self, kind: GraphQLObjectType, fields: dict[str, FieldDetailsList]) -> str:
         """Source object and path → the object in the answer."""
-        name = self._new("o")
+        name = self._source.new("o")
         entries, waiting = [], []
         for key, group in fields.items():
             value = self._field(kind, key, group)
@@ -199,7 +168,7 @@ class _Compiler:
                 waiting.append(f"if (v := d[{key!r}]).__class__ is Call: v.target = d")
         answer = f"{{{', '.join(entries)}}}"
         made = [f"d = {answer}", *waiting, "return d"] if waiting else [f"return {answer}"]
-        self._function(name, "s, p=None", [self._guard(kind), *made])
+        self._source.function(name, "s, p=None", [self._guard(kind), *made])
         if "(p, " not in answer:
             self._pathless.add(name)
         return name
@@ -209,9 +178,9 @@ class _Compiler:
             return "if s is not None: unusual()"
         classes = classes_of(kind)
         if message_shown_by(kind) is not None:
-            return f"if s.__class__ is not {self._named(*classes)}: unusual()"
-        cast_of = self._named(get_strawberry_type_cast)
-        return f"if s.__class__ not in {self._named(classes)} or {cast_of}(s) is not None: unusual()"
+            return f"if s.__class__ is not {self._source.named(*classes)}: unusual()"
+        cast_of = self._source.named(get_strawberry_type_cast)
+        return f"if s.__class__ not in {self._source.named(classes)} or {cast_of}(s) is not None: unusual()"
 
     def _made(self, function: str, value: str, path: str) -> str:
         """What a function of `_object_function` makes of a value."""
@@ -256,16 +225,16 @@ class _Compiler:
             raise NotPlanned(Unplanned.FIELD)
         name, message = field.python_name, message_shown_by(parent)
         if message is None:
-            return self._completed(definition.type, group, f"s.{name}", path)
-        read = f"{self._named(field.default_resolver)}(s, {name!r})"
-        known = self._in_message(definition.type, group, message, name, path)
-        return known or self._completed(definition.type, group, read, path)
+            return self._values.completed(definition.type, group, f"s.{name}", path)
+        read = f"{self._source.named(field.default_resolver)}(s, {name!r})"
+        known = self._values.in_message(definition.type, group, message, name, path)
+        return known or self._values.completed(definition.type, group, read, path)
 
     def _node_id(self, parent: GraphQLObjectType) -> str:
         origin: Any = definition_of(parent).origin
         if message_of(origin) is None or "resolve_typename" in vars(origin):
             raise NotPlanned(Unplanned.FIELD)
-        return f"{self._named(global_id)}({parent.name!r}, s.id)"
+        return f"{self._source.named(global_id)}({parent.name!r}, s.id)"
 
     def _resolved(
         self,
@@ -281,13 +250,17 @@ class _Compiler:
             given.append(f"{resolver.info_parameter.name}=info")
         if definition.args:
             given.append(self._given_arguments(definition, field, group))
-        called = self._named(resolver.wrapped_func)
+        called = self._source.named(resolver.wrapped_func)
         if not field.is_async:
-            return self._completed(definition.type, group, f"ask({', '.join([path, called, *given])})", path)
+            return self._values.completed(
+                definition.type, group, f"ask({', '.join([path, called, *given])})", path
+            )
         if not iscoroutinefunction(resolver.wrapped_func):
             raise NotPlanned(Unplanned.FIELD)
-        name = self._new("c")
-        self._function(name, "v, p", [f"return {self._completed(definition.type, group, 'v', 'p')}"])
+        name = self._source.new("c")
+        self._source.function(
+            name, "v, p", [f"return {self._values.completed(definition.type, group, 'v', 'p')}"]
+        )
         return f"start({path}, {called}({', '.join(given)}), {name})"
 
     def _given_arguments(
@@ -295,95 +268,7 @@ class _Compiler:
     ) -> str:
         match arguments_of(self._strawberry, definition, field, group[0]):
             case Constant(values):
-                return ", ".join(f"{name}={self._named(value)}" for name, value in values.items())
+                return ", ".join(f"{name}={self._source.named(value)}" for name, value in values.items())
             case arguments:
                 self._arguments.append(arguments)
                 return f"**a{len(self._arguments) - 1}"
-
-    # Fields of messages
-
-    def _in_message(
-        self, kind: GraphQLOutputType, group: FieldDetailsList, message: type[Message], name: str, path: str
-    ) -> str | None:
-        """A field of a message; None when its value has to be looked at."""
-        field = cast("FieldDescriptor | None", message.DESCRIPTOR.fields_by_name.get(name))
-        nullable = may_be_null(message, name)
-        if field is None or (nullable and is_non_null_type(kind)) or _is_map(field):
-            return None
-        inner = get_nullable_type(kind)
-        read = f"s.{name}"
-        if field.is_repeated:
-            return None if nullable else self._repeated(inner, group, field, read, path)
-        shown = self._shown(inner, group, field, read, path)
-        if shown is None or not nullable:
-            return shown
-        is_set = f"s.HasField({name!r})" if field.message_type is not None else read
-        return f"({shown} if {is_set} else None)"
-
-    def _repeated(
-        self, kind: Any, group: FieldDetailsList, field: FieldDescriptor, read: str, path: str
-    ) -> str | None:
-        if not isinstance(kind, GraphQLList):
-            return None
-        name = self._new("x")
-        item = self._shown(get_nullable_type(kind.of_type), group, field, name, f"({path}, i{name})")
-        return None if item is None else _listed(item, name, read)
-
-    def _shown(
-        self, kind: Any, group: FieldDetailsList, field: FieldDescriptor, read: str, path: str
-    ) -> str | None:
-        """A value, never null, of a message's field."""
-        if is_leaf_type(kind):
-            return leaves.in_message(kind, field, read, self._named)
-        if field.message_type is not None and isinstance(kind, GraphQLObjectType):
-            return self._made(self._object(kind, group), read, path)
-        return None
-
-    # Values from anywhere
-
-    def _completed(self, kind: GraphQLOutputType, group: FieldDetailsList, value: str, path: str) -> str:
-        """As graphql-core's `complete_value` makes it."""
-        name = value if value.isidentifier() else self._new("t")
-        bound = name if value == name else f"({name} := {value})"
-        missing = "unusual()" if is_non_null_type(kind) else "None"
-        present = self._present(get_nullable_type(kind), group, name, path)
-        return f"({missing} if {bound} is None else {present})"
-
-    def _present(self, kind: Any, group: FieldDetailsList, value: str, path: str) -> str:
-        if isinstance(kind, GraphQLList):
-            name = self._new("x")
-            item = self._completed(kind.of_type, group, name, f"({path}, i{name})")
-            return _listed(item, name, f"{self._named(_items)}({value})")
-        if is_leaf_type(kind):
-            return leaves.anywhere(kind, value, self._named)
-        if is_abstract_type(kind):
-            return f"{self._abstract(kind, group)}[{value}.__class__]({value}, {path})"
-        return self._made(self._object(kind, group), value, path)
-
-    def _abstract(self, kind: GraphQLAbstractType, group: FieldDetailsList) -> str:
-        """Class of the source → function."""
-        functions: dict[str, str] = {}
-        pairs = []
-        for source, possible in classes_for(kind, self._schema).items():
-            if possible.name not in functions:
-                functions[possible.name] = self._object(possible, group)
-            pairs.append(f"{self._named(source)}: {functions[possible.name]}")
-        table = self._new("u")
-        self._lines.append(f"{table} = {{{', '.join(pairs)}}}")
-        return table
-
-
-def _listed(item: str, name: str, items: str) -> str:
-    """A list of `item`, an expression of `name`, and of its index `i<name>` when it asks for it."""
-    if f"i{name}" in item:
-        return f"[{item} for i{name}, {name} in enumerate({items})]"
-    return f"[{item} for {name} in {items}]"
-
-
-def _items(value: Any) -> Any:
-    """A list that holds what it holds: no iterator, no awaitable."""
-    return value if value.__class__ in leaves.LISTS else leaves.unusual()
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
