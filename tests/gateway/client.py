@@ -160,6 +160,11 @@ class Events:
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._transport.pause_reading()
 
+    def go_on_reading(self) -> None:
+        """After `stop_reading`."""
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._transport.resume_reading()
+
 
 class Socket:
     """One WebSocket."""
@@ -217,6 +222,11 @@ class Socket:
         """What the gateway sends from now on stays on its side."""
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """After `stop_reading`."""
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._transport.resume_reading()
 
     async def until_closed(self) -> int:
         """The code that the socket is closed with, whatever comes before."""

@@ -190,7 +190,7 @@ async def test_a_stream_is_taken_once_and_by_whom_it_is(world: World, client: Cl
 
 
 async def test_a_stream_that_nobody_takes_is_dropped_with_its_operations(tmp_path: Path) -> None:
-    async with opened(tmp_path, connection_init_timeout_s=0.5) as hasty:
+    async with opened(tmp_path, connection_init_timeout_s=1.0) as hasty:
         hasty.round()
         token = await reserve(hasty.client)
         assert (await operate(hasty.client, token, ROUND, "1")).status == 202
