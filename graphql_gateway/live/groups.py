@@ -302,8 +302,9 @@ class Group:
         async for member in _in_turns(tuple(self._members)):
             if member.group is self and member.position < position:
                 member.take(said, due_s)
-        if self._source.delivery is Delivery.STATES:
-            await asyncio.sleep(began_s + PACE_S - asyncio.get_running_loop().time())
+        pace_s = PACE_S if self._source.delivery is Delivery.STATES else 0.0
+        # Others have a turn at least, however many events there are.
+        await asyncio.sleep(began_s + pace_s - asyncio.get_running_loop().time())
 
     async def _begin(self, last: Said, beginners: list[Member]) -> None:
         try:
