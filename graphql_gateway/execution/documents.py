@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     DocumentNode,
@@ -30,35 +30,31 @@ CHARS_MAX = 400_000
 _CONDITIONS = {"skip", "include", "defer", "stream"}
 
 
-class Known(NamedTuple):
+class Known:
     """An operation of a valid document."""
 
-    document: Document
-    operation: OperationDefinitionNode
+    __slots__ = ("document", "name", "operation", "type")
 
-    @property
-    def name(self) -> str | None:
-        """The operation's own name, if it has one."""
-        return self.operation.name.value if self.operation.name else None
-
-    @property
-    def type(self) -> OperationType:
-        """Query, mutation or subscription."""
-        return OperationType(self.operation.operation.value)
+    def __init__(self, document: Document, operation: OperationDefinitionNode) -> None:
+        self.document = document
+        self.operation = operation
+        # The operation's own name, if it has one.
+        self.name = operation.name.value if operation.name else None
+        # Query, mutation or subscription.
+        self.type = OperationType(operation.operation.value)
 
 
 class Document:
     """A valid document."""
 
     __slots__ = (
+        "_operations",
         "_prices",
         "conditions",
         "fragments",
         "node",
-        "operations",
         "plans",
         "sharing",
-        "unnamed",
     )
 
     def __init__(self, node: DocumentNode) -> None:
@@ -67,9 +63,12 @@ class Document:
             one.name.value: one for one in node.definitions if isinstance(one, FragmentDefinitionNode)
         }
         operations = [one for one in node.definitions if isinstance(one, OperationDefinitionNode)]
-        self.operations = {one.name.value: one for one in operations if one.name}
-        # The operation that needs no name.
-        self.unnamed = operations[0] if len(operations) == 1 else None
+        self._operations: dict[str | None, Known] = {
+            one.name.value: Known(self, one) for one in operations if one.name
+        }
+        if len(operations) == 1:
+            # It needs no name.
+            self._operations[None] = Known(self, operations[0])
         # Variables that `@skip` and `@include` depend on.
         self.conditions = tuple(
             sorted(
@@ -99,8 +98,7 @@ class Document:
 
     def operation(self, name: str | None) -> Known | None:
         """The operation that a request means."""
-        meant = self.unnamed if name is None else self.operations.get(name)
-        return None if meant is None else Known(self, meant)
+        return self._operations.get(name)
 
 
 class ValidDocuments:
