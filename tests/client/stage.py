@@ -123,8 +123,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, redis_url: str, manifest: Path) -> AsyncIterator[str]:
-    """A stage; gives the address of its acts."""
+async def staged(folder: Path, redis_url: str, manifest: Path, *origins: str) -> AsyncIterator[str]:
+    """A stage, for pages of these origins too; gives the address of its acts."""
     clock = SystemClock()
     documents = Documents(None, read_manifests([manifest]), only_trusted=True)
     private_key, _ = make_user_token_keys(folder)
@@ -132,7 +132,13 @@ async def staged(folder: Path, redis_url: str, manifest: Path) -> AsyncIterator[
     async with (
         open_sqlite(folder / "identity.sqlite", SETS) as store,
         composed(store, redis_url, clock, frozenset(), signer, per_client=LIMITS) as identity,
-        opened(folder, identity=identity.servicer, documents=documents, log_ins_per_min=10_000) as world,
+        opened(
+            folder,
+            identity=identity.servicer,
+            documents=documents,
+            log_ins_per_min=10_000,
+            allowed_origins=list(origins),
+        ) as world,
         _served(Stage(world)) as url,
     ):
         yield url

@@ -12,6 +12,7 @@ import graphql
 import pytest
 
 from graphql_gateway import schema
+from tests.client import browser
 from tests.client.stage import staged
 from tools import client
 from tools.npm import npm
@@ -102,3 +103,23 @@ async def test_its_own_tests(package: Path, tmp_path: Path, valkey_url: str) -> 
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.findall(r"(?m)^. pass (\d+)", done.stdout)[0]) >= 20, done.stdout
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
+@pytest.mark.timeout(BUILD_S)
+async def test_in_a_browser(package: Path, tmp_path: Path, valkey_url: str) -> None:
+    """A page of another origin asks, follows by WebSocket, logs in with a wallet, and watches a film."""
+    site = browser.Site(package)
+    manifest = package / "dist" / client.MANIFEST
+    async with browser.served(site) as page, staged(tmp_path, valkey_url, manifest, page) as site.stage:
+        told = await browser.told_by(site, page, tmp_path / "profile")
+    assert told == {
+        "number": 1,
+        "numbers": [1, 2],
+        "same": True,
+        "address": True,
+        "available": 5_000,
+        "seconds": told.get("seconds"),
+        "after": None,
+    }
+    assert told["seconds"] >= 3

@@ -1,4 +1,4 @@
-import { type Client, type Sink, type SubscribePayload, createClient } from "graphql-ws";
+import { type Client, type Sink, type SubscribePayload, createClient } from "graphql-ws/client";
 import type { LogIn } from "./log-in.js";
 import type { Tokens } from "./tokens.js";
 
