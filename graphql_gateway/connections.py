@@ -41,8 +41,18 @@ class PageInfo:
 
     has_next_page: bool = strawberry.field(description="Whether more follows.")
     has_previous_page: bool = strawberry.field(description="Whether this page was asked for by a cursor.")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first edge.")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last edge: the next page's `after`.")
+    count: strawberry.Private[int]
+    cursor_at: strawberry.Private[Callable[[int], str]]
+
+    @strawberry.field(description="Cursor of the first edge.")
+    def start_cursor(self) -> str | None:
+        """None on an empty page."""
+        return self.cursor_at(0) if self.count else None
+
+    @strawberry.field(description="Cursor of the last edge: the next page's `after`.")
+    def end_cursor(self) -> str | None:
+        """None on an empty page."""
+        return self.cursor_at(self.count - 1) if self.count else None
 
 
 @strawberry.type(description="An item and its place in the list.")
@@ -113,8 +123,8 @@ async def connect(
         page_info=PageInfo(
             has_next_page=bool(page.next_token) or not is_whole,
             has_previous_page=after is not None,
-            start_cursor=cursor_at(0) if items else None,
-            end_cursor=cursor_at(len(items) - 1) if items else None,
+            count=len(items),
+            cursor_at=cursor_at,
         ),
     )
 

@@ -16,14 +16,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
 
 from mesh import caller, contracts, deadlines, telemetry, tls
 from mesh.config import MESSAGE_BYTES_MAX
@@ -48,6 +48,8 @@ _RETRY_BUDGET = {"maxTokens": 100, "tokenRatio": 0.5}
 
 # Of a call: the health name by which its server was found, when that is not the service's own.
 HEALTH_KEY = "satreel-health"
+
+_USERS_REMEMBERED = 1_000
 
 _said: ContextVar[dict[str, str] | None] = ContextVar("_said", default=None)
 _duration = telemetry.duration_histogram(
@@ -157,6 +159,8 @@ class MeshChannel(grpc.aio.Channel):
         own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
         self._own_metadata = [(key, value) for key, value in own.items() if value]
         self._own_fields = b"".join(literal(*own) for own in self._own_metadata)
+        # Of the call before: whose it was, and what it carried.
+        self._last_fields: tuple[str, SpanContext | None, bytes] = "", None, b""
 
     def unary_unary(
         self,
@@ -229,16 +233,18 @@ class MeshChannel(grpc.aio.Channel):
         metadata = list(self._own_metadata)
         if token := caller.user_token():
             metadata.append((USER_TOKEN_KEY, token))
-        metadata.extend(telemetry.carried().items())
+        metadata.extend(telemetry.carried(trace.get_current_span().get_span_context()).items())
         return metadata
 
     def _fields(self) -> bytes:
-        """The same as a piece of a header block."""
-        fields = self._own_fields
-        if token := caller.user_token():
-            fields += literal(USER_TOKEN_KEY, token)
-        for key, value in telemetry.carried().items():
+        """The same as a piece of a header block; calls of one request have the same."""
+        token, known = caller.user_token(), trace.get_current_span().get_span_context()
+        if self._last_fields[0] is token and self._last_fields[1] is known:
+            return self._last_fields[2]
+        fields = self._own_fields + (_user_field(token) if token else b"")
+        for key, value in telemetry.carried(known).items():
             fields += literal(key, value)
+        self._last_fields = token, known, fields
         return fields
 
     async def close(self, grace: float | None = None) -> None:
@@ -345,6 +351,11 @@ class _Measured:
             if code in telemetry.ERRORS:
                 self._span.set_status(StatusCode.ERROR)
             self._entered.__exit__(kind, problem, traceback)
+
+
+@lru_cache(_USERS_REMEMBERED)
+def _user_field(token: str) -> bytes:
+    return literal(USER_TOKEN_KEY, token)
 
 
 def _time_given_s(timeout_s: float) -> float:

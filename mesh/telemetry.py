@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.textmap import TextMapPropagator
@@ -18,6 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from mesh import logs
@@ -47,14 +49,13 @@ tracer = trace.get_tracer("mesh")
 meter = metrics.get_meter("mesh")
 
 
-def carried() -> dict[str, str]:
-    """What tells another process of the current trace: fields of a call's metadata."""
-    known = trace.get_current_span().get_span_context()
+def carried(known: SpanContext) -> dict[str, str]:
+    """What tells another process of the trace that a span is in: fields of a call's metadata."""
     if not known.is_valid:
         return {}
     if known.trace_state:
         carrier: dict[str, str] = {}
-        PROPAGATOR.inject(carrier)
+        PROPAGATOR.inject(carrier, trace.set_span_in_context(NonRecordingSpan(known), Context()))
         return carrier
     # As the propagator writes it, for a fifth of the time.
     return {"traceparent": f"00-{known.trace_id:032x}-{known.span_id:016x}-{known.trace_flags:02x}"}
