@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from satreel.chain.v1.chain_service_pb2_grpc import ChainServiceStub
@@ -14,10 +15,28 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from satreel.market.v1.market_service_pb2_grpc import MarketServiceStub
 from satreel.rounds.v1.rounds_service_pb2_grpc import RoundsServiceStub
 
+from mesh import contracts
+from mesh.flights import SingleFlight
+
+
+class _SharedReads:
+    """A channel whose calls without side effects are made once for all who ask the same at one time."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def unary_unary(self, method: str, *codec: Any, **options: Any) -> Any:
+        """A callable for one method, as the generated stubs ask for it."""
+        call: Any = self._channel.unary_unary(method, *codec, **options)
+        return SingleFlight(call) if contracts.method(method).reads else call
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Stubs of all services."""
+    """Stubs of all services. What they read is shared by requests: nobody may change a response."""
 
     identity: IdentityServiceStub
     content: ContentServiceStub
@@ -30,12 +49,16 @@ class Services:
     @classmethod
     def over(cls, channel: Callable[[str], grpc.aio.Channel]) -> Services:
         """Stubs over the channels that `channel(service name)` gives."""
+
+        def shared(peer: str) -> Any:
+            return _SharedReads(channel(peer))
+
         return cls(
-            identity=IdentityServiceStub(channel("identity")),
-            content=ContentServiceStub(channel("content")),
-            rounds=RoundsServiceStub(channel("rounds")),
-            ledger=LedgerServiceStub(channel("ledger")),
-            market=MarketServiceStub(channel("market")),
-            chain=ChainServiceStub(channel("chain")),
-            insight=InsightServiceStub(channel("insight")),
+            identity=IdentityServiceStub(shared("identity")),
+            content=ContentServiceStub(shared("content")),
+            rounds=RoundsServiceStub(shared("rounds")),
+            ledger=LedgerServiceStub(shared("ledger")),
+            market=MarketServiceStub(shared("market")),
+            chain=ChainServiceStub(shared("chain")),
+            insight=InsightServiceStub(shared("insight")),
         )

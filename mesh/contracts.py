@@ -23,6 +23,8 @@ class MethodContract:
     name: str
     access: access_pb2.Access | None
     repeatable: bool
+    # Has no side effects.
+    reads: bool
     timeout_s: float
     streams: bool
     answers_many: bool
@@ -81,6 +83,7 @@ def _read(method: MethodDescriptor) -> MethodContract:
         name=method.name,
         access=access,
         repeatable=options.idempotency_level in _REPEATABLE,
+        reads=options.idempotency_level == _MethodOptions.NO_SIDE_EFFECTS,
         timeout_s=timeout_ms / 1000 if timeout_ms else TIMEOUT_S_DEFAULT,
         streams=method.client_streaming or method.server_streaming,
         answers_many=method.server_streaming,

@@ -113,3 +113,23 @@ async def test_an_answer_is_never_older_than_the_question(world: World, client: 
     held.set()
     assert (await after)["user"]["displayName"] == someone.display_name
     await asyncio.gather(before, *first)
+
+
+async def test_the_same_question_of_one_user_is_one_call_and_of_two_users_two(
+    world: World, client: Client
+) -> None:
+    for name in ("ada", "bob"):
+        world.ledger.balances[f"user:{world.user(name).id}"] = 5
+        await client.ask("{ me { user { id } } }", token=token_of(name))
+    held = world.log.holding["GetAccount"] = asyncio.Event()
+    balance = "{ me { balance { id } } }"
+    asked = [asyncio.create_task(client.ask(balance, token=token_of(name))) for name in ["ada", "bob"] * 6]
+    await until(lambda: len(world.log.of("GetAccount")) >= 2)
+    await asyncio.sleep(0.02)
+    assert len(world.log.of("GetAccount")) == 2
+    held.set()
+    told = [answer["me"]["balance"]["id"] for answer in await asyncio.gather(*asked)]
+    assert len(set(told[::2])) == len(set(told[1::2])) == 1
+    assert told[0] != told[1]
+    assert all(call.caller.user_id == call.request.account_id[5:] for call in world.log.of("GetAccount"))
+    assert len(world.log.of("GetAccount")) <= 4
