@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from bench.gateway import calls
 from bench.gateway.load import BadAnswer, data_of, measured
 from bench.gateway.operations import ALL, Operation
 from bench.gateway.plan import Plan
@@ -27,6 +28,11 @@ async def run(site: Site, plan: Plan, results: Results) -> None:
                     sample = await measured(operation, server, requests=requests, in_flight=plan.in_flight)
                     if number:
                         results.samples[operation.name][server.name].append(sample)
+    results.notes.append(await calls.told(site))
+    results.notes.append(
+        f"{plan.in_flight} requests are under way at once, of the same user: "
+        "what they read alike at one time is one call"
+    )
 
 
 async def _compare(operation: Operation, servers: list[Server]) -> None:
