@@ -52,21 +52,28 @@ class Server:
     process: Process
 
     @property
-    def _seen(self) -> psutil.Process:
-        return psutil.Process(self.process.pid)
+    def _seen(self) -> list[psutil.Process]:
+        """It, and its workers if it has some."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children()]
 
     def cpu_s(self) -> float:
         """CPU time of all its threads so far, as the operating system counts it."""
-        times = self._seen.cpu_times()
-        return times.user + times.system
+        times = [one.cpu_times() for one in self._seen]
+        return sum(one.user + one.system for one in times)
 
     def resident_bytes(self) -> int:
         """Memory it holds now."""
-        return int(self._seen.memory_info().rss)
+        return sum(int(one.memory_info().rss) for one in self._seen)
 
     def files(self) -> int:
         """Sockets and files that it holds open."""
-        return int(self._seen.num_fds())
+        return sum(int(one.num_fds()) for one in self._seen)
+
+    def clients(self) -> set[int]:
+        """Ports of those that are connected."""
+        ends = [end.raddr for one in self._seen for end in one.net_connections("tcp")]
+        return {end[1] for end in ends if tuple(end)}
 
     def order(self, line: str) -> None:
         """Writes a line to its standard input."""
@@ -87,7 +94,7 @@ class Site:
         return f"{LOOPBACK}:{self.services.port}"
 
     @asynccontextmanager
-    async def gateway(self, *program: str) -> AsyncIterator[Server]:
+    async def gateway(self, *program: str, workers: int = 1) -> AsyncIterator[Server]:
         """The gateway as in production, or a program around it, that knows the run's documents by name."""
         manifest = self.folder / "documents.json"
         manifest.write_text(json.dumps({operation.sha256: operation.document for operation in ALL}))
@@ -102,6 +109,7 @@ class Site:
             "SATREEL_STOP_GRACE_S": "1",
             "SATREEL_GATEWAY_HTTP_LISTEN": f"{LOOPBACK}:{port}",
             "SATREEL_GATEWAY_TRUSTED_DOCUMENTS": json.dumps([str(manifest)]),
+            "SATREEL_GATEWAY_WORKERS": str(workers),
         }
         argv = (sys.executable, "-m", *(program or ("graphql_gateway",)))
         async with _running(argv, environment, self.folder / "gateway.log") as process:

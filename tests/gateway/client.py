@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 import yarl
@@ -211,8 +211,7 @@ class Socket:
     def _transport(self) -> asyncio.Transport:
         connection = self.ws._response.connection
         assert connection is not None
-        assert isinstance(connection.transport, asyncio.Transport)
-        return connection.transport
+        return cast("asyncio.Transport", connection.transport)  # uvloop's is no subclass
 
     def vanish(self) -> None:
         """The connection breaks without a word."""
@@ -227,6 +226,11 @@ class Socket:
         """After `stop_reading`."""
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._transport.resume_reading()
+
+    @property
+    def port(self) -> int:
+        """Of our end."""
+        return int(self._transport.get_extra_info("sockname")[1])
 
     async def until_closed(self) -> int:
         """The code that the socket is closed with, whatever comes before."""

@@ -43,7 +43,7 @@ class Workers:
 
     def of(self, socket: Socket) -> int:
         """The worker that has the other end of a socket."""
-        port = socket._transport.get_extra_info("sockname")[1]
+        port = socket.port
         for pid in self.pids:
             ends = [one.raddr for one in psutil.Process(pid).net_connections("tcp")]
             if port in [end[1] for end in ends if tuple(end)]:
