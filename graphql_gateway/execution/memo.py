@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,7 +34,7 @@ CHANGED_MAX = 10_000
 # Text and name of the operation, variables as JSON.
 Key: TypeAlias = tuple[str, str | None, bytes]
 # News, and their versions when an answer was begun; None: some may have been missed.
-Versions: TypeAlias = Iterable[tuple[Watch[Any], int | None]]
+Versions: TypeAlias = Sequence[tuple[Watch[Any], int | None]]
 
 
 class Noted:
@@ -60,29 +60,34 @@ class Answer:
     way: Way | Unplanned = Way.PLAN
 
 
-_UNMADE = Answer(b"")
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What an answer stands on: news that have not moved, and time that is not over."""
 
-
-class _Kept:
-    """An answer, or one that is being made; what it stands on, and who waits for it."""
-
-    __slots__ = ("answer", "ends_s", "task", "versions", "waiting")
-
-    def __init__(self, ends_s: float, versions: Versions, answer: Answer = _UNMADE) -> None:
-        self.ends_s = ends_s
-        self.versions = versions
-        self.answer = answer
-        self.task: asyncio.Task[Answer]
-        self.waiting = 0
-
-    @property
-    def stands_on_news(self) -> bool:
-        """Whether all of its news come."""
-        return all(version is not None for _, version in self.versions)
+    ends_s: float
+    versions: Versions
 
     def counts(self, now_s: float) -> bool:
-        """Whether whoever asks now may be told it."""
+        """Whether whoever asks now may be told the answer."""
         return now_s < self.ends_s and all(watch.version == version for watch, version in self.versions)
+
+    def narrowed(self, news: Collection[Watch[Any]]) -> _Basis:
+        """For an answer that stands on these alone."""
+        return _Basis(self.ends_s, [one for one in self.versions if one[0] in news])
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all of the news come."""
+        return all(version is not None for _, version in self.versions)
+
+
+@dataclass(slots=True)
+class _Making:
+    """An answer that is being made, and how many wait for it."""
+
+    basis: _Basis
+    task: asyncio.Task[Answer]
+    waiting: int = 0
 
 
 class Memo:
@@ -104,8 +109,8 @@ class Memo:
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
-        self._making: dict[Key, _Kept] = {}
+        self._kept: OrderedDict[Key, tuple[_Basis, Answer]] = OrderedDict()
+        self._making: dict[Key, _Making] = {}
         self._changed: OrderedDict[str, float] = OrderedDict()
 
     def find(self, key: Key) -> Answer | None:
@@ -113,16 +118,17 @@ class Memo:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        if not kept.counts(self._clock.monotonic_s()):
+        basis, answer = kept
+        if not basis.counts(self._clock.monotonic_s()):
             self._drop(key)
             return None
         self._kept.move_to_end(key)
-        return kept.answer
+        return answer
 
     def makes(self, key: Key) -> bool:
         """Whether the answer is being made."""
         making = self._making.get(key)
-        return making is not None and making.counts(self._clock.monotonic_s())
+        return making is not None and making.basis.counts(self._clock.monotonic_s())
 
     async def made(self, key: Key, make: Callable[[], Awaitable[Answer]]) -> Answer:
         """A new answer, made once for all who ask meanwhile; what it raises, all of them get.
@@ -130,9 +136,10 @@ class Memo:
         It is made in a task of its own: who leaves takes it from nobody, and the last one ends it.
         """
         making = self._making.get(key)
-        if making is None or not making.counts(self._clock.monotonic_s()):
-            making = self._making[key] = self._begun()
-            making.task = asyncio.create_task(self._make(key, making, make))
+        if making is None or not making.basis.counts(self._clock.monotonic_s()):
+            basis = self._basis()
+            task = asyncio.create_task(self._make(key, basis, make))
+            making = self._making[key] = _Making(basis, task)
         making.waiting += 1
         try:
             return await asyncio.shield(making.task)
@@ -155,31 +162,30 @@ class Memo:
         until_s = self._changed.get(user_id)
         return until_s is None or until_s <= self._clock.monotonic_s()
 
-    def _begun(self) -> _Kept:
+    def _basis(self) -> _Basis:
         ends_s = self._clock.monotonic_s() + AGE_MAX_S
-        return _Kept(ends_s, [(watch, watch.version) for watch in self._news.values()])
+        return _Basis(ends_s, [(watch, watch.version) for watch in self._news.values()])
 
-    async def _make(self, key: Key, making: _Kept, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _make(self, key: Key, basis: _Basis, make: Callable[[], Awaitable[Answer]]) -> Answer:
         answer = await make()
-        asked = [self._news[name] for name in answer.asked if name in self._news]
-        kept = _Kept(making.ends_s, [one for one in making.versions if one[0] in asked], answer)
-        if answer.failed is None and kept.stands_on_news and kept.counts(self._clock.monotonic_s()):
-            self._keep(key, kept)
+        stands_on = basis.narrowed([self._news[name] for name in answer.asked if name in self._news])
+        if answer.failed is None and stands_on.is_told and stands_on.counts(self._clock.monotonic_s()):
+            self._keep(key, stands_on, answer)
         return answer
 
-    def _keep(self, key: Key, kept: _Kept) -> None:
+    def _keep(self, key: Key, basis: _Basis, answer: Answer) -> None:
         self._drop(key)
-        self._kept[key] = kept
-        self._bytes += _size(key, kept)
+        self._kept[key] = basis, answer
+        self._bytes += _size(key, answer)
         while self._bytes > self._bytes_max or len(self._kept) > self._count_max:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: Key) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._bytes -= _size(key, kept)
+        if key in self._kept:
+            _, answer = self._kept.pop(key)
+            self._bytes -= _size(key, answer)
 
 
-def _size(key: Key, kept: _Kept) -> int:
+def _size(key: Key, answer: Answer) -> int:
     text, _, variables = key
-    return len(text) + len(variables) + len(kept.answer.payload)
+    return len(text) + len(variables) + len(answer.payload)
