@@ -25,6 +25,7 @@ class Source:
     """The same payload over and over."""
 
     delivery = Delivery.NEWS
+    is_for_all = True
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()

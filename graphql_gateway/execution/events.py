@@ -87,8 +87,9 @@ class Events:
         delivery: Delivery,
     ) -> None:
         """`context` is the group's own, with its scope as viewer."""
-        self.context = context
         self.delivery = delivery
+        self.is_for_all = context.viewer is None
+        self._context = context
         self._engine = engine
         self._schema = schema
         self._known = known
@@ -97,13 +98,13 @@ class Events:
 
     async def said(self, viewers: Callable[[], Collection[Viewer]]) -> AsyncGenerator[Said, None]:
         """What the subscription says, as JSON. Raises NotBegun, or what its resolver raises."""
-        if self.context.viewer is not None:
-            self.context.viewers = viewers
-        await self.context.renew()
+        if self._context.viewer is not None:
+            self._context.viewers = viewers
+        await self._context.renew()
         executor = ExecutorThrowingOnIncremental.build(
             self._schema,
             self._known.document.node,
-            context_value=self.context,
+            context_value=self._context,
             raw_variable_values=self._variables,
             operation_name=self._known.name,
         )
@@ -114,18 +115,18 @@ class Events:
             raise NotBegun(source.errors)
         async with aclosing(source) as events:
             async for event in events:
-                about = self.context.telling
+                about = self._context.telling
                 result = (
                     await await_maybe(execute_subscription_event(executor.build_per_event_executor(event)))
                     if self._asks_for_pieces
-                    else await self._executed(event, replace(self.context))
+                    else await self._executed(event, replace(self._context))
                 )
                 yield _said(result, about, event if about.now is ITSELF else about.now)
 
     async def told_first(self, last: Said) -> Said:
         """How things are after the last event."""
         about = Telling(position=max(last.about.position, last.about.now_position))
-        context = replace(self.context)
+        context = replace(self._context)
         # This may run in a task of one of those who join.
         await context.renew()
         return _said(await self._executed(last.now, context), about, last.now)

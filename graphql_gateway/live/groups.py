@@ -50,6 +50,8 @@ class Source(Protocol):
     """What a group executes."""
 
     delivery: Delivery
+    # Whether everybody may hear it, but for events with an audience.
+    is_for_all: bool
 
     def said(self, viewers: Callable[[], Collection[Viewer]]) -> AsyncGenerator[Said, None]:
         """Events without end; `viewers` are those of the members now. Raises what ends the subscription."""
@@ -229,7 +231,8 @@ class Group:
 
     def due_s(self, said: Said) -> float:
         """Members whose log-in was checked before have to be checked before they hear this."""
-        return self.log_ins.due_s(strictly=said.about.audience is not None)
+        is_for_all = self._source.is_for_all and said.about.audience is None
+        return self.log_ins.due_s(strictly=not is_for_all)
 
     def join(self, member: Member) -> None:
         """From now on it is told what comes; and first how things are, if that is known and to be told."""

@@ -31,6 +31,7 @@ class Source:
         self, delivery: Delivery = Delivery.NEWS, *, now: Any = ITSELF, takes_s: float = 0.0
     ) -> None:
         self.delivery = delivery
+        self.is_for_all = True
         self.events: asyncio.Queue[tuple[int, dict[str, Any]] | Exception] = asyncio.Queue()
         self.executed: list[int] = []
         self.told_s: list[float] = []

@@ -19,6 +19,7 @@ from satreel.rounds.v1 import rounds_pb2
 from graphql_gateway import schema
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.execution.events import Sharing, sharing_of
+from graphql_gateway.live import groups
 from graphql_gateway.safety.admission import ASKED
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
@@ -192,6 +193,80 @@ async def test_an_ended_session_hears_nothing_and_hurts_nobody(world: World, cli
         assert await adas.code() == "SESSION_INVALID"
         for socket in (bobs, nobodys):
             assert (await socket.data())["pipelineProgress"]["meme"]["creator"] == {"displayName": "ada"}
+
+
+async def test_sockets_of_one_log_in_share_and_each_needs_a_token_of_its_own(
+    world: World, client: Client
+) -> None:
+    """One of two tokens is over, and nobody has told of it."""
+    ada = world.user("ada")
+    world.identity.sessions["another-token-of-ada"] = ada.id
+    account = f"user:{ada.id}"
+    world.ledger.balances[account] = 1
+    async with client.socket(token_of("ada")) as first, client.socket("another-token-of-ada") as second:
+        for socket in (first, second):
+            await socket.subscribe(BALANCE)
+            assert await socket.data() == {"balanceChanged": {"balance": 1}}
+        assert (len(world.live.groups), len(world.log.of("GetAccount"))) == (1, 1)
+        del world.identity.sessions[token_of("ada")]
+        await asyncio.sleep(0.35)
+        world.ledger.balances[account] = 2
+        world.ledger.feed.publish(balance_news(world, ada.id))
+        assert await first.code() == "SESSION_INVALID"
+        assert await second.data() == {"balanceChanged": {"balance": 2}}
+        assert world.live.groups.followers == 1
+
+
+async def test_a_revoked_log_in_leaves_its_groups_and_others_stay(world: World, client: Client) -> None:
+    ada, played = world.user("ada"), world.round(number=1)
+    async with client.socket(token_of("ada")) as adas, client.socket() as nobodys:
+        for socket in (adas, nobodys):
+            await socket.subscribe(ROUND)
+            await socket.data()
+        assert len(world.live.groups) == 1
+        world.revocations.tell(fakes.session_of(ada))
+        assert await adas.until_closed() == 4403
+        assert world.live.groups.followers == 1
+        played.number = 2
+        world.rounds.feed.publish(round_news(round=played))
+        assert await nobodys.data() == {"roundUpdated": {"number": 2, "state": "ACTIVE"}}
+
+
+async def test_who_joins_is_told_by_no_token_of_theirs(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How things are is made anew for them, and others may hear it too."""
+    monkeypatch.setattr(groups, "FRESH_S", -1.0)
+    ada = world.user("ada")
+    meme, played = world.meme("cat", ada), world.round()
+    world.rounds.boards[played.id].standings.append(
+        rounds_pb2.Standing(rank=1, meme_id=meme.id, creator_id=ada.id)
+    )
+    board = "subscription { leaderboardUpdated { standings { creator { displayName } } } }"
+    async with client.socket() as nobodys, client.socket(token_of("ada")) as adas:
+        for socket in (nobodys, adas):
+            await socket.subscribe(board)
+            told = (await socket.data())["leaderboardUpdated"]["standings"]
+            assert told == [{"creator": {"displayName": "ada"}}]
+        calls = world.log.of("BatchGetUsers")
+        assert len(calls) == 2
+        assert [call.caller.user_id for call in calls] == [None, None]
+
+
+async def test_what_follows_from_the_viewer_is_read_for_who_joins_as_for_the_others(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each log-in has a group of its own, whoever joins when."""
+    monkeypatch.setattr(groups, "FRESH_S", -1.0)
+    for number, name in enumerate(("ada", "bob")):
+        world.ledger.balances[f"user:{world.user(name).id}"] = number
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            for number, name in enumerate(("ada", "bob")):
+                socket = await stack.enter_async_context(client.socket(token_of(name)))
+                await socket.subscribe(BALANCE)
+                assert await socket.data() == {"balanceChanged": {"balance": number}}
+        assert (len(world.live.groups), world.live.groups.followers) == (2, 4)
 
 
 async def test_extensions_are_for_who_asked(world: World, client: Client) -> None:
