@@ -44,7 +44,7 @@ async def main(settings: GatewaySettings, only: list[str], place: Place | None =
     gc.set_threshold(*GC_THRESHOLDS)
     composition = schema.composed(only, subgraph=settings.subgraph)
     async with Runtime(settings, worker=place.worker if place else None) as runtime:
-        services = Services.over(runtime.channel)
+        services = Services.sharing_reads(runtime.channel)
         live = Live.over(services, settings.redis_url, runtime.clock)
         windows = EnduringWindows(SharedWindows(runtime.redis), OwnWindows(), runtime.clock)
         leases = await runtime.enter(Leases(windows, runtime.clock))

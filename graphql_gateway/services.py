@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 from satreel.chain.v1.chain_service_pb2_grpc import ChainServiceStub
@@ -36,7 +36,7 @@ class _SharedReads:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Stubs of all services. What they read is shared by requests: nobody may change a response."""
+    """Stubs of all services."""
 
     identity: IdentityServiceStub
     content: ContentServiceStub
@@ -49,16 +49,17 @@ class Services:
     @classmethod
     def over(cls, channel: Callable[[str], grpc.aio.Channel]) -> Services:
         """Stubs over the channels that `channel(service name)` gives."""
-
-        def shared(peer: str) -> Any:
-            return _SharedReads(channel(peer))
-
         return cls(
-            identity=IdentityServiceStub(shared("identity")),
-            content=ContentServiceStub(shared("content")),
-            rounds=RoundsServiceStub(shared("rounds")),
-            ledger=LedgerServiceStub(shared("ledger")),
-            market=MarketServiceStub(shared("market")),
-            chain=ChainServiceStub(shared("chain")),
-            insight=InsightServiceStub(shared("insight")),
+            identity=IdentityServiceStub(channel("identity")),
+            content=ContentServiceStub(channel("content")),
+            rounds=RoundsServiceStub(channel("rounds")),
+            ledger=LedgerServiceStub(channel("ledger")),
+            market=MarketServiceStub(channel("market")),
+            chain=ChainServiceStub(channel("chain")),
+            insight=InsightServiceStub(channel("insight")),
         )
+
+    @classmethod
+    def sharing_reads(cls, channel: Callable[[str], grpc.aio.Channel]) -> Services:
+        """The same; what they read is shared by requests, so nobody may change a response."""
+        return cls.over(lambda peer: cast("grpc.aio.Channel", _SharedReads(channel(peer))))

@@ -164,7 +164,7 @@ async def opened(
         server = await _serve(world, public_key, identity or world.identity)
         stack.push_async_callback(server.abort)
         world.services_port, world.user_token_key = server.port, public_key
-        services = Services.over(lambda peer: _channel(stack, peer, server))
+        services = Services.sharing_reads(lambda peer: _channel(stack, peer, server))
         world.live = Live.over(services, redis_url, clock)
         world.tickets = Tickets(SecretStr("for tests"))
         given = world.settings(**{"viewer_cache_s": 3.0, "profile": "development", **settings})
