@@ -16,7 +16,7 @@ from graphql import parse
 from satreel.content.v1 import content_pb2, content_service_pb2
 from satreel.rounds.v1 import rounds_pb2
 
-from graphql_gateway import schema
+from graphql_gateway import graph, schema
 from graphql_gateway.execution.documents import Document
 from graphql_gateway.execution.events import Sharing, sharing_of
 from graphql_gateway.live import groups
@@ -326,7 +326,7 @@ async def test_shared_answers_are_those_of_each_alone(
     # As before the first of them.
     world.live.current_round.round = None
     # As graphql-core does it, for each client by itself.
-    monkeypatch.setattr(schema, "sharing_of", lambda *_: Sharing(is_same_for_all=False, delivery=None))
+    monkeypatch.setattr(graph, "sharing_of", lambda *_: Sharing(is_same_for_all=False, delivery=None))
     assert await heard(world, client, news) == shared
     assert any("errors" in message["payload"] for message in shared["", "market"])
 
