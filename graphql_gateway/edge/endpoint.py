@@ -25,11 +25,18 @@ from graphql_gateway.edge.negotiation import JSON, Wanted, wanted
 from graphql_gateway.edge.operations import Operations
 from graphql_gateway.edge.origins import Origins
 from graphql_gateway.edge.refusals import BadRequest
-from graphql_gateway.edge.requests import GraphQLRequest, client_address, is_upload, read_operation
+from graphql_gateway.edge.requests import (
+    OPERATION_BYTES_MAX,
+    GraphQLRequest,
+    client_address,
+    is_upload,
+    read_operation,
+)
 from graphql_gateway.edge.reservations import TOKEN_HEADER, Reservations, checked_id
 from graphql_gateway.edge.results import answer, json_answer
 from graphql_gateway.edge.sockets import Socket
 from graphql_gateway.edge.streams import EventStream, OneOperation
+from graphql_gateway.edge.transport import Limits
 from graphql_gateway.edge.uploads import TooManyUploads, read_upload
 from graphql_gateway.errors import rendered
 from graphql_gateway.safety.access import ADMINS, require
@@ -57,6 +64,7 @@ class Endpoint:
             per_address_max=settings.connections_per_address_max,
             per_user_max=settings.connections_per_user_max,
         )
+        self._limits = Limits(OPERATION_BYTES_MAX, settings.send_s, settings.ping_s)
         self._reservations = Reservations(schema, settings, self.connected)
         parts.revocations.on_ended = self.connected.end_sessions
 
@@ -218,7 +226,8 @@ class Endpoint:
     def _socket(self, request: web.Request) -> web.StreamResponse:
         self._origins.check(request)
         authorization = request.headers.get(hdrs.AUTHORIZATION, "")
-        socket = Socket(self._schema, self._context(request), self._settings, authorization)
+        context = self._context(request)
+        socket = Socket(self._schema, context, self._settings, self._limits, authorization)
         return socket.open(request, self.connected)
 
     def _page(self) -> web.Response:

@@ -21,7 +21,7 @@ from graphql_gateway.edge.authentication import bearer_token
 from graphql_gateway.edge.connected import CLOSE_FORBIDDEN, Connected, Member
 from graphql_gateway.edge.handshake import accepted, hand_over
 from graphql_gateway.edge.operations import ClientGone, OperationExists, Operations
-from graphql_gateway.edge.requests import OPERATION_BYTES_MAX, operation_of
+from graphql_gateway.edge.requests import operation_of
 from graphql_gateway.edge.transport import Limits, WebSocket
 from graphql_gateway.errors import masked, rendered
 from graphql_gateway.safety.pace import Pace
@@ -67,10 +67,15 @@ class Socket(WebSocket):
     )
 
     def __init__(
-        self, schema: strawberry.Schema, context: Context, settings: GatewaySettings, authorization: str
+        self,
+        schema: strawberry.Schema,
+        context: Context,
+        settings: GatewaySettings,
+        limits: Limits,
+        authorization: str,
     ) -> None:
         """`authorization` is the handshake's header."""
-        super().__init__(Limits(OPERATION_BYTES_MAX, settings.send_s, settings.ping_s))
+        super().__init__(limits)
         self.context = context
         self._settings = settings
         self._authorization = authorization

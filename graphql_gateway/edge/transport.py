@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Event, Protocol, Side, State
@@ -18,8 +20,10 @@ from graphql_gateway.edge.operations import ClientGone
 
 # With more than this to be taken, nothing is written and nothing is read.
 WAITING_BYTES_MAX = 32_768
-# What is read in one turn: frames of a few bytes each are many.
-SLICE_BYTES = 4_096
+# What is read at once: of frames of a few bytes each that is 170, a millisecond's work.
+SLICE_BYTES = 1_024
+# What all who send more may take of one turn of the loop.
+TURN_S = 0.002
 # Time that a client has to answer our close frame.
 CLOSE_S = 3.0
 # RFC 6455: a close frame holds 125 bytes, two of them the code.
@@ -32,15 +36,47 @@ _log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
 
 
+class Line:
+    """Sockets that sent much at once: of each a slice is read in turn; others have the loop in between."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[WebSocket] = deque()
+        self._is_called = False
+
+    def join(self, socket: WebSocket) -> None:
+        """It has more to be read."""
+        self._waiting.append(socket)
+        self._call()
+
+    def _call(self) -> None:
+        if self._waiting and not self._is_called:
+            self._is_called = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_called = False
+        until_s = time.perf_counter() + TURN_S
+        try:
+            while self._waiting:
+                socket = self._waiting.popleft()
+                if socket.read_on():
+                    self._waiting.append(socket)
+                if time.perf_counter() >= until_s:
+                    return
+        finally:
+            self._call()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What clients must keep to."""
+    """What clients must keep to; the same object for all of them, as they wait in one line."""
 
     message_bytes_max: int
     # Time to take what waits to be taken.
     send_s: float
     # Time without a byte until a ping; something must come within half of it.
     ping_s: float
+    line: Line = field(default_factory=Line)
 
 
 class WebSocket(asyncio.Protocol):
@@ -52,6 +88,7 @@ class WebSocket(asyncio.Protocol):
         "_gone",
         "_heard_s",
         "_is_held",
+        "_is_in_line",
         "_is_over",
         "_is_pinged",
         "_is_reading",
@@ -59,7 +96,7 @@ class WebSocket(asyncio.Protocol):
         "_limits",
         "_loop",
         "_message",
-        "_next",
+        "_read_to",
         "_transport",
         "_unread",
         "_waiting",
@@ -74,9 +111,10 @@ class WebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport
         # Of a message in fragments, those that came; its first frame says what it is.
         self._message: tuple[Opcode, bytearray] | None = None
-        # Came with more than a turn's share, and when that is gone on with.
+        # Came at once and was too much to be read at once, up to where it is read, and whether it is in line.
         self._unread = b""
-        self._next: asyncio.Handle | None = None
+        self._read_to = 0
+        self._is_in_line = False
         self._heard_s = self._loop.time()
         self._beat: asyncio.TimerHandle | None = None
         # Until the client has taken what waits; once it is closing, until it has closed.
@@ -171,10 +209,10 @@ class WebSocket(asyncio.Protocol):
         self._mind()
 
     def data_received(self, data: bytes) -> None:
-        """Reads it; a slice for each turn, if it is much."""
+        """Reads it; slice by slice, if it is much."""
         self._heard_s = self._loop.time()
         if self._unread or len(data) > SLICE_BYTES:
-            self._unread += data
+            self._unread, self._read_to = self._unread[self._read_to :] + data, 0
             self._mind()
         else:
             self._read(data)
@@ -189,10 +227,10 @@ class WebSocket(asyncio.Protocol):
         self.is_lost = True
         self._wire.receive_eof()
         self._end()
-        for handle in (self._beat, self._deadline, self._next):
+        for handle in (self._beat, self._deadline):
             if handle is not None:
                 handle.cancel()
-        self._beat = self._deadline = self._next = None
+        self._beat = self._deadline = None
         self._unread, self._message = b"", None
         # The library's parser, and what stopped it, hold its connection, and that holds them.
         self._wire.parser.close()
@@ -218,25 +256,37 @@ class WebSocket(asyncio.Protocol):
         self._wake()
         self._mind()
 
+    def read_on(self) -> bool:
+        """Reads a slice, for the line. Whether there is more that may be read."""
+        if self._unread and self._may_read():
+            slice_ = self._unread[self._read_to : self._read_to + SLICE_BYTES]
+            self._read_to += len(slice_)
+            if self._read_to == len(self._unread):
+                self._unread, self._read_to = b"", 0
+            self._read(slice_)
+        self._is_in_line = bool(self._unread) and self._may_read()
+        if not self._is_in_line:
+            self._mind()
+        return self._is_in_line
+
     def _read(self, data: bytes) -> None:
         self._wire.receive_data(data)
         for frame in self._wire.events_received():
             self._hear(frame)
         self._write_out()
 
-    def _read_on(self) -> None:
-        self._next = None
-        slice_, self._unread = self._unread[:SLICE_BYTES], self._unread[SLICE_BYTES:]
-        self._read(slice_)
-        self._mind()
+    def _may_read(self) -> bool:
+        """Who has closed is read to its end."""
+        return self._is_over or (self._is_taken and not self._is_held)
 
     def _mind(self) -> None:
-        """Goes on reading, or stops; who has closed is read to its end."""
+        """Goes on reading, or stops."""
         if self._transport.is_closing():
             return
-        may_read = self._is_over or (self._is_taken and not self._is_held)
-        if self._unread and may_read and self._next is None:
-            self._next = self._loop.call_soon(self._read_on)
+        may_read = self._may_read()
+        if self._unread and may_read and not self._is_in_line:
+            self._is_in_line = True
+            self._limits.line.join(self)
         may_read = may_read and not self._unread
         if may_read is not self._is_reading:
             self._is_reading = may_read

@@ -224,7 +224,8 @@ class Group:
         self._now: tuple[Said, float] | None = None
         # Who waits for it while it is made.
         self._beginners: list[Member] = []
-        self._tasks = {asyncio.create_task(self._run(), context=follows.begun_in)}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._run(), follows.begun_in)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -250,7 +251,8 @@ class Group:
         member.is_beginning = True
         if not self._beginners:
             self._beginners = []
-            self._spawn(self._begin(self._last, self._beginners))
+            # Not in the name of whoever it is begun for.
+            self._spawn(self._begin(self._last, self._beginners), Variables())
         self._beginners.append(member)
 
     def hand_over(self, other: Group) -> bool:
@@ -326,9 +328,8 @@ class Group:
             if member.group is self:
                 member.begin(said, due_s)
 
-    def _spawn(self, work: Any) -> None:
-        # Not in the name of whoever it is begun for.
-        task = asyncio.create_task(work, context=Variables())
+    def _spawn(self, work: Any, variables: Variables) -> None:
+        task = asyncio.create_task(work, context=variables)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

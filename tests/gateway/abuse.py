@@ -86,6 +86,14 @@ async def _malformed_socket(client: Client) -> set[str]:
         return {str(await socket.until_closed())}
 
 
+async def _empty_frames(client: Client) -> set[str]:
+    """Pings, and a message in as many fragments, that all have nothing in them."""
+    ping, first, fragment, last = (bytes([kind, 0x80]) + bytes(4) for kind in (0x89, 0x01, 0x00, 0x80))
+    async with client.socket() as socket:
+        socket.write(ping * 10_000 + first + fragment * 10_000 + last)
+        return {str(await socket.until_closed())}
+
+
 async def _slow_heads(client: Client) -> set[str]:
     """200 connections whose heads do not end; they stay until they are closed, or a second."""
     url = yarl.URL(client.url)
@@ -214,6 +222,7 @@ CASES = (
     case("a foreign page's GET", _foreign_get, "PREFLIGHT_REQUIRED"),
     case("1,000 messages at once", _socket_flood, "1008"),
     case("200 KB of [ on a socket", _malformed_socket, "4400"),
+    case("20,000 empty frames on a socket", _empty_frames, "4400"),
     case("150 subscriptions on a socket", _subscription_flood, "TOO_MANY_SUBSCRIPTIONS", "RATE_LIMITED"),
     case("200 heads that do not end", _slow_heads, "held"),
     flood("50 clients that take no answer", _silent_readers, "held"),

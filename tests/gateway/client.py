@@ -213,6 +213,10 @@ class Socket:
         assert connection is not None
         return cast("asyncio.Transport", connection.transport)  # uvloop's is no subclass
 
+    def write(self, frames: bytes) -> None:
+        """As they are."""
+        self._transport.write(frames)
+
     def vanish(self) -> None:
         """The connection breaks without a word."""
         self._transport.abort()
