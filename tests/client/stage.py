@@ -80,7 +80,7 @@ class Stage:
             sold_at=fakes.AT,
         )
         event = market_service_pb2.MarketEvent(id=uuid7(), at=fakes.AT, sale=sale)
-        self._world.market.feed.publish(market_service_pb2.WatchMarketResponse(cursor="m1", event=event))
+        self._world.market.feed.publish(market_service_pb2.WatchMarketResponse(cursor=sale.id, event=event))
         return {}
 
     async def lose_news(self, _: Any) -> Any:

@@ -11,7 +11,7 @@ export interface FollowOptions<Data, Variables> {
   readonly signal?: AbortSignal | undefined;
   /**
    * Called when a broken stream has been taken up again. Streams that begin with what is (a round, a balance, a viewing) need
-   * nothing; what lists show of others may have changed unseen, so read it again.
+   * nothing, and news of the market and the pipeline go on behind the last event. What other lists show may have changed unseen.
    */
   readonly onResumed?: (() => void) | undefined;
   /** What to change in the variables when the stream is taken up again after `last`, such as a cursor. */
@@ -54,12 +54,14 @@ export class Live {
       const bornMs = performance.now();
       try {
         for await (const data of this.#once(document, variables, onConnected, signal)) {
-          if (resume) variables = { ...variables, ...resume(data) };
+          variables = { ...variables, ...behind(document, data), ...resume?.(data) };
           yield data;
         }
         return;
       } catch (error) {
         if (!(error instanceof SatreelError)) throw error;
+        // Nobody knows any more what came behind the cursor.
+        if (error.code === "NEWS_LOST") variables = { ...variables, after: undefined };
         troubles = performance.now() - bornMs > STEADY_MS ? 1 : troubles + 1;
         if (!(began || troubles < ATTEMPTS_TO_BEGIN) || !(await this.#canGoOn(error, life))) throw error;
         if (error.closeCode !== RENEWED) await sleep(backoffMs(troubles), signal).catch(() => undefined);
@@ -104,6 +106,12 @@ export class Live {
     if (tokens) this.#socket.use(tokens);
     return tokens !== null;
   }
+}
+
+/** Where news are gone on with: behind the last event, for documents that take its cursor as `$after`. */
+function behind({ text }: { text: string }, data: unknown): Variables {
+  const [event] = Object.values(data as Record<string, { cursor?: unknown } | null>);
+  return typeof event?.cursor === "string" && text.includes("$after") ? { after: event.cursor } : {};
 }
 
 /** What graphql-ws says of a stream's end: GraphQL errors, a close event, or a failure to connect. */

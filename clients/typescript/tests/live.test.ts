@@ -48,6 +48,22 @@ test("a stream is taken up again when the line breaks", async () => {
   await rounds.return();
 });
 
+test("news that came while the line was broken are told, each once and in order", async () => {
+  const wire = await line();
+  const activity = clientOf({ url: wire.url }).subscribe(MarketActivity);
+  const first = next(activity);
+  await untilSold(first);
+  // More than one may have been needed until the stream was there.
+  await act("sale", { sats: 5_001 });
+  while ((await next(activity)).marketActivity.sale?.priceSats !== sats(5_001));
+  wire.cut();
+  for (const price of [5_002, 5_003, 5_004]) await act("sale", { sats: price });
+  for (const price of [5_002, 5_003, 5_004]) assert.equal((await next(activity)).marketActivity.sale?.priceSats, sats(price));
+  await act("sale", { sats: 5_005 });
+  assert.equal((await next(activity)).marketActivity.sale?.priceSats, sats(5_005));
+  await activity.return();
+});
+
 test("what was missed can be read again", async () => {
   const wire = await line();
   let resumed = 0;
