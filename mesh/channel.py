@@ -202,7 +202,7 @@ class MeshChannel(grpc.aio.Channel):
                         self._pool,
                         contract,
                         serialize(requests),
-                        self._fields(),
+                        self._fields(measured.within),
                         timeout_s=timeout_s,
                         parse=parse,
                         said=_said.get(),
@@ -236,9 +236,9 @@ class MeshChannel(grpc.aio.Channel):
         metadata.extend(telemetry.carried(trace.get_current_span().get_span_context()).items())
         return metadata
 
-    def _fields(self) -> bytes:
+    def _fields(self, known: SpanContext) -> bytes:
         """The same as a piece of a header block; calls of one request have the same."""
-        token, known = caller.user_token(), trace.get_current_span().get_span_context()
+        token = caller.user_token()
         if self._last_fields[0] is token and self._last_fields[1] is known:
             return self._last_fields[2]
         fields = self._own_fields + (_user_field(token) if token else b"")
@@ -313,22 +313,23 @@ class ResponseStream:
 class _Measured:
     """Around a call: its span, and how long it took by method and code."""
 
-    __slots__ = ("_began_s", "_contract", "_entered", "_span")
+    __slots__ = ("_began_s", "_contract", "_entered", "_span", "within")
 
     def __init__(self, contract: MethodContract) -> None:
         self._contract = contract
         self._began_s = time.perf_counter()
         self._entered: Any = None
         self._span: Span | None = None
+        # The span that the call is made in.
+        self.within = trace.get_current_span().get_span_context()
 
     def elapsed_s(self) -> float:
         """Since the call began."""
         return time.perf_counter() - self._began_s
 
     def __enter__(self) -> Self:
-        known = trace.get_current_span().get_span_context()
         # Nobody looks at a trace that is not sampled: its ids go along, a span of its own would be wasted.
-        if not known.is_valid or known.trace_flags.sampled:
+        if not self.within.is_valid or self.within.trace_flags.sampled:
             self._entered = telemetry.tracer.start_as_current_span(
                 self._contract.span_name,
                 kind=SpanKind.CLIENT,
@@ -336,7 +337,8 @@ class _Measured:
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            self._span = self._entered.__enter__()
+            self._span = span = self._entered.__enter__()
+            self.within = span.get_span_context()
         return self
 
     def __exit__(self, kind: object, problem: BaseException | None, traceback: object) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
@@ -18,7 +21,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -101,7 +104,7 @@ def start(
         {"service.name": service, "service.namespace": "satreel", "service.instance.id": instance}
     )
     if not endpoint:
-        trace.set_tracer_provider(_tracer_provider(identity, ALWAYS_OFF))
+        trace.set_tracer_provider(_IdsOnly())
         return Telemetry([], [])
     insecure = not endpoint.startswith("https://")
     ratio = TraceIdRatioBased(trace_ratio)
@@ -116,6 +119,36 @@ def start(
     metrics.set_meter_provider(measures)
     _observe_process()
     return Telemetry([traces.shutdown, measures.shutdown], [spans.shutdown, numbers.shutdown])
+
+
+class _IdsOnly(trace.TracerProvider):
+    """Without a collector: traces have ids, for the logs, and nothing else."""
+
+    def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+        return _IdsOnlyTracer()
+
+
+class _IdsOnlyTracer(trace.Tracer):
+    def start_span(
+        self,
+        name: str,  # noqa: ARG002 - as overridden
+        context: Context | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> trace.Span:
+        parent = trace.get_current_span(context).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else random.getrandbits(128)
+        own_id = random.getrandbits(64)
+        return NonRecordingSpan(
+            SpanContext(trace_id, own_id, is_remote=False, trace_state=parent.trace_state)
+        )
+
+    @contextmanager  # type: ignore[override] # the interface's own decorator is private
+    def start_as_current_span(
+        self, name: str, context: Context | None = None, *_: Any, **__: Any
+    ) -> Iterator[trace.Span]:
+        with trace.use_span(self.start_span(name, context)) as span:
+            yield span
 
 
 def _tracer_provider(identity: Resource, sampler: Sampler) -> TracerProvider:
