@@ -143,8 +143,8 @@ class _IdsOnlyTracer(trace.Tracer):
             SpanContext(trace_id, own_id, is_remote=False, trace_state=parent.trace_state)
         )
 
-    @contextmanager  # type: ignore[override] # the interface's own decorator is private
-    def start_as_current_span(
+    @contextmanager
+    def start_as_current_span(  # type: ignore[override] # the interface's own decorator is private
         self, name: str, context: Context | None = None, *_: Any, **__: Any
     ) -> Iterator[trace.Span]:
         with trace.use_span(self.start_span(name, context)) as span:
