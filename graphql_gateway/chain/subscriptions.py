@@ -33,6 +33,7 @@ class ChainSubscription:
             context.telling = Telling(position=news.position)
             yield _at_tip(tip)
             async for one in news:
+                await context.renew()
                 if one.WhichOneof("news") == "event":
                     tip = one.event.connected[-1] if one.event.connected else tip
                     context.telling = Telling(now=_at_tip(tip), position=news.position)

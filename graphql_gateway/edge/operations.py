@@ -21,10 +21,7 @@ from graphql_gateway.execution.events import Joinable, NotBegun
 from graphql_gateway.live.groups import ClientGone, Member
 from mesh.errors import Code, Exhausted, Failure
 
-# While less than this waits to be taken, `Channel.tell` writes.
-AT_ONCE_BYTES = 32_768
-
-__all__ = ["AT_ONCE_BYTES", "Channel", "ClientGone", "OperationExists", "Operations", "TooManySubscriptions"]
+__all__ = ["Channel", "ClientGone", "OperationExists", "Operations", "TooManySubscriptions"]
 
 
 class OperationExists(Failure):

@@ -11,9 +11,11 @@ from aiohttp import HttpVersion11, web
 
 from graphql_gateway.context import Context
 from graphql_gateway.edge.negotiation import EVENT_STREAM
-from graphql_gateway.edge.operations import AT_ONCE_BYTES, ClientGone
+from graphql_gateway.edge.operations import ClientGone
 
 KEEP_ALIVE_S = 12.0
+# While less than this waits to be taken, `tell` writes.
+AT_ONCE_BYTES = 32_768
 # aiohttp does not tell a handler that its client hung up; a write does, and else a look now and then.
 _LOOK_S = 1.0
 _HEADERS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 import strawberry
 from satreel.rounds.v1 import rounds_pb2, rounds_service_pb2
@@ -16,10 +17,12 @@ from graphql_gateway.rounds.queries import find_current_round
 from graphql_gateway.rounds.types import Leaderboard
 from graphql_gateway.safety.declared import SAME_FOR_ALL
 from graphql_gateway.services import Services
+from mesh.errors import RemoteFailure
+
+T = TypeVar("T")
 
 _STANDINGS_MAX = 100
 _RUNNING = {rounds_pb2.ROUND_STATE_ACTIVE, rounds_pb2.ROUND_STATE_CALCULATING}
-_GOING_ON = {rounds_pb2.ROUND_STATE_PENDING, *_RUNNING}
 _Told = rounds_pb2.Round | rounds_pb2.Leaderboard
 
 
@@ -45,13 +48,15 @@ class RoundsSubscription:
                 if changed.HasField("round") and not _repeats(one, changed.round, told):
                     told = changed.round
                     await context.renew()
-                    now_position = context.live.rounds.position
-                    if current is None or told.id == current.id or told.state in _RUNNING:
-                        current = (
-                            told if told.state in _GOING_ON else await find_current_round(context.services)
-                        )
-                    now = ITSELF if current is told else current and shown(Round, current)
-                    context.telling = Telling(told.id, now, news.position, now_position)
+                    # `now` may be of later news than the event.
+                    here = news.position
+                    if told.state in _RUNNING:
+                        current = told
+                    elif current is None or told.id == current.id:
+                        here = context.live.rounds.position
+                        current = await _if_known(find_current_round(context.services))
+                    now = ITSELF if current == told else current and shown(Round, current)
+                    context.telling = Telling(told.id, now, news.position, here)
                     yield shown(Round, told)
 
     @strawberry.subscription(
@@ -74,8 +79,23 @@ class RoundsSubscription:
                 if changed.HasField("leaderboard") and not _repeats(one, changed.leaderboard, told):
                     told = changed.leaderboard
                     await context.renew()
-                    context.telling = Telling(told.round_id, position=news.position)
+                    here: int = news.position
+                    current: rounds_pb2.Leaderboard | None = told
+                    if told.final:
+                        # Who joins now follows the round that is on.
+                        here = context.live.rounds.position
+                        current = await _if_known(_find_leaderboard(context.services))
+                    now = ITSELF if current == told else current and shown(Leaderboard, current)
+                    context.telling = Telling(told.round_id, now, news.position, here)
                     yield shown(Leaderboard, told)
+
+
+async def _if_known(found: Awaitable[T | None]) -> T | None:
+    """None, too, if the service is away: who follows is told the news all the same."""
+    try:
+        return await found
+    except RemoteFailure:
+        return None
 
 
 def _changed(

@@ -269,6 +269,47 @@ async def test_what_follows_from_the_viewer_is_read_for_who_joins_as_for_the_oth
         assert (len(world.live.groups), world.live.groups.followers) == (2, 4)
 
 
+async def test_who_joins_hears_what_waits_behind_the_event_told_last(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "PACE_S", 1.0)
+    world.round(number=1)
+    async with client.socket() as first, client.socket() as second:
+        await first.subscribe(ROUND)
+        await first.data()
+        for number in (2, 3):
+            news = round_news(round=rounds_pb2.Round(id=f"round {number}", number=number, state=2))  # type: ignore[arg-type] # an enum
+            world.live.rounds._take(news)
+        assert (await first.data())["roundUpdated"]["number"] == 2
+        await second.subscribe(ROUND)
+        for socket, numbers in ((first, [3]), (second, [2, 3])):
+            assert [(await socket.data())["roundUpdated"]["number"] for _ in numbers] == numbers
+
+
+async def test_who_joins_between_two_rounds_is_told_of_the_one_that_is_on(
+    world: World, client: Client
+) -> None:
+    """Though the event told last is of the one that has ended."""
+    ended, following = world.round(number=1), world.round(number=2)
+    world.rounds.current = ended.id
+    async with client.socket() as first, client.socket() as second:
+        for query in (ROUND, BOARD):
+            await first.subscribe(query, as_id=query[:20])
+            await first.data()
+        world.rounds.current = following.id
+        ended.state = rounds_pb2.ROUND_STATE_COMPLETED
+        board = rounds_pb2.Leaderboard(round_id=ended.id, at=fakes.AT, final=True)
+        for news in (round_news(round=ended), round_news(leaderboard=board)):
+            # As the gateway's own knowledge would have it.
+            world.live.current_round.round = following
+            world.rounds.feed.publish(news)
+            await first.data()
+        await second.subscribe(ROUND)
+        assert await second.data() == {"roundUpdated": {"number": 2, "state": "ACTIVE"}}
+        await second.subscribe(BOARD, as_id="board")
+        assert await second.data() == {"leaderboardUpdated": {"final": False, "standings": []}}
+
+
 async def test_extensions_are_for_who_asked(world: World, client: Client) -> None:
     async with client.socket() as asking, client.socket() as other:
         await other.subscribe(PIPELINE)
