@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PACKAGES := mesh services graphql_gateway sandbox verifier tools tests bench
+PACKAGES := mesh topology services graphql_gateway sandbox verifier tools tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain bench-gateway format clean
@@ -58,6 +58,7 @@ check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/buf_lint.py
 	@$(BIN)/python -m graphql_gateway.schema --check
+	@$(BIN)/python -m topology --check
 
 client: setup ## the TypeScript client of the gateway, packed for npm, and the manifest of its documents, into dist/
 	@$(BIN)/python -m tools.client

@@ -1,0 +1,129 @@
+"""The parts of the mesh: their ports, how their instances share the work, what they stand on.
+
+Who calls which method, for how long and whether it may be repeated stands in the contracts (`protos/`), and
+is read from there (`topology.calls`). A new service is an entry here and a contract; the rest is derived.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from mesh.channel import service_of
+
+GATEWAY = "gateway"
+
+
+class Instances(StrEnum):
+    """How the instances of a part share its work."""
+
+    # Each does what comes.
+    ALIKE = "alike"
+    # One leads and answers; the others follow, and one of them takes over.
+    LEADER = "leader"
+
+
+class Backing(StrEnum):
+    """What a part stands on beside other parts; all of it may be somebody else's."""
+
+    RECORDS = "records"
+    REDIS = "redis"
+    FILES = "files"
+    NODE = "node"
+    AITUBO = "aitubo"
+    # WhatsOnChain and ARC, where they are used.
+    EXPLORERS = "explorers"
+
+
+class From(StrEnum):
+    """Who connects to a port."""
+
+    PARTS = "parts"
+    EDGE = "edge"
+    # AITubo fetches pictures, ARC tells of transactions.
+    AITUBO = "aitubo"
+    ARC = "arc"
+
+
+class Protocol(StrEnum):
+    """What is spoken on a port."""
+
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a part listens on; its name is unique within the part, and at most 15 letters."""
+
+    name: str
+    number: int
+    protocol: Protocol
+    connects: From
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A service of the mesh, or the gateway in front of it."""
+
+    name: str
+    ports: tuple[Port, ...]
+    instances: Instances
+    stands_on: frozenset[Backing]
+
+    @property
+    def port(self) -> Port:
+        """The port that it does its work on."""
+        return self.ports[0]
+
+    @property
+    def contract(self) -> str | None:
+        """Full name of its gRPC service; None: other parts do not call it."""
+        return None if self.port.protocol is Protocol.HTTP else service_of(self.name)
+
+    @property
+    def module(self) -> str:
+        """What `python -m` starts."""
+        return "graphql_gateway" if self.name == GATEWAY else f"services.{self.name}"
+
+
+def _service(
+    name: str, number: int, instances: Instances, *stands_on: Backing, more: tuple[Port, ...] = ()
+) -> Part:
+    own = Port("grpc", number, Protocol.GRPC, From.PARTS)
+    return Part(name, (own, *more), instances, frozenset(stands_on))
+
+
+_RECORDS, _REDIS, _FILES = Backing.RECORDS, Backing.REDIS, Backing.FILES
+_MEDIA = Port("media", 7112, Protocol.HTTP, From.AITUBO)
+_CALLBACKS = Port("callbacks", 7116, Protocol.HTTP, From.ARC)
+
+_ALL = (
+    _service("identity", 7101, Instances.ALIKE, _RECORDS, _REDIS),
+    _service("content", 7102, Instances.ALIKE, _RECORDS, _REDIS, _FILES, Backing.AITUBO, more=(_MEDIA,)),
+    _service("rounds", 7103, Instances.LEADER, _RECORDS, _REDIS),
+    _service("ledger", 7104, Instances.LEADER, _RECORDS, _REDIS, _FILES),
+    _service("market", 7105, Instances.ALIKE, _RECORDS, _REDIS),
+    _service(
+        "chain", 7106, Instances.LEADER, _RECORDS, _REDIS, Backing.NODE, Backing.EXPLORERS, more=(_CALLBACKS,)
+    ),
+    _service("insight", 7107, Instances.ALIKE, _RECORDS),
+    Part(
+        GATEWAY,
+        (Port("http", 8080, Protocol.HTTP, From.EDGE),),
+        Instances.ALIKE,
+        frozenset({_REDIS}),
+    ),
+)  # fmt: skip
+
+PARTS = MappingProxyType({part.name: part for part in _ALL})
+# Those that other parts call.
+SERVICES = tuple(part.name for part in _ALL if part.contract is not None)
+
+
+def load_contracts() -> None:
+    """Loads the contracts of all services, so that they can be read."""
+    for name in SERVICES:
+        importlib.import_module(f"satreel.{name}.v1.{name}_service_pb2")
