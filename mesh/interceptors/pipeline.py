@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -31,8 +32,10 @@ class IncomingCall:
     code: str = field(default="OK")
 
 
-# Runs around the whole call, until its last response is sent.
-Around: TypeAlias = Callable[[IncomingCall], AbstractAsyncContextManager[None]]
+# What is left of the call to be done: with its request, or the requests of a stream.
+Proceed: TypeAlias = Callable[[IncomingCall, Any], Awaitable[Any]]
+# Runs around the whole call, until its last response is sent: proceeds, and gives what that gives.
+Around: TypeAlias = Callable[[IncomingCall, Any, Proceed], Awaitable[Any]]
 # Runs once before the servicer; raises a Failure to refuse the call.
 Guard: TypeAlias = Callable[[IncomingCall], None]
 # Runs on every request message; raises a Failure to refuse it.
@@ -64,15 +67,21 @@ class Pipeline(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped[path] = self._wrap(handler, contracts.method(path))
         return wrapped
 
-    @asynccontextmanager
-    async def _entered(self, contract: MethodContract, context: Context) -> AsyncIterator[None]:
-        call = IncomingCall(contract, context, dict(context.invocation_metadata() or ()))
-        async with AsyncExitStack() as stack:
-            for around in self._arounds:
-                await stack.enter_async_context(around(call))
-            for guard in self._guards:
-                guard(call)
-            yield
+    def _inside(self, proceed: Proceed, contract: MethodContract) -> Callable[[Any, Context], Awaitable[Any]]:
+        """Everything around, and then what is inside."""
+        for around in reversed(self._arounds):
+            proceed = partial(_wrapped, around, proceed)
+
+        async def serve(request: Any, context: Context) -> Any:
+            return await proceed(
+                IncomingCall(contract, context, dict(context.invocation_metadata() or ())), request
+            )
+
+        return serve
+
+    def _guard(self, call: IncomingCall) -> None:
+        for guard in self._guards:
+            guard(call)
 
     async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
@@ -95,26 +104,30 @@ class Pipeline(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _unary(self, behaviour: Any, contract: MethodContract, streams_in: bool) -> Any:
-        async def serve(request: Any, context: Context) -> Any:
-            async with self._entered(contract, context):
-                if streams_in:
-                    return await behaviour(self._checked(request), context)
-                self._check(request)
-                return await behaviour(request, context)
+        async def answer(call: IncomingCall, request: Any) -> Any:
+            self._guard(call)
+            if streams_in:
+                return await behaviour(self._checked(request), call.context)
+            self._check(request)
+            return await behaviour(request, call.context)
 
-        return serve
+        return self._inside(answer, contract)
 
     def _streaming(self, behaviour: Any, contract: MethodContract, streams_in: bool) -> Any:
         # Not a generator: gRPC would leave one lying when the caller goes away, to be closed later and in
         # another context than it was opened in. Written here, everything ends in the task of the call.
-        async def serve(request: Any, context: Context) -> None:
-            async with self._entered(contract, context):
-                if streams_in:
-                    request = self._checked(request)
-                else:
-                    self._check(request)
-                async with aclosing(behaviour(request, context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
+        async def answer(call: IncomingCall, request: Any) -> None:
+            self._guard(call)
+            if streams_in:
+                request = self._checked(request)
+            else:
+                self._check(request)
+            async with aclosing(behaviour(request, call.context)) as responses:
+                async for response in responses:
+                    await call.context.write(response)
 
-        return serve
+        return self._inside(answer, contract)
+
+
+def _wrapped(around: Around, proceed: Proceed, call: IncomingCall, request: Any) -> Awaitable[Any]:
+    return around(call, request, proceed)
