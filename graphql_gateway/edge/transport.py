@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import SEND_EOF, Event, Protocol, Side, State
+from websockets.protocol import SEND_EOF, Protocol, Side, State
 from websockets.typing import BytesLike
 
 from graphql_gateway.edge.operations import ClientGone
@@ -272,7 +272,10 @@ class WebSocket(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         self._wire.receive_data(data)
         for frame in self._wire.events_received():
-            self._hear(frame)
+            if isinstance(frame, Frame):
+                self._hear(frame)
+                # The library keeps the last one until another comes.
+                frame.data = b""
         self._write_out()
 
     def _may_read(self) -> bool:
@@ -292,8 +295,8 @@ class WebSocket(asyncio.Protocol):
             self._is_reading = may_read
             (self._transport.resume_reading if may_read else self._transport.pause_reading)()
 
-    def _hear(self, frame: Event) -> None:
-        if not isinstance(frame, Frame) or frame.opcode not in _DATA:
+    def _hear(self, frame: Frame) -> None:
+        if frame.opcode not in _DATA:
             return
         if self._message is None and frame.fin:
             self._tell(frame.opcode, frame.data)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import struct
+import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 import yarl
 from aiohttp import web
+from websockets.frames import Frame
 from websockets.protocol import Protocol
+from websockets.streams import StreamReader
 
 from graphql_gateway.edge import sockets, transport
 from graphql_gateway.edge.heads import TimedHandler
@@ -318,6 +321,31 @@ async def test_who_sends_much_meanwhile_waits(world: World) -> None:
         await sending
         await eager.send(frame(TEXT, b'{"type": "ping"}'))
         assert await eager.message() == {"type": "pong"}
+
+
+async def test_a_large_message_is_not_kept(world: World) -> None:
+    large = json.dumps({"type": "pong", "payload": {"x": "x" * 200_000}}).encode()
+    async with peer(world.url) as silent:
+        await silent.send(frame(TEXT, large), frame(TEXT, b'{"type": "ping"}'), frame(TEXT, large))
+        assert await silent.message() == {"type": "pong"}
+        (socket,) = held(Socket)
+        await until(lambda: not socket._unread and socket._answering is None)
+        seen = {id(socket)}
+        assert bytes_held(socket, seen) < 10_000
+
+
+def bytes_held(holder: object, seen: set[int]) -> int:
+    """Length of all bytes and texts that only the connection's own objects hold."""
+    found = 0
+    for one in gc.get_referents(holder):
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, bytes | bytearray | str):
+            found += len(one)
+        elif isinstance(one, Frame | Protocol | StreamReader | list | dict | types.GeneratorType):
+            found += bytes_held(one, seen)
+    return found
 
 
 class Heard(WebSocket):
