@@ -235,7 +235,7 @@ class SatreelSchema(strawberry.Schema):
         context = Context(own.parts, own.parts.budgets.of(""), viewer=scope)
         events = Events(self.engine, self._schema, known, variables, context, sharing.delivery)
         without = {name: value for name, value in (variables or {}).items() if name != sharing.after}
-        main_key = key_of(known, without, scope)
+        main_key = object() if sharing.is_alone else key_of(known, without, scope)
         goes_on = (variables or {}).get(sharing.after or "") is not None
         key = key_of(known, variables, scope) if goes_on else main_key
         follows = Followed(key, main_key, events, own.parts.authenticator, copy_context())

@@ -15,7 +15,8 @@ from contextvars import copy_context
 import uvloop
 
 from graphql_gateway.edge.authentication import Viewer
-from graphql_gateway.live.groups import Followed, Groups, Member, Said
+from graphql_gateway.live.groups import Followed, Groups
+from graphql_gateway.live.members import Member, Said
 from graphql_gateway.live.telling import Delivery, Telling
 
 MEMBERS, EVENTS = 5_000, 200

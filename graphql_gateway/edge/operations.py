@@ -18,7 +18,7 @@ from graphql_gateway.edge.requests import GraphQLRequest
 from graphql_gateway.edge.results import Result, errors_of, payload_of, was_refused
 from graphql_gateway.errors import rendered
 from graphql_gateway.execution.events import Joinable, NotBegun
-from graphql_gateway.live.groups import ClientGone, Member
+from graphql_gateway.live.members import ClientGone, Member
 from mesh.errors import Code, Exhausted, Failure
 
 __all__ = ["Channel", "ClientGone", "OperationExists", "Operations", "TooManySubscriptions"]

@@ -42,7 +42,8 @@ from graphql_gateway.edge.increments import asks_for_pieces
 from graphql_gateway.edge.results import payload_of, with_errors_shown
 from graphql_gateway.execution.documents import Known
 from graphql_gateway.execution.engine import Engine
-from graphql_gateway.live.groups import Followed, Groups, Member, Said
+from graphql_gateway.live.groups import Followed, Groups
+from graphql_gateway.live.members import Member, Said
 from graphql_gateway.live.telling import DELIVERY, ITSELF, Delivery, Telling
 from graphql_gateway.safety.access import guard_of
 from graphql_gateway.safety.declared import SAME
@@ -167,11 +168,14 @@ class _Fields(Visitor):
         # The variable that gives the cursor to go on behind, and how often each is used.
         self.after: str | None = None
         self.uses: Counter[str] = Counter()
+        # Whether a cursor may be given at all.
+        self.goes_on = False
 
     @property
-    def after_alone(self) -> str | None:
-        """That variable, if it is for nothing else."""
-        return self.after if self.after and self.uses[self.after] == 1 else None
+    def sharing(self) -> Sharing:
+        """What all that comes to."""
+        after = self.after if self.after and self.uses[self.after] == 1 else None
+        return Sharing(self.are_same, self.delivery, after, self.goes_on and after is None)
 
     def enter_variable_definition(self, node: VariableDefinitionNode, *_: Any) -> VisitorAction:
         """Not a use; but a default is."""
@@ -192,6 +196,7 @@ class _Fields(Visitor):
                 self.delivery = declared.metadata[DELIVERY]
                 given = {one.name.value: one.value for one in node.arguments or ()}
                 after = given.get("after")
+                self.goes_on = after is not None
                 self.after = after.name.value if isinstance(after, VariableNode) else None
 
 
@@ -204,6 +209,8 @@ class Sharing(NamedTuple):
     delivery: Delivery | None
     # The variable that gives the cursor to go on behind, and nothing else.
     after: str | None = None
+    # It gives one in another way: who comes later would miss what was told before.
+    is_alone: bool = False
 
 
 def sharing_of(schema: GraphQLSchema, known: Known) -> Sharing:
@@ -214,7 +221,7 @@ def sharing_of(schema: GraphQLSchema, known: Known) -> Sharing:
         fields = _Fields(info)
         definitions = (known.operation, *known.document.fragments.values())
         visit(DocumentNode(definitions=definitions), TypeInfoVisitor(info, fields))
-        found[known.name] = Sharing(fields.are_same, fields.delivery, fields.after_alone)
+        found[known.name] = fields.sharing
     return found[known.name]
 
 

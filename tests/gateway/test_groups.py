@@ -18,7 +18,8 @@ from satreel.identity.v1 import identity_pb2
 from graphql_gateway.edge.authentication import Viewer
 from graphql_gateway.live import groups
 from graphql_gateway.live.backlog import BACKLOG_MAX, FellBehind
-from graphql_gateway.live.groups import ClientGone, Followed, Groups, Member, Said
+from graphql_gateway.live.groups import Followed, Groups
+from graphql_gateway.live.members import ClientGone, Member, Said
 from graphql_gateway.live.telling import ITSELF, Delivery, Telling
 from mesh.errors import Unauthenticated, Unavailable
 from tests.gateway import virtual_time

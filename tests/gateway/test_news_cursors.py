@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from satreel.market.v1 import market_service_pb2
 
 from graphql_gateway.live import watch
@@ -74,6 +75,34 @@ async def test_who_went_on_follows_with_the_others_once_they_are_as_far(world: W
         for socket in (one, back, back_too):
             assert [number for number, _ in await told(socket, 3)] == [4, 5, 6]
         assert world.live.market.subscribers == 1
+
+
+@pytest.mark.parametrize("how", ["a variable", "in the text", "a variable that is used twice"])
+async def test_each_begins_behind_its_cursor_whoever_began_there_before(
+    world: World, client: Client, how: str
+) -> None:
+    cursor = encode("market", "m.1")
+    query = {
+        "a variable": DEALS,
+        "in the text": DEALS.replace("after: $after", f'after: "{cursor}"').replace("$after: String, ", ""),
+        "a variable that is used twice": DEALS.replace("cursor sale", "cursor @skip(if: $no) sale").replace(
+            "$after: String", '$after: String = "x", $no: Boolean = false'
+        ),
+    }[how]
+    variables = {"after": cursor} if how != "in the text" else {}
+    for number in (1, 2, 3):
+        world.market.feed.publish(deal(number))
+    await until(lambda: world.live.market.position >= 4)
+    async with client.socket() as one, client.socket() as main, client.socket() as late:
+        await follow(world, main)
+        await until(lambda: world.live.market.subscribers)
+        await one.subscribe(query, variables)
+        assert [number for number, _ in await told(one, 2)] == [2, 3]
+        await late.subscribe(query, variables)
+        assert [number for number, _ in await told(late, 2)] == [2, 3]
+        world.market.feed.publish(deal(4))
+        for socket in (one, main, late):
+            assert [number for number, _ in await told(socket, 1)] == [4]
 
 
 async def test_of_one_meme(world: World, client: Client) -> None:
