@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from satreel.identity.v1 import identity_pb2, identity_service_pb2
 from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -37,6 +37,13 @@ class Viewer:
     session_id: str
     access_token: str
     user_token: str
+    # As calls made for them have it.
+    caller: Caller = field(init=False)
+
+    def __post_init__(self) -> None:
+        roles = frozenset(_ROLE_NAMES[role] for role in self.user.roles if role in _ROLE_NAMES)
+        who = Caller(service="gateway", user_id=self.user.id, roles=roles, session_id=self.session_id)
+        object.__setattr__(self, "caller", who)
 
     @property
     def id(self) -> str:
@@ -147,6 +154,4 @@ def act_for(viewer: Viewer | None) -> None:
     if viewer is None:
         caller.enter(NOBODY)
         return
-    roles = frozenset(_ROLE_NAMES[role] for role in viewer.user.roles if role in _ROLE_NAMES)
-    who = Caller(service="gateway", user_id=viewer.id, roles=roles, session_id=viewer.session_id)
-    caller.enter(who, viewer.user_token)
+    caller.enter(viewer.caller, viewer.user_token)

@@ -1,4 +1,4 @@
-"""Unary calls over HTTP/2 without gRPC's core: the same wire, a fifth of the work in Python.
+"""Unary calls over HTTP/2 without gRPC's core: the same wire for half the work in Python.
 
 gRPC's core hands every call through threads and queues of its own, which costs a process written in Python
 more than the call itself. Here a call is one write and one read of the event loop, by
