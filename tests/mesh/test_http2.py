@@ -151,6 +151,37 @@ async def test_calls_are_spread_and_follow_who_serves(house: House) -> None:
     await both.channel.close()
 
 
+async def test_a_name_is_asked_for_its_addresses_again_and_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await house.start(Echo(name="1"))
+    slow = Echo(name="2")
+    await house.start(slow, listen=f"127.0.0.2:{first.port}")
+    hosts = ["127.0.0.2"]
+
+    async def found(name: str, port: str, **_: Any) -> list[Any]:
+        assert name == "echo.test"
+        return [(None, None, 0, "", (host, int(port))) for host in hosts]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    monkeypatch.setattr("mesh.http2.pool.RESOLVED_S", 0.01)
+    named = _direct(house, first)
+    named.pool.addresses = f"echo.test:{first.port}"
+    await named.until_connected()
+    call = asyncio.ensure_future(named.stub.Command(EchoRequest(text="wait:done")))
+    await slow.waiting.wait()
+    hosts[:] = ["127.0.0.1"]
+    async with asyncio.timeout(5):
+        while [place.host for place in named.pool._places] != hosts or not any(named._takes()):
+            named.pool.pick(0)
+            await asyncio.sleep(0.005)
+    assert (await named.stub.Echo(EchoRequest(text="name"))).text == "1"
+    # What runs at an address that is gone is finished there.
+    slow.release.set()
+    assert (await call).text == "done"
+    await named.channel.close()
+
+
 async def test_a_drain_ends_no_call(house: House, echo: Echo, server: MeshServer, direct: Direct) -> None:
     call = asyncio.ensure_future(direct.stub.Command(EchoRequest(text="wait:done")))
     await echo.waiting.wait()
