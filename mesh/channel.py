@@ -3,8 +3,8 @@
 Stubs work on them as on any gRPC channel, but: a call ends with the current call's deadline, or earlier by
 the `timeout=` given or else the contract's (a stream has no time of its own unless given one); the user token
 and the trace are sent along; failures arrive as `mesh.errors.RemoteFailure`; a stub whose answer is a single
-message gives a plain coroutine. A call with one request and one answer goes by a connection of ours
-(`mesh.http2`) when there is one to a server that serves; all others by gRPC's core.
+message gives a plain coroutine. A read with one request and one answer goes by a connection of ours
+(`mesh.http2`) when there is one to a server that serves; commands and streams go by gRPC's core.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ class MeshChannel(grpc.aio.Channel):
     ) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
         by_grpc = self._channel.unary_unary(method, request_serializer, response_deserializer, **options)
+        if not contracts.method(method).reads:
+            return self._answering_once(method, by_grpc)
         return self._answering_once(method, by_grpc, request_serializer, response_deserializer)
 
     def stream_unary(self, method: str, *codec: Any, **options: Any) -> Any:

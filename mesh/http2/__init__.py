@@ -1,10 +1,10 @@
-"""Unary calls over HTTP/2 without gRPC's core: the same wire for half the work in Python.
+"""Unary reads over HTTP/2 without gRPC's core: the same wire for half the work in Python.
 
 gRPC's core hands every call through threads and queues of its own, which costs a process written in Python
 more than the call itself. Here a call is one write and one read of the event loop, by
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md and RFC 9113. Only the plain case is known:
-a small request to a server that is connected and serves. Whatever else there is (streams, large requests,
-nobody connected, repetitions, waiting for a server) is left to the gRPC channel beside it.
+a read with a small request to a server that is connected and serves. Whatever else there is (commands,
+streams, large requests, nobody connected, repetitions, waiting for a server) is left to gRPC's own channel.
 
 `frames` is what goes over the wire, `connection` one connection with its calls, `pool` those to all
 addresses, `unary` a call and what its end means.

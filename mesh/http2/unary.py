@@ -1,4 +1,4 @@
-"""A unary call on a connection of ours, and what its end means."""
+"""A read on a connection of ours, and what its end means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mesh.http2.connection import Answer, Broken, Reset, TooLong, Unsent
 from mesh.http2.pool import Pool
 from mesh.status import DETAILS_KEY, remote_failure
 
-# A call that was not made here, or may be made again: it goes by the gRPC channel.
+# A read that was not made here, or is to be made again: it goes by the gRPC channel.
 NOT_MADE = object()
 _CODES = {str(code.value[0]): Code(code.name) for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 # Of HTTP/2's errors and of HTTP's statuses, as gRPC's documents read them.
@@ -44,7 +44,7 @@ async def unary(
     parse: Callable[[bytes], Any],
     said: dict[str, str] | None,
 ) -> Any:
-    """The answer; or NOT_MADE, when no connection takes the call, or it failed in a way that may be repeated.
+    """The answer; or NOT_MADE, when no connection takes the call, or its server or connection was lost.
 
     `fields` are its metadata as a piece of a header block; `said` is filled with what the server says ahead.
     Raises RemoteFailure.
@@ -54,16 +54,16 @@ async def unary(
         return NOT_MADE
     try:
         answer = await connection.ask(contract.path, fields, message, timeout_s)
-    except (Unsent, Broken, Reset, TooLong, TimeoutError) as problem:
-        if isinstance(problem, Unsent) or (isinstance(problem, Broken) and contract.repeatable):
-            return NOT_MADE
+    except (Unsent, Broken):
+        return NOT_MADE
+    except (Reset, TooLong, TimeoutError) as problem:
         raise _without_answer(problem, contract) from None
     if said is not None:
         said.update({name: value for name, value in answer.ahead.items() if not name.startswith(":")})
     if answer.behind.get("grpc-status") == "0":
         return _message_in(answer.framed, parse, contract)
     failure = _failure_in(answer, contract)
-    if failure.code is Code.UNAVAILABLE and contract.repeatable:
+    if failure.code is Code.UNAVAILABLE:
         return NOT_MADE
     raise failure
 
@@ -75,9 +75,7 @@ def _without_answer(problem: Exception, contract: MethodContract) -> RemoteFailu
             return _failure(_RESET.get(code, Code.INTERNAL), told, contract)
         case TooLong():
             return _failure(Code.RESOURCE_EXHAUSTED, "the answer is too large", contract)
-        case TimeoutError():
-            return _failure(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", contract)
-    return _failure(Code.UNAVAILABLE, str(problem), contract)
+    return _failure(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", contract)
 
 
 def _message_in(framed: bytes, parse: Callable[[bytes], Any], contract: MethodContract) -> Any:

@@ -1,4 +1,4 @@
-"""Unary calls on connections of our own: what they carry, how they end, and what a server may do to them."""
+"""Reads on connections of our own: what they carry, how they end, and what a server may do to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from tests.mesh.echo import SERVICE, Echo, EchoStub
 
 HI = EchoRequest(text="hi")
 ECHO = contracts.method(f"/{SERVICE}/Echo")
-COMMAND = contracts.method(f"/{SERVICE}/Command")
 
 
 class Direct:
@@ -98,35 +97,35 @@ async def test_a_call_carries_user_deadline_and_what_is_said_ahead(house: House,
 
 async def test_failures_arrive_whole(direct: Direct) -> None:
     with pytest.raises(RemoteFailure) as told:
-        await direct.stub.Command(EchoRequest(text="sugar"))
+        await direct.stub.Echo(EchoRequest(text="sugar"))
     failure = told.value
     assert (failure.code, failure.reason) == (Code.FAILED_PRECONDITION, "OUT_OF_SUGAR")
     assert (failure.domain, failure.metadata) == ("satreel_testing.mesh", {"spoons": "2"})
-    assert (failure.message, failure.method) == ("There is no sugar left.", COMMAND.path)
+    assert (failure.message, failure.method) == ("There is no sugar left.", ECHO.path)
     with pytest.raises(RemoteFailure) as refused:
         await direct.stub.Echo(EchoRequest(names=["ok", "longer"]))
     assert refused.value.violations[1] == FieldViolation("names[1]", "must be at most 3 characters")
 
 
 async def test_large_answers_come_whole_and_too_large_ones_not(direct: Direct) -> None:
-    assert len((await direct.stub.Command(EchoRequest(text="large:10000000"))).text) == 10_000_000
+    assert len((await direct.stub.Echo(EchoRequest(text="large:10000000"))).text) == 10_000_000
     direct.pool._places[0].connection._framed_max = 1_000_000  # type: ignore[union-attr] # it is connected
     with pytest.raises(RemoteFailure, match="RESOURCE_EXHAUSTED"):
-        await direct.stub.Command(EchoRequest(text="large:1000001"))
+        await direct.stub.Echo(EchoRequest(text="large:1000001"))
     assert (await direct.stub.Echo(HI)).text == "hi"
 
 
 async def test_many_calls_at_once_get_their_own_answers(direct: Direct) -> None:
     texts = [f"text {number}" * random.randint(1, 20) for number in range(300)]
-    answers = await asyncio.gather(*(direct.stub.Command(EchoRequest(text=text)) for text in texts))
+    answers = await asyncio.gather(*(direct.stub.Echo(EchoRequest(text=text)) for text in texts))
     assert [answer.text for answer in answers] == texts
 
 
 async def test_a_deadline_and_a_cancellation_reach_the_server(direct: Direct, echo: Echo) -> None:
     with pytest.raises(RemoteFailure) as late:
-        await direct.stub.Command(EchoRequest(text="wait:x"), timeout=0.2)
+        await direct.stub.Echo(EchoRequest(text="wait:x"), timeout=0.2)
     assert (late.value.code, late.value.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    call = asyncio.ensure_future(direct.stub.Command(EchoRequest(text="wait:x")))
+    call = asyncio.ensure_future(direct.stub.Echo(EchoRequest(text="wait:x")))
     await asyncio.sleep(0.05)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -168,7 +167,7 @@ async def test_a_name_is_asked_for_its_addresses_again_and_again(
     named = _direct(house, first)
     named.pool.addresses = f"echo.test:{first.port}"
     await named.until_connected()
-    call = asyncio.ensure_future(named.stub.Command(EchoRequest(text="wait:done")))
+    call = asyncio.ensure_future(named.stub.Echo(EchoRequest(text="wait:done")))
     await slow.waiting.wait()
     hosts[:] = ["127.0.0.1"]
     async with asyncio.timeout(5):
@@ -183,7 +182,7 @@ async def test_a_name_is_asked_for_its_addresses_again_and_again(
 
 
 async def test_a_drain_ends_no_call(house: House, echo: Echo, server: MeshServer, direct: Direct) -> None:
-    call = asyncio.ensure_future(direct.stub.Command(EchoRequest(text="wait:done")))
+    call = asyncio.ensure_future(direct.stub.Echo(EchoRequest(text="wait:done")))
     await echo.waiting.wait()
     stopping = asyncio.ensure_future(server.stop())
     await direct.until_none()
@@ -192,28 +191,27 @@ async def test_a_drain_ends_no_call(house: House, echo: Echo, server: MeshServer
     await stopping
 
 
-async def test_a_dead_server_breaks_commands_and_repeats_reads_elsewhere(house: House) -> None:
+async def test_what_changes_something_goes_by_grpcs_core(direct: Direct) -> None:
+    assert (await direct.stub.Echo(HI)).text == "hi"
+    with pytest.raises(AssertionError, match="core"):
+        await direct.stub.Command(HI)
+
+
+async def test_a_read_of_a_dead_server_is_repeated_elsewhere(house: House) -> None:
     dying, living = Echo(name="dying"), Echo(name="living")
     first, second = await house.start(dying), await house.start(living, serving=False)
     both = _direct(house, first, second, core=True)
     await both.until_connected()
-    command = asyncio.ensure_future(both.stub.Command(EchoRequest(text="wait:x")))
     read = asyncio.ensure_future(both.stub.Echo(EchoRequest(text="wait:x")))
-    while dying.seen.total() < 2:
-        await asyncio.sleep(0.005)
+    await dying.waiting.wait()
     living.release.set()
-    both.pool._places[0].connection.close()  # type: ignore[union-attr] # whichever it is
     for place in both.pool._places:
         if place.connection is not None:
             place.connection.close()
     await second.health.set(SERVICE, True)
     await first.health.set(SERVICE, False)
-    with pytest.raises(RemoteFailure) as broken:
-        await command
-    assert broken.value.code == Code.UNAVAILABLE
-    assert broken.value.outcome_unknown
     assert (await read).text == "x"
-    assert (dying.seen["Command"], living.seen["Command"]) == (1, 0)
+    assert living.seen["Echo"] == 1
     await both.channel.close()
 
 
@@ -432,7 +430,6 @@ async def test_a_servers_ping_is_answered() -> None:
 @pytest.mark.parametrize(
     ("ahead", "behind", "code"),
     [
-        ({":status": "503"}, None, Code.UNAVAILABLE),
         ({":status": "404"}, None, Code.UNIMPLEMENTED),
         ({":status": "418"}, None, Code.UNKNOWN),
         (AHEAD, {"no": "status"}, Code.INTERNAL),
@@ -449,7 +446,7 @@ async def test_answers_without_a_message_become_failures(
     played = Played()
     pool.pick = lambda _: played.connection  # type: ignore[method-assign, assignment]
     call = asyncio.ensure_future(
-        unary(pool, COMMAND, b"", b"", timeout_s=5, parse=EchoResponse.FromString, said=None)
+        unary(pool, ECHO, b"", b"", timeout_s=5, parse=EchoResponse.FromString, said=None)
     )
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -459,9 +456,22 @@ async def test_answers_without_a_message_become_failures(
     with pytest.raises(RemoteFailure) as told:
         await call
     assert told.value.code == code
-    assert told.value.method == COMMAND.path
+    assert told.value.method == ECHO.path
     if "grpc-message" in (behind or {}):
         assert told.value.message == "füll"
+
+
+async def test_a_read_that_nobody_could_answer_is_left_to_grpc() -> None:
+    pool = Pool("127.0.0.1:1", 1_000, None)
+    played = Played()
+    pool.pick = lambda _: played.connection  # type: ignore[method-assign, assignment]
+    call = asyncio.ensure_future(
+        unary(pool, ECHO, b"", b"", timeout_s=5, parse=EchoResponse.FromString, said=None)
+    )
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    played.say(headers(1, {":status": "503"}, flags=ENDED))
+    assert await call is NOT_MADE
 
 
 async def test_where_nobody_listens_calls_are_left_to_grpc() -> None:
