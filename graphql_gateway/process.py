@@ -69,7 +69,7 @@ async def main(settings: GatewaySettings, only: list[str], place: Place | None =
         await runner.setup()
         runtime.on_close(runner.cleanup)
         runtime.on_stop(partial(app.leave, runner, settings.drain_s))
-        await _site(runner, settings, place).start()
+        await site_of(runner, settings, place).start()
         if place is not None:
             _follow_parent(runtime)
         runtime.background(partial(live.run, composition.feeds), "live")
@@ -78,11 +78,12 @@ async def main(settings: GatewaySettings, only: list[str], place: Place | None =
         await runtime.serve()
 
 
-def _site(runner: web.AppRunner, settings: GatewaySettings, place: Place | None) -> web.BaseSite:
+def site_of(runner: web.AppRunner, settings: GatewaySettings, place: Place | None) -> web.BaseSite:
+    """Where it listens: on an address of its own, or on the socket that several share."""
     if place is not None:
         return web.SockSite(runner, socket.socket(fileno=place.socket_fd))
     host, _, port = settings.http_listen.rpartition(":")
-    return web.TCPSite(runner, host, int(port))
+    return web.TCPSite(runner, host.strip("[]"), int(port))
 
 
 def _follow_parent(runtime: Runtime) -> None:

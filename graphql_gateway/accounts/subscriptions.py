@@ -67,7 +67,9 @@ class AccountsSubscription:
     @strawberry.subscription(
         description="Opens a paid viewing and holds its budget: one satoshi per full second while this "
         "stream is open. It tells each second what was burned, and ends when the budget is "
-        "spent, the hour is over, the round is locked, or the client stops.",
+        "spent, the hour is over, the round is locked, or the client stops. When the connection breaks, "
+        "a viewing with an `id` of the client's own stays open for 10 s: subscribing again with the same "
+        "arguments takes it up, and the seconds in between cost nothing.",
         directives=SIGNED_IN,
     )
     async def watch(
