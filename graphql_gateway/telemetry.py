@@ -26,12 +26,19 @@ _UNTRACED = {"/healthz"}
 _METHODS = hdrs.METH_ALL
 _NEW_TRACE = trace_context.Context()
 
-_duration = telemetry.duration_histogram(
+_duration = telemetry.durations(
     "graphql.operation.duration",
     "Time from an operation's arrival to its result, or until a subscription is under way.",
+    by=("graphql.operation.type", "outcome"),
 )
-_executed = telemetry.meter.create_counter(
-    "graphql.operations", description="Operations by the way they were executed: by a plan, or why not."
+_executed = telemetry.counter(
+    "graphql.operations",
+    "Operations by the way they were executed: by a plan, or why not.",
+    unit="{operation}",
+    by=("way", "reason"),
+)
+_requests = telemetry.up_down(
+    "http.server.active_requests", "HTTP requests that wait for their answer.", unit="{request}"
 )
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -91,6 +98,7 @@ class Operation:
         self._span.set_attribute("graphql.outcome", outcome)
         if outcome is Outcome.FAILED:
             self._span.set_status(StatusCode.ERROR)
+            self._span.set_attribute("error.type", "failed")
         _duration.record(
             time.perf_counter() - self._began_s, {"graphql.operation.type": self.type, "outcome": outcome}
         )
@@ -129,6 +137,7 @@ async def traced(request: web.Request, handler: _Handler) -> web.StreamResponse:
         SpanKind.SERVER,
         {"http.request.method": method, "http.route": route},
     )
+    _requests.add(1)
     # By hand: Python's context managers would cost each request more than the rest of its span.
     current = trace_context.attach(trace.set_span_in_context(span, parent))
     try:
@@ -139,9 +148,10 @@ async def traced(request: web.Request, handler: _Handler) -> web.StreamResponse:
     else:
         span.set_attribute("http.response.status_code", response.status)
         if response.status >= 500:
-            span.set_status(StatusCode.ERROR)
+            span.failed(str(response.status))
         return response
     finally:
+        _requests.add(-1)
         trace_context.detach(current)
         span.end()
 

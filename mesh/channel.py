@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import grpc
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind
 
 from mesh import caller, contracts, deadlines, telemetry, tls
 from mesh.config import MESSAGE_BYTES_MAX
@@ -52,8 +52,10 @@ HEALTH_KEY = "satreel-health"
 _USERS_REMEMBERED = 1_000
 
 _said: ContextVar[dict[str, str] | None] = ContextVar("_said", default=None)
-_duration = telemetry.duration_histogram(
-    "rpc.client.duration", "Time a call to another service took, repetitions included; not of streams."
+_duration = telemetry.durations(
+    "rpc.client.call.duration",
+    "Time a call to another service took, repetitions included; not of streams.",
+    by=("rpc.system.name", "rpc.method", "rpc.response.status_code"),
 )
 
 
@@ -321,7 +323,7 @@ class _Measured:
         self._contract = contract
         self._began_s = time.perf_counter()
         self._entered: Any = None
-        self._span: Span | None = None
+        self._span: telemetry.Span | None = None
         # The span that the call is made in.
         self.within = trace.get_current_span().get_span_context()
 
@@ -330,8 +332,8 @@ class _Measured:
         return time.perf_counter() - self._began_s
 
     def __enter__(self) -> Self:
-        # Nobody looks at a trace that is not sampled: its ids go along, a span of its own would be wasted.
-        if not self.within.is_valid or self.within.trace_flags.sampled:
+        # Without a collector the ids of the trace go along; a span of its own would be wasted.
+        if telemetry.tracer.is_on or not self.within.is_valid:
             self._entered = telemetry.tracer.start_as_current_span(
                 self._contract.span_name,
                 kind=SpanKind.CLIENT,
@@ -351,9 +353,9 @@ class _Measured:
             code = Code.CANCELLED
         _duration.record(self.elapsed_s(), self._contract.attributes_with(code))
         if self._span is not None:
-            self._span.set_attribute("rpc.grpc.status_code", code)
+            self._span.set_attribute("rpc.response.status_code", code)
             if code in telemetry.ERRORS:
-                self._span.set_status(StatusCode.ERROR)
+                self._span.failed(code)
             self._entered.__exit__(kind, problem, traceback)
 
 

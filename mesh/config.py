@@ -91,6 +91,9 @@ class MeshSettings(BaseSettings):
     trace_ratio: float = shared(
         "SATREEL_TRACE_RATIO", 0.05, "Part of the traces begun here that are exported.", ge=0, le=1
     )
+    trace_slow_s: float = shared(
+        "SATREEL_TRACE_SLOW_S", 0.5, "What takes longer is exported whether its trace is or not.", gt=0
+    )
     log_level: Literal["debug", "info", "warning", "error"] = shared(
         "SATREEL_LOG_LEVEL", "info", "Least severity that is logged."
     )

@@ -42,7 +42,7 @@ class MethodContract:
     @cached_property
     def attributes(self) -> dict[str, str]:
         """What spans and metrics say of every call of it."""
-        return {"rpc.system": "grpc", "rpc.service": self.service, "rpc.method": self.name}
+        return {"rpc.system.name": "grpc", "rpc.method": self.span_name}
 
     @cached_property
     def _by_code(self) -> dict[str, dict[str, str]]:
@@ -52,7 +52,7 @@ class MethodContract:
         """The same with how a call ended."""
         found = self._by_code.get(code)
         if found is None:
-            found = self._by_code[code] = {**self.attributes, "rpc.grpc.status_code": code}
+            found = self._by_code[code] = {**self.attributes, "rpc.response.status_code": code}
         return found
 
 

@@ -93,9 +93,12 @@ class Runtime:
             instance=instance if self._worker is None else f"{instance}#{self._worker}",
             endpoint=self.settings.otlp_endpoint,
             trace_ratio=self.settings.trace_ratio,
+            slow_s=self.settings.trace_slow_s,
             faces_strangers=self.settings.faces_strangers,
         )
         self._resources.push_async_callback(asyncio.to_thread, exporters.close)
+        if self.settings.otlp_endpoint:
+            self.background(telemetry.watch_loop, "loop lag")
         self.revocations = Revocations(self.settings.redis_url, self.clock)
         self.background(self.revocations.run, "revocations")
         self.server = MeshServer(self.settings, self.clock, self.revocations)
@@ -113,7 +116,7 @@ class Runtime:
     def redis(self) -> redis.asyncio.Redis:
         """The Redis client: it connects when used; a Redis that is away fails only what needs it."""
         if self._redis is None:
-            self._redis = redis.asyncio.Redis.from_url(
+            self._redis = _Redis.from_url(
                 self.settings.redis_url,
                 socket_timeout=REDIS_TIMEOUT_S,
                 socket_connect_timeout=REDIS_TIMEOUT_S,
@@ -211,6 +214,17 @@ class Runtime:
             # After a crash of background work there is no drain: callers go elsewhere, the launcher restarts.
             self._group = None
             await self.server.abort()
+
+
+class _Redis(redis.asyncio.Redis):
+    """A client whose commands are seen in traces, by their names alone."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """The answer to one command."""
+        command = str(args[0])
+        named = {"db.system.name": "redis", "db.operation.name": command}
+        with telemetry.tracer.outgoing(command, named):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 async def _supervised(work: Work, name: str) -> None:

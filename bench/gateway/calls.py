@@ -35,7 +35,7 @@ CORE, MESH = "grpc.aio", "mesh"
 
 async def measured(port: int) -> dict[str, float]:
     """CPU µs of a call, by the way it is made. No trace is sampled, as without a collector."""
-    telemetry.start(service=ME, instance="calls", endpoint="", trace_ratio=0.0)
+    telemetry.start(service=ME, instance="calls", endpoint="", trace_ratio=0.0, slow_s=0.5)
     address, request = f"{LOOPBACK}:{port}", BatchGetUsersRequest(user_ids=[uuid7() for _ in range(10)])
     channel = connect(me=ME, peer="identity", addresses=address, tls_dir=None)
     async with grpc.aio.insecure_channel(address) as core, channel:

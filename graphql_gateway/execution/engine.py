@@ -19,7 +19,7 @@ from graphql_gateway.execution.fallback import execute_rest
 from graphql_gateway.execution.sources import NotPlanned, Unplanned
 from mesh import telemetry
 
-_compiled = telemetry.meter.create_counter("graphql.plans", description="Operations compiled to plans.")
+_compiled = telemetry.counter("graphql.plans", "Operations compiled to plans.", unit="{plan}")
 
 # Of one document: each combination of its conditions is a plan.
 PLANS_MAX = 16

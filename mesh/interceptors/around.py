@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from opentelemetry import context as trace_context
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind
 
 from mesh import logs, telemetry
 from mesh.errors import Code, Failure, Overloaded, RemoteFailure, Unavailable
@@ -23,9 +23,13 @@ log = logs.logger(__name__)
 # What is not logged shall cost nothing.
 _level = logging.getLogger(__name__)
 
-_duration = telemetry.duration_histogram("rpc.server.duration", "Time from the arrival of a call to its end.")
-_running = telemetry.meter.create_up_down_counter(
-    "rpc.server.running", unit="{call}", description="Calls being worked on, by kind."
+_duration = telemetry.durations(
+    "rpc.server.call.duration",
+    "Time from the arrival of a call to its end.",
+    by=("rpc.system.name", "rpc.method", "rpc.response.status_code"),
+)
+_running = telemetry.up_down(
+    "rpc.server.running", "Calls being worked on, by kind.", unit="{call}", by=("kind",)
 )
 _NEW_TRACE = trace_context.Context()
 _KINDS = {False: {"kind": "unary"}, True: {"kind": "stream"}}
@@ -43,6 +47,7 @@ async def measured(call: IncomingCall, request: Any, proceed: Proceed) -> Any:
     span = telemetry.tracer.start_span(
         call.contract.span_name, parent, SpanKind.SERVER, call.contract.attributes
     )
+    span.lasts = call.contract.streams
     # By hand: Python's context managers would cost each call more than the rest of its span.
     current = trace_context.attach(trace.set_span_in_context(span, parent))
     try:
@@ -52,9 +57,9 @@ async def measured(call: IncomingCall, request: Any, proceed: Proceed) -> Any:
         raise
     finally:
         took_s = time.perf_counter() - began
-        span.set_attribute("rpc.grpc.status_code", call.code)
+        span.set_attribute("rpc.response.status_code", call.code)
         if call.code in telemetry.ERRORS:
-            span.set_status(StatusCode.ERROR)
+            span.failed(call.code)
         _duration.record(took_s, call.contract.attributes_with(call.code))
         if _level.isEnabledFor(logging.DEBUG):
             log.debug(

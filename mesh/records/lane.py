@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from mesh import telemetry
 from mesh.errors import Failure
 from mesh.records.errors import Busy, InDoubt, StoreUnavailable
 
@@ -43,6 +44,8 @@ class Lane:
         self._name = name
         self._connect = connect
         self._commit = commit
+        self._span_name = "sqlite write" if commit else "sqlite read"
+        self._attributes = {"db.system.name": "sqlite", "db.operation.name": "write" if commit else "read"}
         self._thread_count = threads
         self._threads: list[Thread] = []
         self._handed: SimpleQueue[list[_Job] | None] = SimpleQueue()
@@ -76,7 +79,8 @@ class Lane:
             self._loop.call_soon(self._hand_over)
         self._gathered.append(_Job(work, answer))
         self._waiting += 1
-        result: Result = await answer  # type: ignore[assignment] # the answer to `work` is what `work` returned
+        with telemetry.tracer.outgoing(self._span_name, self._attributes):
+            result: Result = await answer  # type: ignore[assignment] # the answer to `work` is what `work` returned
         return result
 
     async def close(self) -> None:

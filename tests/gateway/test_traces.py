@@ -185,7 +185,8 @@ async def test_strangers_do_not_decide_what_is_exported(tmp_path: Path) -> None:
         answer = await send(mesh, "", f"00-{trace_id}-{secrets.token_hex(8)}-01", "{ __typename }")
         assert answer == {"data": {"__typename": "Query"}}
         await mesh.stop()
-    assert not collector.spans
+    # Redis is away here: only such trouble is told.
+    assert all("satreel.kept" in seen.attributes for seen in collector.spans)
     assert collector.points("gateway", "graphql.operation.duration") == [
         {"graphql.operation.type": "query", "outcome": "ok"}
     ]
@@ -197,7 +198,9 @@ def check_joined(collector: Collector, trace_id: str, parent_id: str) -> None:
     listed = f"{root} > gateway client MarketService/CreateListing"
     served = f"{listed} > market server MarketService/CreateListing"
     asked = f"{served} > market client LedgerService/GetTitle"
-    assert collector.paths(trace_id) == {
+    # Records and Redis are seen, too; how often they are asked is not the matter here.
+    calls = {path for path in collector.paths(trace_id) if "Service/" in path.split(" > ")[-1]}
+    assert calls | {root} == {
         root,
         authenticated,
         f"{authenticated} > identity server IdentityService/Authenticate",
@@ -255,11 +258,11 @@ def check_secrets(collector: Collector, *unsaid: str) -> None:
 
 
 def check_metrics(collector: Collector) -> None:
-    units = {"rpc.client.duration": "s", "process.cpu.time": "s", "process.memory.usage": "By"}
+    units = {"rpc.client.call.duration": "s", "process.cpu.time": "s", "process.memory.usage": "By"}
     for service in ("gateway", "market"):
         assert {name: collector.metrics[service, name].unit for name in units} == units
     for service in SERVICES:
-        assert collector.metrics[service, "rpc.server.duration"].unit == "s"
+        assert collector.metrics[service, "rpc.server.call.duration"].unit == "s"
     durations = collector.metrics["gateway", "graphql.operation.duration"]
     assert durations.unit == "s"
     assert tuple(durations.histogram.data_points[0].explicit_bounds) == telemetry.DURATION_BUCKETS_S

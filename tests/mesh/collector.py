@@ -19,6 +19,7 @@ KINDS = {
     Span.SPAN_KIND_SERVER: "server",
     Span.SPAN_KIND_CLIENT: "client",
     Span.SPAN_KIND_INTERNAL: "internal",
+    Span.SPAN_KIND_CONSUMER: "consumer",
 }
 
 

@@ -45,23 +45,28 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
                     process.process.terminate()
                     assert await process.ended() == 0
     (trace_id,) = {seen.trace_id for seen in collector.spans}
-    server, client = "echo server EchoService/Echo", "echo client EchoService/Echo"
-    assert collector.paths(trace_id) == {server, f"{server} > {client}", f"{server} > {client} > {server}"}
+    # We begin the trace, and tell nobody of our span.
+    server, client = "… > echo server EchoService/Echo", "echo client EchoService/Echo"
+    assert collector.paths(trace_id) == {
+        server,
+        f"{server} > {client}",
+        f"{server} > {client} > {server[4:]}",
+    }
     assert line["trace_id"] == trace_id
     assert (line["method"], line["caller"], line["code"]) == (f"/{ECHO}", "echo", "OK")
     assert 0 < line["duration_s"] < 5
     units = {
-        "rpc.server.duration": "s",
-        "rpc.client.duration": "s",
+        "rpc.server.call.duration": "s",
+        "rpc.client.call.duration": "s",
         "rpc.server.running": "{call}",
         "process.cpu.time": "s",
         "process.memory.usage": "By",
     }
     assert {name: collector.metrics["echo", name].unit for name in units} == units
-    (point,) = collector.metrics["echo", "rpc.client.duration"].histogram.data_points
+    (point,) = collector.metrics["echo", "rpc.client.call.duration"].histogram.data_points
     assert tuple(point.explicit_bounds) == telemetry.DURATION_BUCKETS_S
-    assert collector.points("echo", "rpc.client.duration") == [
-        {"rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": "Echo", "rpc.grpc.status_code": "OK"}
+    assert collector.points("echo", "rpc.client.call.duration") == [
+        {"rpc.system.name": "grpc", "rpc.method": ECHO, "rpc.response.status_code": "OK"}
     ]
 
 
@@ -80,8 +85,36 @@ async def test_what_breaks_is_marked_and_refusals_are_not(channels: list[Any]) -
             await collector.until_spans(2)
             echo.process.terminate()
             assert await echo.ended() == 0
-    told = {seen.attributes["rpc.grpc.status_code"]: seen.is_error for seen in collector.spans}
+    told = {seen.attributes["rpc.response.status_code"]: seen.is_error for seen in collector.spans}
     assert told == {"INTERNAL": True, "NOT_FOUND": False}
+
+
+async def test_of_traces_that_are_not_sampled_the_way_to_trouble_is_told(channels: list[Any]) -> None:
+    async with collecting() as collector:
+        settings = {
+            "SATREEL_OTLP_ENDPOINT": collector.endpoint,
+            "SATREEL_TRACE_RATIO": "0",
+            "OTEL_BSP_SCHEDULE_DELAY": "20",
+        }
+        async with echo_process(**settings) as back:
+            peers = json.dumps({"echo": f"127.0.0.1:{(await back.until('listening'))['port']}"})
+            async with echo_process(**settings, SATREEL_PEERS=peers) as front:
+                stub = await front.stub(channels)
+                telemetry.tracer.tell(None, ratio=0)
+                try:
+                    assert (await stub.Echo(EchoRequest(text="forward:fine"))).text == "fine"
+                    with pytest.raises(Exception, match="inside the service"):
+                        await stub.Echo(EchoRequest(text="forward:broken"))
+                finally:
+                    telemetry.tracer.tell(None)
+                await collector.until_spans(3)
+                for process in (front, back):
+                    process.process.terminate()
+                    assert await process.ended() == 0
+    (trace_id,) = {seen.trace_id for seen in collector.spans}
+    assert {seen.attributes["satreel.kept"] for seen in collector.spans} == {"error"}
+    assert {seen.attributes["error.type"] for seen in collector.spans} == {"INTERNAL"}
+    assert len(collector.paths(trace_id)) == 3
 
 
 @pytest.mark.parametrize("way", ["refuses", "never answers"])
@@ -110,7 +143,7 @@ async def test_a_dead_collector_slows_nothing_and_holds_up_no_end(way: str, chan
 
 
 async def test_without_an_endpoint_calls_have_trace_ids_and_nothing_is_recorded() -> None:
-    exporters = telemetry.start(service="echo", instance="1", endpoint="", trace_ratio=1)
+    exporters = telemetry.start(service="echo", instance="1", endpoint="", trace_ratio=1, slow_s=0.5)
     tracer = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
     span = tracer.start_span("x", context=telemetry.PROPAGATOR.extract({"traceparent": TRACEPARENT}))
     assert not span.is_recording()

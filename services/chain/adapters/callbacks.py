@@ -25,8 +25,8 @@ BODY_BYTES_MAX = 1 << 20
 HINTS_MAX = 10_000
 BATCH_MAX = 1_000
 
-_taken = telemetry.meter.create_counter(
-    "chain.callbacks", description="Callbacks of ARC, by what became of them."
+_taken = telemetry.counter(
+    "chain.callbacks", "Callbacks of ARC, by what became of them.", unit="{callback}", by=("status",)
 )
 
 

@@ -36,7 +36,9 @@ WINDOW_S = 1.05
 """A second as the other side measures it, whatever the line does to the distance between two requests."""
 WORDS_MAX = 200
 
-_duration = telemetry.duration_histogram("chain.source.duration", "Time a call to an outside service took.")
+_duration = telemetry.durations(
+    "chain.source.duration", "Time a call to an outside service took.", by=("source",)
+)
 
 
 class Throttled(NodeUnavailable):
@@ -166,8 +168,10 @@ class HttpSource:
         async with self.breaker():
             await self._pace.turn()
             began_s = self._clock.monotonic_s()
+            named = {"http.request.method": method, "peer.service": self.name}
             try:
                 async with (
+                    telemetry.tracer.outgoing(method, named) as span,
                     asyncio.timeout(self._access.timeout_s),
                     self._session.request(
                         method,
@@ -177,6 +181,7 @@ class HttpSource:
                         allow_redirects=False,
                     ) as reply,
                 ):
+                    span.set_attribute("http.response.status_code", reply.status)
                     self._check(reply)
                     yield reply
             except TimeoutError:

@@ -45,9 +45,7 @@ RPC_OUT_OF_RANGE = -8
 
 _BY_CODE = {-27: Broadcast.ACCEPTED, -22: Broadcast.REJECTED}  # has it already; cannot be decoded
 
-_duration = telemetry.meter.create_histogram(
-    "chain.node.duration", unit="s", description="Time a call to the node took."
-)
+_duration = telemetry.durations("chain.node.duration", "Time a call to the node took.", by=("method",))
 
 
 class NodeRefused(NodeUnavailable):
@@ -244,12 +242,16 @@ class RpcNode:
     async def _post(self, method: str, body: object, timeout_s: float) -> object:
         deadline = aiohttp.ClientTimeout(total=timeout_s)
         began = asyncio.get_running_loop().time()
+        named = {"rpc.system.name": "jsonrpc", "rpc.method": method, "peer.service": "bsv-node"}
         try:
-            async with self._session.post(self._address, data=json.dumps(body), timeout=deadline) as reply:
-                _acknowledge(reply)
-                text = await reply.text()
-                if reply.status in (401, 403):
-                    raise NodeUnavailable("the node does not accept this user and password")
+            with telemetry.tracer.outgoing(method, named):
+                async with self._session.post(
+                    self._address, data=json.dumps(body), timeout=deadline
+                ) as reply:
+                    _acknowledge(reply)
+                    text = await reply.text()
+            if reply.status in (401, 403):
+                raise NodeUnavailable("the node does not accept this user and password")
         except TimeoutError as problem:
             raise NodeUnavailable(f"{method}: no answer within {timeout_s} s") from problem
         except (aiohttp.ClientError, UnicodeDecodeError) as problem:

@@ -10,8 +10,8 @@ from services.chain.domain.failures import LedgerInDoubt
 
 log = logs.logger(__name__)
 
-_difference = telemetry.meter.create_gauge(
-    "chain.custody.difference", unit="sat", description="Coins held less what the ledger says must be there."
+_difference = telemetry.gauge(
+    "chain.custody.difference", "Coins held less what the ledger says must be there.", unit="{sat}"
 )
 
 

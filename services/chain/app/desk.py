@@ -27,16 +27,24 @@ LOOK_S = 1.0
 FEES_S = 600.0
 TRANSIENT = (RemoteFailure, NodeUnavailable, Busy, StoreUnavailable)
 
-_gauge = telemetry.meter.create_gauge
-_coins_free = _gauge("chain.coins.free", description="Coins that can be spent now.")
-_queued = _gauge("chain.queue", description="What waits for a transaction, by kind.")
-_unmined = _gauge("chain.transactions.unmined", description="Transactions of ours that are not in a block.")
-_contested = _gauge(
-    "chain.transactions.contested",
-    description="Transactions of ours with another spend of one of their coins.",
+_coins_free = telemetry.gauge("chain.coins.free", "Coins that can be spent now.", unit="{coin}")
+_queued = telemetry.gauge(
+    "chain.queue", "What waits for a transaction, by kind.", unit="{order}", by=("kind",)
 )
-_stuck = _gauge("chain.transactions.stuck", description="Transactions of ours that blocks go by without.")
-_height = _gauge("chain.height", description="Height of the best block known.")
+_unmined = telemetry.gauge(
+    "chain.transactions.unmined",
+    "Transactions of ours that are not in a block.",
+    unit="{transaction}",
+)
+_contested = telemetry.gauge(
+    "chain.transactions.contested",
+    "Transactions of ours with another spend of one of their coins.",
+    unit="{transaction}",
+)
+_stuck = telemetry.gauge(
+    "chain.transactions.stuck", "Transactions of ours that blocks go by without.", unit="{transaction}"
+)
+_height = telemetry.gauge("chain.height", "Height of the best block known.", unit="{block}")
 
 
 class Desk(Parts):

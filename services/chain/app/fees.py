@@ -9,7 +9,7 @@ from services.chain.domain.failures import NodeUnavailable
 
 log = logs.logger(__name__)
 
-_rate = telemetry.meter.create_gauge("chain.fee.sats_per_kb", description="Fee rate of our transactions.")
+_rate = telemetry.gauge("chain.fee.sats_per_kb", "Fee rate of our transactions.", unit="{sat}")
 
 
 class FeeQuotes(Protocol):

@@ -15,8 +15,11 @@ SAY_EVERY_S = 10.0
 
 log = logs.logger(__name__)
 
-_waits = telemetry.meter.create_counter(
-    "chain.float.waits", description="Times that something had to wait because the float was too low."
+_waits = telemetry.counter(
+    "chain.float.waits",
+    "Times that something had to wait because the float was too low.",
+    unit="{wait}",
+    by=("purpose",),
 )
 
 

@@ -17,8 +17,8 @@ from services.chain.domain.values import Outpoint, Txid
 
 log = logs.logger(__name__)
 
-_frozen = telemetry.meter.create_gauge(
-    "chain.wallet.frozen", description="Spends of our coins that stop all signing until they are lifted."
+_frozen = telemetry.gauge(
+    "chain.wallet.frozen", "Spends of our coins that stop all signing until they are lifted.", unit="{spend}"
 )
 
 

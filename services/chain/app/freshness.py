@@ -11,8 +11,8 @@ log = logs.logger(__name__)
 
 NS_PER_S = 1_000_000_000
 
-_age = telemetry.meter.create_gauge(
-    "chain.source.age", unit="s", description="Time since a source of the chain last confirmed our tip."
+_age = telemetry.gauge(
+    "chain.source.age", "Time since a source of the chain last confirmed our tip.", unit="s"
 )
 
 

@@ -18,8 +18,8 @@ TIP, SCANNED = "tip", "scanned"
 BACKFILL_BLOCKS = DAA_BLOCKS
 """Headers read at the very first start: from the next block on, its difficulty can be checked."""
 
-_lies = telemetry.meter.create_counter(
-    "chain.source.lies", description="Things that a source of the chain told and that cannot be true."
+_lies = telemetry.counter(
+    "chain.source.lies", "Things that a source of the chain told and that cannot be true.", unit="{lie}"
 )
 
 

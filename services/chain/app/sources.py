@@ -27,7 +27,15 @@ SEEN_WITHIN_S = 30.0
 """Time in which others must see what a broadcaster took."""
 ACCEPTED_KEPT = 10_000
 
-_sent = telemetry.meter.create_counter("chain.sent", description="What was sent, by whom, with what outcome.")
+_sent = telemetry.counter(
+    "chain.sent",
+    "What was sent, by whom, with what outcome.",
+    unit="{transaction}",
+    by=(
+        "broadcaster",
+        "outcome",
+    ),
+)
 
 
 class Readers:

@@ -25,9 +25,11 @@ from services.chain.domain.wire import Output, parse_transaction
 
 log = logs.logger(__name__)
 
-_hot = telemetry.meter.create_gauge("chain.hot.sats", unit="sat", description="What the hot wallet holds.")
-_alarm = telemetry.meter.create_gauge(
-    "chain.hot.alarm", description="-1: the hot wallet is below its floor; 1: above its ceiling; 0: neither."
+_hot = telemetry.gauge("chain.hot.sats", "What the hot wallet holds.", unit="{sat}")
+_alarm = telemetry.gauge(
+    "chain.hot.alarm",
+    "-1: the hot wallet is below its floor; 1: above its ceiling; 0: neither.",
+    unit="{state}",
 )
 
 

@@ -31,10 +31,13 @@ PLACES_BATCH = 10
 """Titles a look: owners are asked of the ledger in one call, places of the source one by one."""
 NS_PER_S = 1_000_000_000
 
-_different = telemetry.meter.create_gauge(
-    "chain.titles.different", description="Titles on which ledger and chain differ for too long, by kind."
+_different = telemetry.gauge(
+    "chain.titles.different",
+    "Titles on which ledger and chain differ for too long, by kind.",
+    unit="{title}",
+    by=("kind",),
 )
-_audited = telemetry.meter.create_gauge("chain.titles.audited", description="Titles in the last whole audit.")
+_audited = telemetry.gauge("chain.titles.audited", "Titles in the last whole audit.", unit="{title}")
 
 
 class Kind(StrEnum):

@@ -13,11 +13,11 @@ log = logs.logger(__name__)
 LIED_S, LAGGED_S, UNSEEN_S = 600.0, 60.0, 600.0
 """For how long a source is left out: for a lie, for being behind, for a yes that nobody else saw."""
 
-_usable = telemetry.meter.create_gauge(
-    "chain.source.usable", description="1 while the source answers and is believed."
+_usable = telemetry.gauge(
+    "chain.source.usable", "1 while the source answers and is believed.", unit="{state}", by=("source",)
 )
-_left_out = telemetry.meter.create_counter(
-    "chain.source.left_out", description="Times that a source was left out, by why."
+_left_out = telemetry.counter(
+    "chain.source.left_out", "Times that a source was left out, by why.", unit="{time}", by=("source",)
 )
 
 

@@ -19,6 +19,7 @@ import orjson
 import stamina
 from pydantic import BaseModel, ValidationError
 
+from mesh import telemetry
 from mesh.breaker import CircuitBreaker
 from mesh.clock import Clock
 from services.content.adapters.incoming import received
@@ -129,7 +130,11 @@ class Aitubo:
         """Fetches the film, over https or from AITubo's own address. The key is not sent."""
         if not url.startswith(("https://", f"{self._access.url.rstrip('/')}/")):
             raise FilmUnusable("the film's address is not one to fetch from")
-        async with self._call(self._access.download_s_max), self._http.get(url) as response:
+        async with (
+            self._call(self._access.download_s_max),
+            telemetry.tracer.outgoing("GET film", {"http.request.method": "GET", "peer.service": "aitubo"}),
+            self._http.get(url) as response,
+        ):
             if response.status != 200:
                 self._refuse(response, b"")
             try:
@@ -148,8 +153,10 @@ class Aitubo:
     async def _ask(self, method: str, path: str, **what: object) -> _Answer:
         headers = {"Authorization": f"Bearer {self._access.key}"}
         url = _joined(self._access.url, path)
+        named = {"http.request.method": method, "url.template": path, "peer.service": "aitubo"}
         async with (
             self._call(self._access.call_s_max),
+            telemetry.tracer.outgoing(f"{method} {path}", named) as span,
             self._http.request(
                 method,
                 url,
@@ -158,6 +165,7 @@ class Aitubo:
                 **what,  # type: ignore[arg-type] # json or params
             ) as response,
         ):
+            span.set_attribute("http.response.status_code", response.status)
             body = await _bounded(response)
             if response.status != 200:
                 self._refuse(response, body)

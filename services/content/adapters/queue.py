@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanKind
 from redis.exceptions import RedisError
 from saq import Job, Queue, Worker
 from saq.job import Status
 from saq.queue.redis import RedisQueue
 from saq.types import WorkerInfo
 
+from mesh import telemetry
 from mesh.clock import NS_PER_S, Clock
 from mesh.logs import logger
 from services.content.domain.values import InstantNs, MemeId
@@ -31,6 +35,13 @@ REDIS_TIMEOUT_S = 5.0
 QUEUE_SWEEP_S = 60
 EARLY_NS = NS_PER_S // 2
 END_S_MAX = 5
+
+_MESSAGING = {
+    "messaging.system": "redis",
+    "messaging.destination.name": QUEUE,
+    "messaging.operation.name": "process",
+    "messaging.operation.type": "process",
+}
 
 log = logger(__name__)
 
@@ -112,7 +123,7 @@ class SaqQueue:
         early = due_ns <= self.clock.now_ns() + EARLY_NS
         job = Job(
             ADVANCE,
-            kwargs={"meme_id": meme_id},
+            kwargs={"meme_id": meme_id, **telemetry.carried(trace.get_current_span().get_span_context())},
             key=f"{meme_id}:{generation}",
             timeout=self.job_s_max,
             retries=1,
@@ -123,6 +134,19 @@ class SaqQueue:
             await self.queue.enqueue(job)
         except (RedisError, OSError) as problem:
             log.warning("not queued, the sweep will find it", meme_id=meme_id, problem=type(problem).__name__)
+
+
+async def _traced(step: Awaitable[None], traceparent: str) -> None:
+    """A trace of its own, linked to that of who queued the job: an upload, or the step before."""
+    cause = telemetry.context_of(traceparent)
+    with telemetry.tracer.start_as_current_span(
+        f"process {QUEUE}",
+        context=Context(),
+        kind=SpanKind.CONSUMER,
+        attributes=_MESSAGING,
+        links=[Link(cause)] if cause.is_valid else [],
+    ):
+        await step
 
 
 @asynccontextmanager
@@ -145,8 +169,8 @@ async def work(
     """Takes jobs from the queue until cancelled; then no more, and those at work get `grace_s` to end."""
     at_work: set[asyncio.Task[None]] = set()
 
-    async def run(_: Any, *, meme_id: str) -> None:
-        task = asyncio.ensure_future(advance(MemeId(meme_id)))
+    async def run(_: Any, *, meme_id: str, traceparent: str = "") -> None:
+        task = asyncio.ensure_future(_traced(advance(MemeId(meme_id)), traceparent))
         at_work.add(task)
         task.add_done_callback(at_work.discard)
         await task

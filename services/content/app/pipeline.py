@@ -31,11 +31,19 @@ FIGURES_WINDOW_S = 60.0
 OVERDUE_S = 2.0
 
 log = logger(__name__)
-_stages = telemetry.meter.create_counter("content.stages", description="Stages that memes reached, by state.")
-_steps = telemetry.meter.create_counter(
-    "content.steps", description="Background steps, by state and outcome."
+_stages = telemetry.counter(
+    "content.stages", "Stages that memes reached, by state.", unit="{meme}", by=("state",)
 )
-_alarms = telemetry.meter.create_counter("content.aitubo.key_refused", description="Answers 401 of AITubo.")
+_steps = telemetry.counter(
+    "content.steps",
+    "Background steps, by state and outcome.",
+    unit="{step}",
+    by=(
+        "state",
+        "outcome",
+    ),
+)
+_alarms = telemetry.counter("content.aitubo.key_refused", "Answers 401 of AITubo.", unit="{answer}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ PAUSE_AFTER_FAILURE_S = 300.0
 TakeSnapshot = Callable[[], Awaitable[str]]
 
 log = logs.logger(__name__)
-_runs = telemetry.meter.create_counter("ledger.snapshots", description="Snapshots asked for, by outcome.")
+_runs = telemetry.counter(
+    "ledger.snapshots", "Snapshots asked for, by outcome.", unit="{snapshot}", by=("outcome",)
+)
 
 
 class SnapshotFailed(Exception):  # noqa: N818 - names what happened

@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mesh import logs
+from opentelemetry.trace import Link
+
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from mesh.errors import Failure
 from mesh.following import Backoff
@@ -68,6 +70,8 @@ class Driver:
         self._stored: Stored | None = None
         self._backoffs: dict[Intent, Backoff] = {}
         self._changed = asyncio.Event()
+        # The trace of a step points to that of the step before it.
+        self._steps_before: list[Link] = []
 
     @property
     def current(self) -> Round | None:
@@ -210,8 +214,12 @@ class Driver:
             return
         round_ = self._round
         try:
-            event = await self._effects.carry_out(intent, round_)
-            await self._apply(event)
+            with telemetry.tracer.start_as_current_span(
+                f"round {intent}", attributes={"satreel.round.id": round_.id}, links=self._steps_before
+            ) as span:
+                event = await self._effects.carry_out(intent, round_)
+                await self._apply(event)
+            self._steps_before = [Link(span.get_span_context())]
         except (Failure, RoundImbalanceError) as problem:
             backoff.failed(self._clock.monotonic_s())
             log.warning("will be tried again", intent=intent, round_id=round_.id, error=str(problem))

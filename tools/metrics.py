@@ -1,0 +1,78 @@
+"""`python -m tools.metrics --write` makes docs/METRICS.md from what the code declares; `--check` tells drift."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+from mesh.telemetry import DECLARED, Kind, Metric
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "METRICS.md"
+PACKAGES = ("mesh", "graphql_gateway", "services")
+HEAD = """# Metrics
+
+Made by `python -m tools.metrics --write` from what the code declares (`mesh.telemetry.counter`, `gauge`, …), and checked by
+`make check`. All carry `service.name`, `service.namespace` (`satreel`) and `service.instance.id`. Dashboards and alerts ask for
+nothing else; in Prometheus a metric has the second name. Points of histograms name a sampled trace (exemplars).
+"""
+_SUFFIXES = {"s": "_seconds", "By": "_bytes"}
+
+
+def declared() -> dict[str, Metric]:
+    """All metrics of all parts, by name."""
+    for package in PACKAGES:
+        found = importlib.import_module(package)
+        for module in pkgutil.walk_packages(found.__path__, f"{package}."):
+            importlib.import_module(module.name)
+    return dict(sorted(DECLARED.items()))
+
+
+def prometheus_name(metric: Metric) -> str:
+    """As OTLP names are translated: units and `_total` behind, `_bucket`, `_sum`, `_count` of histograms."""
+    name = metric.name.replace(".", "_") + _SUFFIXES.get(metric.unit, "")
+    return f"{name}_total" if metric.kind is Kind.COUNTER else name
+
+
+def page() -> str:
+    """docs/METRICS.md."""
+    lines = [HEAD]
+    of_module: dict[str, list[Metric]] = {}
+    for metric in declared().values():
+        of_module.setdefault(metric.declared_in.split(".app")[0].split(".adapters")[0], []).append(metric)
+    for module, metrics in sorted(of_module.items()):
+        lines += [
+            f"## {module}",
+            "",
+            "| metric | in Prometheus | kind | unit | by | says |",
+            "|---|---|---|---|---|---|",
+        ]
+        for one in metrics:
+            by = ", ".join(f"`{name}`" for name in one.by)
+            lines.append(
+                f"| `{one.name}` | `{prometheus_name(one)}` | {one.kind} | {one.unit} | {by} | {one.meaning} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 1 when the page has drifted."""
+    parser = argparse.ArgumentParser(prog="python -m tools.metrics", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--write", action="store_true")
+    what.add_argument("--check", action="store_true")
+    if parser.parse_args(arguments).write:
+        PAGE.write_text(page())
+        return 0
+    if not PAGE.is_file() or PAGE.read_text() != page():
+        print("docs/METRICS.md has drifted; run `python -m tools.metrics --write`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
