@@ -1,4 +1,4 @@
-"""`python -m tools.metrics --write` makes docs/METRICS.md from what the code declares; `--check` tells drift."""
+"""docs/METRICS.md from what the code declares: `python -m tools.metrics --write` or `--check`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ PAGE = ROOT / "docs" / "METRICS.md"
 PACKAGES = ("mesh", "graphql_gateway", "services")
 HEAD = """# Metrics
 
-Made by `python -m tools.metrics --write` from what the code declares (`mesh.telemetry.counter`, `gauge`, …), and checked by
-`make check`. All carry `service.name`, `service.namespace` (`satreel`) and `service.instance.id`. Dashboards and alerts ask for
-nothing else; in Prometheus a metric has the second name. Points of histograms name a sampled trace (exemplars).
+Made by `python -m tools.metrics --write` from what the code declares (`mesh.telemetry.counter`, `gauge`, …),
+and checked by `make check`. All carry `service.name`, `service.namespace` (`satreel`), `service.instance.id`.
+Dashboards and alerts ask for nothing else; in Prometheus a metric has the second name. Points of histograms
+name a sampled trace (exemplars).
 """
 _SUFFIXES = {"s": "_seconds", "By": "_bytes"}
 
@@ -52,9 +53,8 @@ def page() -> str:
         ]
         for one in metrics:
             by = ", ".join(f"`{name}`" for name in one.by)
-            lines.append(
-                f"| `{one.name}` | `{prometheus_name(one)}` | {one.kind} | {one.unit} | {by} | {one.meaning} |"
-            )
+            names = f"`{one.name}` | `{prometheus_name(one)}`"
+            lines.append(f"| {names} | {one.kind} | {one.unit} | {by} | {one.meaning} |")
         lines.append("")
     return "\n".join(lines)
 
