@@ -8,11 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from topology import picture
+from topology import picture, policies
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every generated file, by its path in the repository.
-GENERATED: Mapping[str, Callable[[], str]] = MappingProxyType({"docs/TOPOLOGY.md": picture.page})
+GENERATED: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {
+        "docs/TOPOLOGY.md": picture.page,
+        "k8s/mesh/network-policies.yaml": policies.network_policies,
+    }
+)
 
 
 def drifted(root: Path = ROOT) -> list[str]:

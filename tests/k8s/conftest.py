@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("base", "overlays/dev")
+OVERLAYS = ("dev", "prod", "prod-eu", "prod-us", "prod-us/lead")
+FOLDERS = ("base", "sqlite", *(f"overlays/{name}" for name in OVERLAYS))
 
 Manifest = dict[str, Any]
 

@@ -12,6 +12,7 @@ import pytest
 
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors.guards import SPIFFE_PREFIX
+from mesh.records.aerospike import AerospikeSettings
 from mesh.tls import host_name
 from tests.k8s.conftest import ROOT, Manifest, Manifests
 
@@ -21,6 +22,7 @@ SECRET = re.compile(r"KEY|SECRET|PASSWORD|SEED|REDIS_URL|NODE_URL")
 # Secrets and ConfigMaps that whoever applies the manifests makes: k8s/README.md says how.
 MADE_BY_HAND = {
     "aitubo",
+    "backup",
     "bsv-node",
     "chain-wallet",
     "gateway",
@@ -56,7 +58,8 @@ def plain_settings(manifests: Manifests, service: str) -> dict[str, str]:
     (container,) = pod(manifests.named("Deployment", service))["containers"]
     settings: dict[str, str] = {}
     for source in container["envFrom"]:
-        settings |= manifests.named("ConfigMap", source["configMapRef"]["name"])["data"]
+        if "secretRef" not in source:
+            settings |= manifests.named("ConfigMap", source["configMapRef"]["name"])["data"]
     return settings
 
 
@@ -71,7 +74,7 @@ def test_every_service_has_its_parts(manifests: Manifests) -> None:
 
 def test_everything_is_in_the_namespace_and_nothing_is_left_of_the_shape(manifests: Manifests) -> None:
     for manifest in manifests.all:
-        if manifest["kind"] != "Namespace":
+        if manifest["kind"] not in {"Namespace", "PriorityClass"}:
             assert manifest["metadata"]["namespace"] == "satreel"
     assert not re.search("shape", json.dumps(manifests.all), re.IGNORECASE)
 
@@ -142,8 +145,11 @@ def test_settings_are_real_and_accepted(
     (container,) = pod(manifests.named("Deployment", service))["containers"]
     by_secret = {variable["name"] for variable in container["env"]}
 
+    known |= {f"SATREEL_AEROSPIKE_{name}".upper() for name in AerospikeSettings.model_fields}
     assert set(given) | by_secret <= known
-    assert all("valueFrom" in variable for variable in container["env"])
+    assert all(
+        "valueFrom" in variable or variable["value"].startswith("/run/") for variable in container["env"]
+    )
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     read = settings()
@@ -162,6 +168,7 @@ def test_no_secret_stands_in_a_manifest(manifests: Manifests) -> None:
 def test_what_is_referred_to_exists(manifests: Manifests) -> None:
     known = {manifest["metadata"]["name"] for manifest in manifests.of("ConfigMap")} | MADE_BY_HAND
     known |= {certificate["spec"]["secretName"] for certificate in manifests.of("Certificate")}
+    known |= {secret["metadata"]["name"] for secret in manifests.of("ExternalSecret")}
     claims = {claim["metadata"]["name"] for claim in manifests.of("PersistentVolumeClaim")}
     readme = (ROOT / "k8s" / "README.md").read_text()
     for deployment in manifests.of("Deployment"):
@@ -217,14 +224,17 @@ def test_stopping_takes_no_longer_than_it_may(manifests: Manifests) -> None:
 def test_records_have_one_writer_and_outlive_the_pod(manifests: Manifests) -> None:
     for service in set(SERVICES) - {"gateway"}:
         deployment = manifests.named("Deployment", service)
+        if "SATREEL_AEROSPIKE_HOSTS" in plain_settings(manifests, service) or manifests.folder == "base":
+            assert deployment["spec"].get("strategy", {}).get("type") != "Recreate"
+            continue
         data = next(one for one in pod(deployment)["volumes"] if one["name"] == "data")
         assert data["persistentVolumeClaim"]["claimName"] == f"{service}-records"
         assert deployment["spec"]["replicas"] == 1
-        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+        assert deployment["spec"]["strategy"]["type"] == "Recreate"
 
 
 def test_the_base_leaves_images_to_the_overlay_and_the_overlay_names_each(manifests: Manifests) -> None:
     for name, container in containers(manifests):
         pinned = ":" in container["image"] or "@sha256:" in container["image"]
-        assert pinned == (manifests.folder != "base"), name
+        assert pinned == (manifests.folder not in {"base", "sqlite"}), name
         assert not container["image"].endswith(":latest")
