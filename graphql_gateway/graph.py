@@ -36,7 +36,7 @@ from graphql_gateway.edge.results import with_errors_shown
 from graphql_gateway.errors import tells_of_fault
 from graphql_gateway.execution.documents import Known, ValidDocuments
 from graphql_gateway.execution.engine import Engine, Way
-from graphql_gateway.execution.events import Events, Joinable, key_of, sharing_of
+from graphql_gateway.execution.events import Account, Events, Joinable, key_of, sharing_of
 from graphql_gateway.execution.shared import SharedQueries
 from graphql_gateway.live.groups import Followed
 from graphql_gateway.safety.admission import charge_for, told
@@ -233,7 +233,8 @@ class SatreelSchema(strawberry.Schema):
             return _refusal(refused)
         scope = None if sharing.is_same_for_all else own.viewer
         context = Context(own.parts, own.parts.budgets.of(""), viewer=scope)
-        events = Events(self.engine, self._schema, known, variables, context, sharing.delivery)
+        account = Account(own.budget, charge)
+        events = Events(self.engine, self._schema, known, variables, context, sharing.delivery, account)
         without = {name: value for name, value in (variables or {}).items() if name != sharing.after}
         main_key = object() if sharing.is_alone else key_of(known, without, scope)
         goes_on = (variables or {}).get(sharing.after or "") is not None

@@ -46,7 +46,9 @@ from graphql_gateway.live.groups import Followed, Groups
 from graphql_gateway.live.members import Member, Said
 from graphql_gateway.live.telling import DELIVERY, ITSELF, Delivery, Telling
 from graphql_gateway.safety.access import guard_of
+from graphql_gateway.safety.budget import Budget
 from graphql_gateway.safety.declared import SAME
+from graphql_gateway.safety.price import Charge
 
 if TYPE_CHECKING:
     from graphql_gateway.context import Context
@@ -75,6 +77,13 @@ class Joinable:
         self._groups.join(member, self._follows)
 
 
+class Account(NamedTuple):
+    """Whom a group's work is put down to: the client that began it, and what that paid for the operation."""
+
+    budget: Budget
+    charge: Charge | None
+
+
 class Events:
     """A subscription, executed: the source of its group."""
 
@@ -86,11 +95,13 @@ class Events:
         variables: dict[str, Any] | None,
         context: Context,
         delivery: Delivery,
+        account: Account,
     ) -> None:
-        """`context` is the group's own, with its scope as viewer."""
+        """`context` is the group's own, with its scope as viewer; `account` whoever began it."""
         self.delivery = delivery
         self.is_for_all = context.viewer is None
         self._context = context
+        self._account = account
         self._engine = engine
         self._schema = schema
         self._known = known
@@ -98,7 +109,9 @@ class Events:
         self._asks_for_pieces = asks_for_pieces(known.document.text)
 
     async def said(self, viewers: Callable[[], Collection[Viewer]]) -> AsyncGenerator[Said, None]:
-        """What the subscription says, as JSON. Raises NotBegun, or what its resolver raises."""
+        """What the subscription says, as JSON. Raises NotBegun, or what its resolver raises;
+        RateLimited when what came before is more than its client may have within a minute.
+        """
         if self._context.viewer is not None:
             self._context.viewers = viewers
         await self._context.renew()
@@ -117,11 +130,15 @@ class Events:
         async with aclosing(source) as events:
             async for event in events:
                 about = self._context.telling
-                result = (
-                    await await_maybe(execute_subscription_event(executor.build_per_event_executor(event)))
-                    if self._asks_for_pieces
-                    else await self._executed(event, replace(self._context))
-                )
+                if about.is_past and self._account.charge is not None:
+                    # A client asks for a thousand of them at once, in as many ways as it likes.
+                    await self._account.budget.pay(self._account.charge)
+                if self._asks_for_pieces:
+                    async with self._account.budget.event():
+                        piece = execute_subscription_event(executor.build_per_event_executor(event))
+                        result = await await_maybe(piece)
+                else:
+                    result = await self._executed(event, replace(self._context))
                 yield _said(result, about, event if about.now is ITSELF else about.now)
 
     async def told_first(self, last: Said) -> Said:
@@ -133,9 +150,11 @@ class Events:
         return _said(await self._executed(last.now, context), about, last.now)
 
     async def _executed(self, event: Any, context: Context) -> CoreResult:
-        return (
-            await self._engine.execute(self._known, variables=self._variables, context=context, root=event)
-        ).result
+        async with self._account.budget.event():
+            execution = await self._engine.execute(
+                self._known, variables=self._variables, context=context, root=event
+            )
+        return execution.result
 
 
 def _said(result: CoreResult, about: Telling, now: Any) -> Said:

@@ -52,5 +52,7 @@ class Telling:
     now_position: int = 0
     # Of news: nothing waits behind it, so who follows from here misses nothing.
     is_newest: bool = True
+    # Of news: they came before, and are told again to who goes on behind a cursor.
+    is_past: bool = False
     # Who may hear it; None: everybody who follows.
     audience: Callable[[Viewer | None], bool] | None = None

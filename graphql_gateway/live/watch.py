@@ -53,6 +53,8 @@ class Happened(NamedTuple):
     position: int
     # Nothing came after it yet.
     is_newest: bool
+    # It came before who hears it now, who goes on behind a cursor.
+    is_past: bool = False
 
 
 class News(Generic[N]):
@@ -255,7 +257,7 @@ class Watch(Generic[N]):
                     missed = await self._fetched(after)
                 for number, one in enumerate(missed, 1):
                     is_newest = number == len(missed) and news.are_all_taken
-                    yield Happened(one.event, one.cursor, here, is_newest)
+                    yield Happened(one.event, one.cursor, here, is_newest, is_past=True)
             async for one in news:
                 if one.WhichOneof("news") == "snapshot":
                     raise NewsLost

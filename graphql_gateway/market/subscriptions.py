@@ -56,7 +56,9 @@ class MarketSubscription:
             async for one in events:
                 if meme in {None, _meme_of(one.event)}:
                     await info.context.renew()
-                    info.context.telling = Telling(now=None, position=one.position, is_newest=one.is_newest)
+                    info.context.telling = Telling(
+                        now=None, position=one.position, is_newest=one.is_newest, is_past=one.is_past
+                    )
                     yield _activity(one.event, one.cursor)
 
 

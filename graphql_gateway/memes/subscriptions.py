@@ -68,6 +68,7 @@ class MemesSubscription:
                         now=None,
                         position=one.position,
                         is_newest=one.is_newest,
+                        is_past=one.is_past,
                         audience=_audience_of(moved.meme),
                     )
                     yield PipelineProgress(

@@ -23,6 +23,8 @@ from mesh.errors import Exhausted
 _NETWORK_BITS = 64
 # Operations of one client, on WebSockets and event streams, that are read, paid for and begun at once.
 BEGINNING_MAX = 2
+# Events of one client's subscriptions that are executed at once, those apart that others began.
+EVENTS_MAX = 4
 
 
 class Policy(StrEnum):
@@ -61,6 +63,7 @@ class Budgets:
         self.leases = leases
         self.gate = Gate(running_max)
         self.beginnings = Gate(BEGINNING_MAX)
+        self.events = Gate(EVENTS_MAX)
         self.quotas = {
             Policy.ADDRESS: quotas.address,
             Policy.REQUESTS: quotas.requests,
@@ -99,6 +102,10 @@ class Budget:
         self.priced = charge.priced
         if charge.priced.log_ins:
             await self._take(Policy.LOG_INS, self._network, charge.priced.log_ins)
+        await self.pay(charge)
+
+    async def pay(self, charge: Charge) -> None:
+        """The cost alone, of an operation that is carried out once more. Raises RateLimited."""
         await self._take(Policy.COST, self.client, math.ceil(charge.cost))
 
     def check(self) -> None:
@@ -146,6 +153,10 @@ class Budget:
         Raises TooManyWaiting.
         """
         return self._budgets.gate.passed(self.client)
+
+    def event(self) -> AbstractAsyncContextManager[None]:
+        """For an event of a subscription that this client began: as `place`, with others of its events."""
+        return self._budgets.events.passed(self.client)
 
     async def _take(self, policy: Policy, whose: str, amount: int) -> None:
         quota = self._budgets.quotas[policy]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from graphql_gateway.live import watch
 from graphql_gateway.live.cursors import encode
 from tests.gateway.client import Client, Socket
 from tests.gateway.test_subscriptions import sale_news
-from tests.gateway.world import World, until
+from tests.gateway.world import World, opened, until
 
 DEALS = """subscription($after: String, $meme: ID) {
   marketActivity(after: $after, memeId: $meme) { cursor sale { priceSats buyer { displayName } } } }"""
@@ -172,3 +173,26 @@ async def test_cursors_of_others_are_refused(world: World, client: Client) -> No
             await socket.subscribe(DEALS, {"after": cursor})
             assert await socket.code() == "BAD_CURSOR"
         assert not world.live.groups.followers
+
+
+async def test_what_is_told_again_is_paid_for(tmp_path: Path) -> None:
+    async with opened(tmp_path, cost_per_min=1_000) as world, world.client.socket() as socket:
+        for number in range(1, 101):
+            world.market.feed.publish(deal(number))
+        await until(lambda: world.live.market.position > 100)
+        await socket.subscribe(DEALS, {"after": encode("market", "m.1")})
+        told_again = 0
+        while (message := await socket.next())["type"] == "next":
+            told_again += 1
+        assert message["payload"][0]["extensions"]["metadata"]["policy"] == "cost"
+        # Each costs some 30: the sale, its buyer, and what is shown of them.
+        assert 10 < told_again < 50
+
+
+async def test_news_from_here_on_are_paid_for_once(tmp_path: Path) -> None:
+    async with opened(tmp_path, cost_per_min=100) as world, world.client.socket() as socket:
+        await follow(world, socket)
+        await until(lambda: world.live.market.subscribers)
+        for number in range(1, 51):
+            world.market.feed.publish(deal(number))
+        assert len(await told(socket, 50)) == 50

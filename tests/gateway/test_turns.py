@@ -6,13 +6,19 @@ import asyncio
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yarl
 
+from graphql_gateway.execution.engine import Engine
 from graphql_gateway.safety import turns
+from graphql_gateway.safety.budget import EVENTS_MAX
 from graphql_gateway.safety.turns import Door, Gate, Lane, TooManyWaiting
-from tests.gateway.world import opened
+from mesh.ids import uuid7
+from tests.gateway.client import Client
+from tests.gateway.test_subscriptions import sale_news
+from tests.gateway.world import World, opened, token_of, until
 
 
 def hold(seconds: float) -> None:
@@ -173,3 +179,39 @@ async def test_who_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for task in (*waiting, other):
         task.cancel()
     await asyncio.wait((*waiting, other))
+
+
+async def test_events_of_one_client_do_not_hold_up_those_of_others(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, most, done = 0, 0, 0
+    execute = Engine.execute
+
+    async def watched(engine: Engine, *given: Any, **named: Any) -> Any:
+        nonlocal under_way, most, done
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.sleep(0.02)
+            return await execute(engine, *given, **named)
+        finally:
+            under_way -= 1
+            done += 1
+
+    monkeypatch.setattr(Engine, "execute", watched)
+    world.user("ada")
+    world.user("bob")
+    async with client.socket(token_of("ada")) as many, client.socket(token_of("bob")) as one:
+        for number in range(40):
+            # Each a group of its own.
+            query = f"subscription {{ marketActivity {{ a{number}: cursor }} }}"
+            await many.subscribe(query, as_id=str(number))
+        await until(lambda: world.live.market.subscribers == 40)
+        await one.subscribe("subscription { marketActivity { cursor } }")
+        await until(lambda: world.live.market.subscribers == 41)
+        world.market.feed.publish(sale_news(uuid7(), 1))
+        await one.data()
+        assert done < 20
+        for _ in range(40):
+            await many.data()
+        assert most <= EVENTS_MAX + 1
