@@ -35,6 +35,7 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
 from sandbox.settings import SERVICES, SandboxSettings
 from sandbox.valkey import start_valkey
+from topology.parts import PARTS, Backing
 
 # Where `make setup` puts them.
 GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
@@ -42,8 +43,8 @@ GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
 CALLS_PER_MIN = 10_000_000
 PROBE_TIMEOUT_S = 2.0
 
-# Those that keep feeds, sessions or jobs there.
-WITH_REDIS = tuple(name for name in SERVICES if name != "insight")
+# Those that keep feeds, sessions, jobs or limits there.
+WITH_REDIS = tuple(part.name for part in PARTS.values() if Backing.REDIS in part.stands_on)
 
 
 class House:
