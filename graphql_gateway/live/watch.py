@@ -15,10 +15,11 @@ from graphql_gateway.live.backlog import Backlog
 from mesh import logs
 from mesh.clock import Clock
 from mesh.errors import Exhausted, Failure
+from mesh.feeds import apart
 
 log = logs.logger(__name__)
 
-# To be told by the service what came behind a cursor that is not kept; so many ask at a time.
+# To wait for a turn, and be told by the service what came behind a cursor; so many ask at a time.
 FETCH_S = 10.0
 FETCHES_MAX = 8
 # Events that a watch keeps for those who come back with a cursor.
@@ -196,10 +197,13 @@ class Watch(Generic[N]):
         """What the service has behind a cursor, to where we are. Raises NewsLost, RemoteFailure."""
         found: list[N] = []
         here = self._cursor
+        if apart(cursor, here) > KEPT_MAX:
+            # The service would tell a thousand for nothing, to whoever sends old cursors.
+            raise NewsLost
         try:
             async with (
-                self._fetching,
                 asyncio.timeout(FETCH_S),
+                self._fetching,
                 aclosing(aiter(self._open(cursor))) as stream,
             ):
                 async for news in stream:

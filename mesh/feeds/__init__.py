@@ -12,7 +12,7 @@
 Nothing that matters lives in a feed: with Redis away commands go on, and watchers get snapshots.
 """
 
-from mesh.feeds.feed import CursorExpired, Event, Feed, FeedAway, Heartbeat, open_feed
+from mesh.feeds.feed import CursorExpired, Event, Feed, FeedAway, Heartbeat, apart, open_feed
 from mesh.feeds.watch import Snapshot, watch
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "FeedAway",
     "Heartbeat",
     "Snapshot",
+    "apart",
     "open_feed",
     "watch",
 ]

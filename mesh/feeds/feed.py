@@ -303,3 +303,12 @@ def _number(cursor: str, epoch: str) -> int:
     if cursor_epoch != epoch or not number.isdecimal():
         raise CursorExpired
     return int(number)
+
+
+def apart(cursor: str, later: str) -> int:
+    """How many events lie behind one cursor until another; 0 when they are not of the same feed's epoch."""
+    epoch = later.partition(".")[0]
+    try:
+        return _number(later, epoch) - _number(cursor, epoch)
+    except CursorExpired:
+        return 0

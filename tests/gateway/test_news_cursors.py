@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,30 @@ async def test_what_nobody_knows_any_more_is_said_to_be_lost(world: World, clien
     async with client.socket() as socket:
         await socket.subscribe(DEALS, {"after": encode("market", "m.old")})
         assert await socket.code() == "NEWS_LOST"
+
+
+async def test_for_what_is_too_old_no_service_is_asked(world: World, client: Client) -> None:
+    world.live.market._cursor = f"m.{watch.KEPT_MAX + 2}"
+    async with client.socket() as socket:
+        await socket.subscribe(DEALS, {"after": encode("market", "m.1")})
+        assert await socket.code() == "NEWS_LOST"
+    assert world.market.feed.cursors == [""]
+
+
+async def test_nobody_waits_longer_for_news_than_a_fetch_may_take(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "FETCH_S", 0.3)
+    # The service says nothing of them.
+    old = [f"m.{number}" for number in range(5 * watch.FETCHES_MAX)]
+    world.market.feed.behind = {cursor: [] for cursor in old}
+    world.live.market._cursor = "m.100"
+    async with client.socket() as socket:
+        for number, cursor in enumerate(old):
+            await socket.subscribe(DEALS, {"after": encode("market", cursor)}, as_id=str(number))
+        async with asyncio.timeout(1.2):
+            for _ in old:
+                assert await socket.code() == "NEWS_LOST"
 
 
 async def test_a_gap_in_the_news_is_one_for_cursors_too(world: World, client: Client) -> None:
