@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PACKAGES := mesh topology services graphql_gateway sandbox verifier tools tests bench
+PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain bench-gateway format clean

@@ -92,6 +92,8 @@ def _addresses(house: House, report: Report) -> None:
     report.title("Satreel serves")
     report.step(f"GraphQL and GraphiQL   {house.url}/graphql")
     report.step(f"live updates           ws://{house.url.removeprefix('http://')}/graphql")
+    if house.settings.viewer_port:
+        report.step(f"traces and metrics     http://127.0.0.1:{house.settings.viewer_port}/")
     report.step(f"logs                   {house.parts.logs}")
     report.step("stop with Ctrl-C")
 

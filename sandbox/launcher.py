@@ -75,12 +75,15 @@ class House:
         await asyncio.to_thread(require_programs, self.settings)
         for line in await require_answers(self.settings, os.environ):
             self.progress(line)
+        seen = await self._own_viewer() if self.settings.viewer_port else {}
         told = await self._outside_world()
         shared = self._certificates()
         for name in (*SERVICES, "gateway"):
             module = "graphql_gateway" if name == "gateway" else f"services.{name}"
             own = told.get(name, {}) | self._own_environment(name, admin_addresses)
-            await self.parts.start(name, [sys.executable, "-m", module], inherited(name) | shared | own)
+            await self.parts.start(
+                name, [sys.executable, "-m", module], inherited(name) | seen | shared | own
+            )
         await asyncio.gather(
             *(self.until_serving(name) for name in SERVICES),
             self.parts.until_listening("gateway", self.settings.http_port),
@@ -88,7 +91,7 @@ class House:
 
     async def stop(self) -> None:
         """Stops the gateway first, then the services, then the outside world."""
-        await self.parts.stop(("gateway", *reversed(SERVICES), "aitubo", "explorers"))
+        await self.parts.stop(("gateway", *reversed(SERVICES), "aitubo", "explorers", "viewer"))
         await self._stack.aclose()
 
     def _require_ports(self) -> None:
@@ -113,6 +116,17 @@ class House:
             told["chain"] |= await self._own_explorers()
         told["content"] |= {"SATREEL_CONTENT_AITUBO_URL": aitubo_url, "SATREEL_CONTENT_AITUBO_KEY": key}
         return told
+
+    async def _own_viewer(self) -> dict[str, str]:
+        """Starts the viewer; gives what each part is told of it. On one machine every trace is kept."""
+        port, otlp = self.settings.viewer_port, self.settings.port("viewer-otlp")
+        require_free_port(port, part="The viewer", setting="SATREEL_SANDBOX_VIEWER_PORT")
+        require_free_port(otlp, part="The viewer (OTLP)", setting="SATREEL_SANDBOX_FIRST_PORT")
+        own = {"HTTP_PORT": str(port), "OTLP_PORT": str(otlp), "FILE": str(self._data / "viewer.sqlite")}
+        environment = inherited() | {f"SATREEL_VIEWER_{name}": value for name, value in own.items()}
+        await self.parts.start("viewer", [sys.executable, "-m", "viewer"], environment)
+        await self.parts.until_listening("viewer", port)
+        return {"SATREEL_OTLP_ENDPOINT": f"http://{LOOPBACK}:{otlp}", "SATREEL_TRACE_RATIO": "1"}
 
     async def _own_valkey(self) -> str:
         valkey = await start_valkey(self._data / "valkey", self.settings.port("valkey"))

@@ -27,6 +27,7 @@ _PARTS = (
     "aitubo",
     "explorers",
     "chain-callbacks",
+    "viewer-otlp",
 )
 
 
@@ -46,6 +47,9 @@ class SandboxSettings(BaseSettings):
         description="folder of everything the run keeps (SATREEL_DATA_DIR)",
     )
     http_port: int = Field(8080, ge=1, le=65535, description="port of the gateway: GraphQL, media, GraphiQL")
+    viewer_port: int = Field(
+        8090, ge=0, le=65535, description="port of the viewer of traces and metrics; 0: none is started"
+    )
     first_port: int = Field(
         7101,
         ge=1024,
@@ -107,7 +111,13 @@ def beside(settings: SandboxSettings, data_dir: Path) -> SandboxSettings:
 def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
     """Settings for a mesh of its own, on ports that are free now: for tests and the demo."""
     return SandboxSettings.model_validate(
-        {"data_dir": data_dir, "first_port": _free_block(), "http_port": free_port(), **overrides}
+        {
+            "data_dir": data_dir,
+            "first_port": _free_block(),
+            "http_port": free_port(),
+            "viewer_port": 0,
+            **overrides,
+        }
     )
 
 
