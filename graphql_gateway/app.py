@@ -15,6 +15,7 @@ from graphql_gateway.context import Parts
 from graphql_gateway.edge import graphiql
 from graphql_gateway.edge.counting import counted, tell_budget
 from graphql_gateway.edge.endpoint import Endpoint
+from graphql_gateway.edge.handshake import end_declined
 from graphql_gateway.edge.heads import TimedRunner
 from graphql_gateway.edge.media import Media
 from graphql_gateway.edge.origins import Origins, asking
@@ -45,6 +46,7 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
     )
     application.on_response_prepare.append(origins.tell)
     application.on_response_prepare.append(tell_budget)
+    application.on_response_prepare.append(end_declined)
     graph = schema.build(
         composition,
         tokens_max=settings.tokens_max,

@@ -56,5 +56,15 @@ def hand_over(
     return HandedOver()
 
 
+async def end_declined(request: web.Request, response: web.StreamResponse) -> None:
+    """Before a response's head is sent: after an upgrade that was not made nothing is read.
+
+    aiohttp loses what came in one piece with such a request, or a part of it, and would read on behind that.
+    """
+    if hdrs.UPGRADE in request.headers:
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"
+
+
 def _if_in(offered: Sequence[Subprotocol], protocol: str) -> Subprotocol | None:
     return next((one for one in offered if one == protocol), None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yarl
 from graphql import get_introspection_query
 
 from graphql_gateway.config import GatewaySettings
@@ -373,3 +374,22 @@ async def test_who_sends_too_slowly_is_sent_away(tmp_path: Path) -> None:
     async with opened(tmp_path, request_s=0.2) as world:
         answer = await world.client.begin(JSON, METRICS.encode())
         assert (answer.status, answer.code) == (408, "TOO_SLOW")
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "nonsense"])
+async def test_behind_an_upgrade_that_is_not_made_nothing_is_read(client: Client, upgrade: str) -> None:
+    """What follows is lost, wholly or in part: the rest must not be taken for a request."""
+    url = yarl.URL(client.url)
+    head = f"GET /healthz HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\nGET /hea"
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(head.encode())
+        async with asyncio.timeout(5):
+            told = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"lthz HTTP/1.1\r\nHost: g\r\n\r\n")
+            rest = await reader.read()
+    finally:
+        writer.transport.abort()
+    assert told.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close" in told
+    assert b"HTTP/1.1" not in rest
