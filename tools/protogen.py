@@ -28,6 +28,8 @@ GEN = ROOT / "gen"
 CONTRACTS = ROOT / "protos"
 SOURCE_ROOTS = (CONTRACTS, ROOT / "tests" / "mesh" / "protos")
 DESCRIPTORS = "descriptors.binpb"
+# What errors are made of stands in the set too: who reads it, such as Envoy, can then show them.
+ERRORS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 STAMP = ".stamp"
 GENERATORS = ("grpcio-tools", "mypy-protobuf", "protobuf", "protovalidate")
 PROTO_PATHS = (
@@ -92,6 +94,7 @@ def compile_into(out: Path, validate: Path) -> None:
         "--include_imports",
         "--include_source_info",
         *sources[CONTRACTS],
+        *ERRORS,
     )
     drop_empty_stubs(out)
     for package in out.iterdir():

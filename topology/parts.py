@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from mesh.channel import service_of
 
-GATEWAY = "gateway"
+GATEWAY, EDGE = "gateway", "edge"
 
 
 class Instances(StrEnum):
@@ -42,6 +42,8 @@ class From(StrEnum):
 
     PARTS = "parts"
     EDGE = "edge"
+    # Anybody.
+    CLIENTS = "clients"
     # AITubo fetches pictures, ARC tells of transactions.
     AITUBO = "aitubo"
     ARC = "arc"
@@ -52,6 +54,7 @@ class Protocol(StrEnum):
 
     GRPC = "grpc"
     HTTP = "http"
+    HTTPS = "https"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A service of the mesh, or the gateway in front of it."""
+    """A service of the mesh, the gateway in front of them, or the edge, which is an Envoy (topology.edge)."""
 
     name: str
     ports: tuple[Port, ...]
@@ -81,11 +84,13 @@ class Part:
     @property
     def contract(self) -> str | None:
         """Full name of its gRPC service; None: other parts do not call it."""
-        return None if self.port.protocol is Protocol.HTTP else service_of(self.name)
+        return service_of(self.name) if self.port.protocol is Protocol.GRPC else None
 
     @property
     def module(self) -> str:
-        """What `python -m` starts."""
+        """What `python -m` starts. Raises ValueError for the edge."""
+        if self.name == EDGE:
+            raise ValueError("the edge is an Envoy")
         return "graphql_gateway" if self.name == GATEWAY else f"services.{self.name}"
 
 
@@ -116,6 +121,7 @@ _ALL = (
         Instances.ALIKE,
         frozenset({_REDIS}),
     ),
+    Part(EDGE, (Port("https", 8443, Protocol.HTTPS, From.CLIENTS),), Instances.ALIKE, frozenset()),
 )  # fmt: skip
 
 PARTS = MappingProxyType({part.name: part for part in _ALL})

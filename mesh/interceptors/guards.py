@@ -17,6 +17,12 @@ SPIFFE_PREFIX = "spiffe://satreel/"
 USER_TOKEN_KEY = "x-satreel-user-token"  # noqa: S105 - the name of a header
 CLAIMED_SERVICE_KEY = "x-satreel-service"
 _SIDECAR_KEY = "x-forwarded-client-cert"
+# The edge overwrites both on whatever comes in: whose certificate it verified, and where the client calls from.
+EDGE = "edge"
+TEAM_KEY = "x-satreel-team"
+CLIENT_ADDRESS_KEY = "x-satreel-client-address"
+# What only parts of the mesh may say; the edge takes all of it from what strangers send.
+TRUSTED_KEYS = (USER_TOKEN_KEY, CLAIMED_SERVICE_KEY, TEAM_KEY, CLIENT_ADDRESS_KEY, _SIDECAR_KEY)
 
 # Finds the name of the service that calls; "" when it cannot be told.
 IdentitySource: TypeAlias = Callable[[IncomingCall], str]
@@ -54,6 +60,12 @@ def as_claimed(call: IncomingCall) -> str:
     return str(call.metadata.get(CLAIMED_SERVICE_KEY, ""))
 
 
+def behind_edge(call: IncomingCall) -> str:
+    """Who calls through the edge: the one whose certificate it verified, itself for clients without."""
+    team = str(call.metadata.get(TEAM_KEY, ""))
+    return _service_of(team) if team else EDGE
+
+
 def _service_of(uri: str) -> str:
     return uri.removeprefix(SPIFFE_PREFIX) if uri.startswith(SPIFFE_PREFIX) else ""
 
@@ -68,6 +80,8 @@ class CallerIdentified:
     def __call__(self, call: IncomingCall) -> None:
         """Sets `mesh.caller.current()`. Raises TokenInvalid, SessionEnded, RevocationsUnknown."""
         service = self._source(call)
+        if service == EDGE:
+            service = behind_edge(call)
         token = str(call.metadata.get(USER_TOKEN_KEY, ""))
         call.caller = Caller(service)
         if token and self._verifier is not None:

@@ -1,0 +1,10 @@
+"""The edge: the configuration of the Envoy at the door, made from the parts of the mesh and their contracts.
+
+`files` gives everything that Envoy reads, for the places that a profile has. docs/EDGE.md says what it does.
+"""
+
+from topology.edge.addresses import ADDRESSES_FILE, read_lists, resource
+from topology.edge.bootstrap import BOOTSTRAP_FILE, files
+from topology.edge.places import Limits, Places
+
+__all__ = ["ADDRESSES_FILE", "BOOTSTRAP_FILE", "Limits", "Places", "files", "read_lists", "resource"]

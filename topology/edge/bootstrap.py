@@ -1,0 +1,47 @@
+"""All files that an edge's Envoy reads, but for the address lists, which are the operator's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from topology.edge.clusters import AUTHORITY, IDENTITY, clusters
+from topology.edge.listeners import SITE, listeners
+from topology.edge.places import Places
+from topology.envoy import Json, address, authority_file, certificate_file, typed
+from topology.parts import EDGE
+
+BOOTSTRAP_FILE = "envoy.json"
+
+
+def files(places: Places) -> Mapping[str, str]:
+    """By name in `places.folder`, what stands in it. Start Envoy with BOOTSTRAP_FILE."""
+    tls = places.tls
+    found = {
+        BOOTSTRAP_FILE: _bootstrap(places),
+        f"{IDENTITY}.json": certificate_file(IDENTITY, tls / f"{EDGE}.pem", tls / f"{EDGE}.key"),
+        f"{SITE}.json": certificate_file(SITE, places.site_certificate, places.site_key),
+        f"{AUTHORITY}.json": authority_file(AUTHORITY, tls / "ca.pem"),
+    }
+    return {name: json.dumps(content, indent=1) + "\n" for name, content in found.items()}
+
+
+def _bootstrap(places: Places) -> Json:
+    return {
+        "node": {"id": EDGE, "cluster": EDGE},
+        "admin": {"address": address(places.admin)},
+        "static_resources": {"listeners": listeners(places), "clusters": clusters(places)},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": typed(
+                        "envoy.extensions.resource_monitors.downstream_connections.v3."
+                        "DownstreamConnectionsConfig",
+                        max_active_downstream_connections=places.limits.connections,
+                    ),
+                }
+            ]
+        },
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+    }

@@ -1,0 +1,77 @@
+"""Envoy's own errors, told as those of services are: a google.rpc.Status as JSON, with a reason of ours."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from topology.envoy import Json
+
+DOMAIN = "satreel.edge"
+_ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+
+
+class Told(NamedTuple):
+    """How a status of HTTP is told: number of google.rpc.Code, reason, and words (None: Envoy's)."""
+
+    code: int
+    reason: str
+    message: str | None = None
+
+
+# By HTTP status.
+ERRORS = {
+    400: Told(3, "BAD_REQUEST"),
+    401: Told(16, "UNAUTHENTICATED"),
+    403: Told(7, "ADDRESS_REFUSED", "this is not for your address, or needs a certificate of the mesh"),
+    404: Told(5, "NOT_FOUND", "there is nothing here: see /docs"),
+    405: Told(12, "METHOD_NOT_ALLOWED", "this path has other methods: see /docs"),
+    408: Told(4, "TOO_SLOW", "the request did not come in time"),
+    413: Told(3, "TOO_LARGE", "the request is too large"),
+    415: Told(3, "UNSUPPORTED_MEDIA_TYPE"),
+    426: Told(3, "UPGRADE_REQUIRED"),
+    429: Told(8, "RATE_LIMITED", "too many requests come from your address; try again in a second"),
+    431: Told(3, "HEADERS_TOO_LARGE", "the request's head is too large"),
+    500: Told(13, "INTERNAL", "this failed through no fault of yours"),
+    501: Told(12, "NOT_IMPLEMENTED"),
+    502: Told(14, "UNAVAILABLE", "the service did not answer as it should; try again"),
+    503: Told(14, "UNAVAILABLE", "the service does not answer; try again"),
+    504: Told(4, "DEADLINE_EXCEEDED", "the service did not answer in time"),
+}
+
+
+def local_replies() -> Json:
+    """`local_reply_config`. To gRPC clients they are told as gRPC has it, untouched by this."""
+    return {
+        "mappers": [
+            _mapper(_is_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
+            # The gateway's refusals are such bodies already.
+            _mapper(
+                {"response_flag_filter": {"flags": ["UAEX"]}},
+                {
+                    "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+                    "content_type": "application/json",
+                },
+            ),
+            *(_mapper(_has_status(status), _body(told)) for status, told in ERRORS.items()),
+        ]
+    }
+
+
+def _mapper(filter_: Json, body: Json) -> Json:
+    return {"filter": filter_, "body_format_override": body}
+
+
+def _is_grpc() -> Json:
+    header = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    return {"header_filter": {"header": header}}
+
+
+def _has_status(status: int) -> Json:
+    value = {"default_value": status, "runtime_key": f"satreel.edge.status_{status}"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _body(told: Told) -> Json:
+    message = told.message or "%LOCAL_REPLY_BODY%"
+    info = {"@type": _ERROR_INFO, "reason": told.reason, "domain": DOMAIN}
+    return {"json_format": {"code": told.code, "message": message, "details": [info]}}

@@ -1,0 +1,231 @@
+"""Where the edge listens, and what a request passes on its way in."""
+
+from __future__ import annotations
+
+from mesh.interceptors.guards import CLIENT_ADDRESS_KEY, TEAM_KEY, TRUSTED_KEYS, USER_TOKEN_KEY
+from topology.edge.addresses import ADDRESSES_FILE, FILTER, RBAC_TYPE
+from topology.edge.clusters import AUTHORITY, OTLP
+from topology.edge.errors import local_replies
+from topology.edge.places import Limits, Places
+from topology.edge.routes import AUTHORIZER, BUFFER, CERTIFICATES, TRANSCODER, route_configuration
+from topology.envoy import Json, address, seconds, takes_strangers, typed
+from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
+
+SITE = "site"
+# Where the gateway is asked who a client is; no route leads there.
+AUTHORIZE_PATH = "/authorize"
+_AUTHORIZE_S = 3
+_FILTERS = "envoy.extensions.filters.http"
+
+# Paths are logged without their query: it may hold a film ticket.
+_ACCESS = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:ORIG)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "received_bytes": "%BYTES_RECEIVED%",
+    "sent_bytes": "%BYTES_SENT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "certificate": "%DOWNSTREAM_PEER_URI_SAN%",
+    "tls": "%DOWNSTREAM_TLS_VERSION%",
+    "route": "%ROUTE_NAME%",
+    "upstream": "%UPSTREAM_CLUSTER%",
+    "instance": "%UPSTREAM_HOST%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "trace_id": "%TRACE_ID%",
+    "traceparent": "%REQ(TRACEPARENT)%",
+}
+
+
+def listeners(places: Places) -> list[Json]:
+    """https, and clear text where there is to be some."""
+    tls = takes_strangers(places.folder, certificate=SITE, authority=AUTHORITY)
+    found = [_listener("https", places.https, places, {"transport_socket": tls})]
+    if places.http is not None:
+        found.append(_listener("http", places.http, places, {}))
+    return found
+
+
+def _listener(name: str, place: str, places: Places, chain: Json) -> Json:
+    manager = typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        **_manager(name, places),
+    )
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "name": name,
+        "address": address(place),
+        "per_connection_buffer_limit_bytes": 256 * 1024,
+        "filter_chains": [{"filters": filters, "transport_socket_connect_timeout": "5s", **chain}],
+    }
+
+
+def _manager(name: str, places: Places) -> Json:
+    limits = places.limits
+    found: Json = {
+        "stat_prefix": name,
+        "codec_type": "AUTO",
+        "server_name": "satreel",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "generate_request_id": True,
+        "request_headers_timeout": seconds(limits.head_s),
+        "request_timeout": seconds(limits.request_s),
+        "stream_idle_timeout": seconds(limits.quiet_s),
+        "max_request_headers_kb": limits.headers_kib,
+        "common_http_protocol_options": {
+            "idle_timeout": seconds(limits.idle_s),
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 65_536,
+            "initial_connection_window_size": 1_048_576,
+            # WebSockets within HTTP/2 (RFC 8441).
+            "allow_connect": True,
+        },
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "local_reply_config": local_replies(),
+        "access_log": [_access_log()],
+        "http_filters": _filters(places),
+        "route_config": route_configuration(places),
+    }
+    if places.otlp:
+        found["tracing"] = _tracing()
+    return found
+
+
+def _filters(places: Places) -> list[Json]:
+    """In the order that requests pass them."""
+    return [
+        _filter("satreel.word", "header_mutation.v3.HeaderMutation", mutations=_word()),
+        _addresses(places),
+        _filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
+        _filter(
+            "envoy.filters.http.local_ratelimit", "local_ratelimit.v3.LocalRateLimit", **_rate(places.limits)
+        ),
+        # Asks for a certificate where a route says so.
+        _filter(CERTIFICATES, "rbac.v3.RBAC"),
+        _filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.upload_bytes),
+        _filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer(places)),
+        _filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
+        _filter("envoy.filters.http.router", "router.v3.Router"),
+    ]
+
+
+def _filter(name: str, type_: str, /, **fields: object) -> Json:
+    return {"name": name, "typed_config": typed(f"{_FILTERS}.{type_}", **fields)}
+
+
+def _word() -> Json:
+    """What only the mesh may say is taken from whoever says it; then the edge gives its own word."""
+    own = {
+        CLIENT_ADDRESS_KEY: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        TEAM_KEY: "%DOWNSTREAM_PEER_URI_SAN%",
+    }
+    said = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        for key, value in own.items()
+    ]
+    return {"request_mutations": [*({"remove": key} for key in TRUSTED_KEYS), *said]}
+
+
+def _addresses(places: Places) -> Json:
+    source = {"path": str(places.folder / ADDRESSES_FILE)}
+    return {
+        "name": FILTER,
+        "config_discovery": {
+            "config_source": {"path_config_source": source, "resource_api_version": "V3"},
+            "type_urls": [RBAC_TYPE],
+        },
+    }
+
+
+def _rate(limits: Limits) -> Json:
+    def bucket(per_s: int, at_once: int) -> Json:
+        return {"max_tokens": at_once, "tokens_per_fill": per_s, "fill_interval": "1s"}
+
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return {
+        "stat_prefix": "addresses",
+        # Of all together: what the connections that may be open can ask for at most.
+        "token_bucket": bucket(limits.connections, limits.connections),
+        "filter_enabled": always,
+        "filter_enforced": always,
+        "rate_limits": [{"actions": [{"remote_address": {}}]}],
+        "descriptors": [
+            {
+                "entries": [{"key": "remote_address"}],
+                "token_bucket": bucket(limits.requests_per_s, limits.requests_at_once),
+            }
+        ],
+        "max_dynamic_descriptors": limits.connections,
+        "response_headers_to_add": [{"header": {"key": "retry-after", "value": "1"}}],
+    }
+
+
+def _authorizer(places: Places) -> Json:
+    """The gateway says who a client is, by its access token, and counts its requests."""
+    told = ("x-forwarded-for", "user-agent", "traceparent", "tracestate")
+    limits = {"prefix": "ratelimit", "ignore_case": True}
+    refusals = [{"exact": name} for name in ("www-authenticate", "retry-after", "content-type")]
+    return {
+        "transport_api_version": "V3",
+        "failure_mode_allow": False,
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "allowed_headers": {"patterns": [{"exact": name} for name in told]},
+        "http_service": {
+            "server_uri": {
+                "uri": f"http://{GATEWAY}",
+                "cluster": GATEWAY,
+                "timeout": seconds(_AUTHORIZE_S),
+            },
+            "path_prefix": AUTHORIZE_PATH,
+            "authorization_response": {
+                "allowed_upstream_headers": {"patterns": [{"exact": USER_TOKEN_KEY}]},
+                "allowed_client_headers": {"patterns": [limits, *refusals]},
+                "allowed_client_headers_on_success": {"patterns": [limits]},
+            },
+        },
+    }
+
+
+def _transcoder(places: Places) -> Json:
+    return {
+        "proto_descriptor": str(places.descriptors),
+        "services": [PARTS[name].contract for name in SERVICES],
+        "convert_grpc_status": True,
+        "print_options": {"always_print_primitive_fields": True},
+        "request_validation_options": {
+            "reject_unknown_method": True,
+            "reject_unknown_query_parameters": True,
+        },
+        "max_request_body_size": places.limits.body_bytes,
+    }
+
+
+def _access_log() -> Json:
+    log = typed(
+        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", log_format={"json_format": _ACCESS}
+    )
+    return {"name": "envoy.access_loggers.stdout", "typed_config": log}
+
+
+def _tracing() -> Json:
+    provider = typed(
+        "envoy.config.trace.v3.OpenTelemetryConfig",
+        grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": "2s"},
+        service_name=EDGE,
+    )
+    return {
+        "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
+        "spawn_upstream_span": True,
+    }

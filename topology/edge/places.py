@@ -1,0 +1,62 @@
+"""What differs between the places that an edge runs at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What strangers may ask of the edge. Times are in seconds, sizes in bytes."""
+
+    # All open connections.
+    connections: int = 20_000
+    # Requests of an address within a second on average, and at once. The gateway counts by the minute, and by user.
+    requests_per_s: int = 100
+    requests_at_once: int = 200
+    # Of a GraphQL request, files and all; the gateway has smaller ones for what is no upload.
+    upload_bytes: int = 10 * MIB
+    # Of a REST request.
+    body_bytes: int = MIB
+    headers_kib: int = 60
+    # To send the head, and the whole of a request.
+    head_s: float = 10
+    request_s: float = 60
+    # Of a connection without requests, and of a request on which nothing moves.
+    idle_s: float = 75
+    quiet_s: float = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an edge listens, whom it calls, and where its files are. Addresses are HOST:PORT."""
+
+    # Folder of the files that `files` makes, and of the address lists.
+    folder: Path
+    https: str
+    # Clear text, for loopback alone; None: none.
+    http: str | None
+    # Envoy's own pages: loopback alone.
+    admin: str
+    # Folder with `edge.pem`, `edge.key` and `ca.pem`: who the edge is in the mesh, and whom it believes.
+    tls: Path
+    # What browsers are shown.
+    site_certificate: Path
+    site_key: Path
+    # The contracts, compiled (gen/descriptors.binpb).
+    descriptors: Path
+    # Instances of the gateway, and of each service.
+    gateway: tuple[str, ...]
+    services: Mapping[str, tuple[str, ...]]
+    # The description of REST, and the folder of its page; None: no page.
+    openapi: Path
+    pages: Path | None = None
+    # Whether the gateway's instances are reached by mTLS, at their sidecars.
+    gateway_has_sidecar: bool = False
+    # Collector of traces; None: none are made here.
+    otlp: str | None = None
+    limits: Limits = field(default_factory=Limits)

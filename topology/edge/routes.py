@@ -1,0 +1,160 @@
+"""Where requests go: GraphQL and media to the gateway, REST and gRPC to the services."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh.contracts import MethodContract
+from topology.calls import all_calls
+from topology.edge.places import Places
+from topology.envoy import Json, seconds, typed
+from topology.parts import GATEWAY
+
+REST_PREFIX = "/v1/"
+OPENAPI_PATH, PAGES_PATH = "/openapi.json", "/docs"
+
+# Filters that are not for every request, by their names in the chain (topology.edge.listeners).
+TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
+AUTHORIZER: Final = "envoy.filters.http.ext_authz"
+BUFFER: Final = "envoy.filters.http.buffer"
+CERTIFICATES: Final = "satreel.certificates"
+
+_OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
+# A call that no service began may be made again; one that may be repeated also when nobody knows.
+_NOT_BEGUN = "connect-failure,refused-stream"
+_REPEATABLE = f"{_NOT_BEGUN},reset,unavailable"
+_PAGES = (
+    ("index.html", "text/html; charset=utf-8"),
+    ("page.js", "text/javascript; charset=utf-8"),
+    ("swagger-ui.css", "text/css; charset=utf-8"),
+    ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+)
+_PAGE_BYTES_MAX = 4 * 1024 * 1024
+# The page loads nothing but its own files, and nobody may frame it.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+
+def route_configuration(places: Places) -> Json:
+    """`route_config`, the same on all ports."""
+    routes = [*_gateway(places), *_documentation(places), _rest(places), *_methods(places), _nothing()]
+    return {
+        "name": "edge",
+        "max_direct_response_body_size_bytes": _PAGE_BYTES_MAX,
+        "virtual_hosts": [{"name": "edge", "domains": ["*"], "routes": routes}],
+    }
+
+
+def _gateway(places: Places) -> list[Json]:
+    to_gateway = {
+        "cluster": GATEWAY,
+        # Subscriptions last; the gateway keeps them alive, and has times of its own for what comes in.
+        "timeout": "0s",
+        "idle_timeout": seconds(places.limits.quiet_s),
+        "retry_policy": {"retry_on": _NOT_BEGUN, "num_retries": 1},
+    }
+    own = {"route": to_gateway, "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF)}
+    matches: list[Json] = [
+        {"path": "/graphql"},
+        {"path": "/graphql/stream"},
+        {"prefix": "/media/"},
+        {"prefix": "/graphiql/"},
+        {"path": "/healthz"},
+        {"path": "/"},
+    ]
+    return [{"name": GATEWAY, "match": match, **own} for match in matches]
+
+
+def _documentation(places: Places) -> list[Json]:
+    found = [_file(OPENAPI_PATH, str(places.openapi), "application/json")]
+    if places.pages is not None:
+        first, *others = _PAGES
+        found.append(_file(PAGES_PATH, str(places.pages / first[0]), first[1]))
+        found += [_file(f"{PAGES_PATH}/{name}", str(places.pages / name), type_) for name, type_ in others]
+    return found
+
+
+def _file(path: str, filename: str, content_type: str) -> Json:
+    headers = {
+        "content-type": content_type,
+        "cache-control": "public, max-age=300",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": _PAGE_POLICY,
+    }
+    return {
+        "name": "documentation",
+        "match": {"path": path, "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]},
+        "direct_response": {"status": 200, "body": {"filename": filename}},
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
+        "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF),
+    }
+
+
+def _rest(places: Places) -> Json:
+    """For as long as a path is not yet the method that it stands for: the transcoder refuses what is none."""
+    buffer = typed(
+        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        buffer={"max_request_bytes": places.limits.body_bytes},
+    )
+    return {
+        "name": "rest",
+        "match": {"prefix": REST_PREFIX},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": {BUFFER: buffer},
+    }
+
+
+def _methods(places: Places) -> list[Json]:
+    """gRPC's own paths: REST comes here too, once it is transcoded."""
+    return [_method(call.service, call.method, places) for call in all_calls()]
+
+
+def _method(service: str, method: MethodContract, places: Places) -> Json:
+    timeout_s = 0 if method.streams else method.timeout_s
+    route: Json = {
+        "cluster": service,
+        "timeout": seconds(timeout_s),
+        "idle_timeout": seconds(places.limits.quiet_s),
+        "retry_policy": {
+            "retry_on": _REPEATABLE if method.repeatable and not method.streams else _NOT_BEGUN,
+            "num_retries": 2,
+        },
+    }
+    found: Json = {
+        "name": method.span_name,
+        "match": {"path": method.path},
+        "route": route,
+        "typed_per_filter_config": {BUFFER: _OFF, CERTIFICATES: _with_certificate()},
+    }
+    if timeout_s:
+        # A client's own deadline may be shorter.
+        route["max_stream_duration"] = {"grpc_timeout_header_max": seconds(timeout_s)}
+        found["request_headers_to_add"] = [
+            {
+                "header": {"key": "grpc-timeout", "value": f"{int(timeout_s * 1000)}m"},
+                "append_action": "ADD_IF_ABSENT",
+            }
+        ]
+    return found
+
+
+def _with_certificate() -> Json:
+    """Clients must have shown a certificate of the mesh (over TLS, so never on the clear port)."""
+    shown = {"authenticated": {"principal_name": {"prefix": "spiffe://satreel/"}}}
+    policy = {"permissions": [{"any": True}], "principals": [shown]}
+    rules = {"action": "ALLOW", "policies": {"certificate": policy}}
+    return typed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
+
+
+def _nothing() -> Json:
+    return {
+        "name": "nothing",
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER, BUFFER), _OFF),
+    }
