@@ -1,4 +1,4 @@
-"""The HTTP application: `/graphql`, `/graphql/stream`, `/media/…` and `/healthz`."""
+"""The HTTP application: `/graphql`, `/graphql/stream`, `/media/…`, `/healthz`, and `/authorize/…` for the edge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphql_gateway import memes, schema
 from graphql_gateway.composition import Composition
 from graphql_gateway.config import GatewaySettings
 from graphql_gateway.context import Parts
-from graphql_gateway.edge import graphiql
+from graphql_gateway.edge import authorize, graphiql
 from graphql_gateway.edge.counting import counted, tell_budget
 from graphql_gateway.edge.endpoint import Endpoint
 from graphql_gateway.edge.handshake import end_declined
@@ -65,6 +65,7 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
         application.router.add_get("/media/{meme}/{kind:poster|film|picture}", Media(parts).get)
     if settings.is_open and settings.graphiql_files is not None:
         application.router.add_static(graphiql.PATH, settings.graphiql_files)
+    application.router.add_route("*", f"{authorize.PREFIX}/{{path:.*}}", authorize.Authorize(parts).answer)
     application.router.add_get("/healthz", _healthy)
     application.router.add_get("/", _to_graphql)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any, NamedTuple
 
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from satreel.mesh.v1 import access_pb2
@@ -13,6 +15,19 @@ TIMEOUT_S_DEFAULT = 5.0
 
 _MethodOptions = descriptor_pb2.MethodOptions
 _REPEATABLE = (_MethodOptions.NO_SIDE_EFFECTS, _MethodOptions.IDEMPOTENT)
+
+
+_VERBS = ("get", "put", "post", "delete", "patch")
+
+
+class Rest(NamedTuple):
+    """A place of HTTP that stands for a method (google.api.http)."""
+
+    verb: str
+    # With fields of the request in braces, "/v1/rounds/{round_id}".
+    path: str
+    # Whether the other fields are the body; else they are the query.
+    has_body: bool
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,8 @@ class MethodContract:
     timeout_s: float
     streams: bool
     answers_many: bool
+    # The main one first.
+    rest: tuple[Rest, ...] = ()
 
     @cached_property
     def path(self) -> str:
@@ -87,4 +104,19 @@ def _read(method: MethodDescriptor) -> MethodContract:
         timeout_s=timeout_ms / 1000 if timeout_ms else TIMEOUT_S_DEFAULT,
         streams=method.client_streaming or method.server_streaming,
         answers_many=method.server_streaming,
+        rest=_rest(method),
+    )
+
+
+def _rest(method: MethodDescriptor) -> tuple[Rest, ...]:
+    options: Any = method.GetOptions()  # its types do not know extensions of untyped packages
+    if not options.HasExtension(annotations_pb2.http):
+        return ()
+    first = options.Extensions[annotations_pb2.http]
+    rules = [first, *first.additional_bindings]
+    return tuple(
+        Rest(verb.upper(), getattr(rule, verb), bool(rule.body))
+        for rule in rules
+        for verb in _VERBS
+        if getattr(rule, verb)
     )

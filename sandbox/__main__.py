@@ -94,6 +94,8 @@ def _addresses(house: House, report: Report) -> None:
     report.step(f"live updates           ws://{house.url.removeprefix('http://')}/graphql")
     if house.settings.viewer_port:
         report.step(f"traces and metrics     http://127.0.0.1:{house.settings.viewer_port}/")
+    report.step(f"with TLS, and gRPC     {house.secure_url}   (authority: {house.tls_dir / 'ca.pem'})")
+    report.step(f"REST                   {house.url}/docs, described by {house.url}/openapi.json")
     report.step(f"logs                   {house.parts.logs}")
     report.step("stop with Ctrl-C")
 

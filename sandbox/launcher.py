@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mesh import tls
 from mesh.channel import service_of
 from sandbox.binaries import require_programs
+from sandbox.edge import Edge
 from sandbox.environment import inherited
 from sandbox.node import NodePorts, start_node
 from sandbox.outside import require_answers
@@ -35,10 +36,13 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
 from sandbox.settings import SERVICES, SandboxSettings
 from sandbox.valkey import start_valkey
+from topology import edge
 from topology.parts import PARTS, Backing
 
 # Where `make setup` puts them.
-GRAPHIQL_FILES = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
+ROOT = Path(__file__).resolve().parents[1]
+GRAPHIQL_FILES, PAGES = ROOT / ".satreel" / "graphiql", ROOT / ".satreel" / "openapi-page"
+DESCRIPTORS = ROOT / "gen" / "descriptors.binpb"
 # Of requests, of cost and of log-ins.
 CALLS_PER_MIN = 10_000_000
 PROBE_TIMEOUT_S = 2.0
@@ -62,11 +66,22 @@ class House:
         self._data = settings.data_dir.resolve()
         self.parts = Parts(self._data / "logs", progress)
         self._stack = AsyncExitStack()
+        self.edge = Edge(self._edge_places())
 
     @property
     def url(self) -> str:
-        """The gateway's address."""
+        """The edge's address in clear."""
         return f"http://{LOOPBACK}:{self.settings.http_port}"
+
+    @property
+    def secure_url(self) -> str:
+        """The edge's address with TLS; its certificate is the local authority's."""
+        return f"https://localhost:{self.settings.https_port}"
+
+    @property
+    def tls_dir(self) -> Path:
+        """Folder of the local authority (`ca.pem`) and of everybody's certificates."""
+        return self._data / "tls"
 
     async def start(self, *, admin_addresses: list[str]) -> None:
         """Starts everything and waits until it serves. Raises SandboxFailure, naming what is missing."""
@@ -86,20 +101,23 @@ class House:
             )
         await asyncio.gather(
             *(self.until_serving(name) for name in SERVICES),
-            self.parts.until_listening("gateway", self.settings.http_port),
+            self.parts.until_listening("gateway", self.settings.port("gateway")),
         )
+        await self.edge.start(self.parts)
 
     async def stop(self) -> None:
-        """Stops the gateway first, then the services, then the outside world."""
-        await self.parts.stop(("gateway", *reversed(SERVICES), "aitubo", "explorers", "viewer"))
+        """Stops the edge first, then the gateway, then the services, then the outside world."""
+        await self.edge.drain()
+        await self.parts.stop(("edge", "gateway", *reversed(SERVICES), "aitubo", "explorers", "viewer"))
         await self._stack.aclose()
 
     def _require_ports(self) -> None:
-        for name in (*SERVICES, "content-media"):
+        for name in (*SERVICES, "content-media", "gateway", "edge-admin"):
             require_free_port(
-                self.settings.port(name), part=f"The {name} service", setting="SATREEL_SANDBOX_FIRST_PORT"
+                self.settings.port(name), part=f"The mesh ({name})", setting="SATREEL_SANDBOX_FIRST_PORT"
             )
-        require_free_port(self.settings.http_port, part="The gateway", setting="SATREEL_SANDBOX_HTTP_PORT")
+        require_free_port(self.settings.http_port, part="The edge", setting="SATREEL_SANDBOX_HTTP_PORT")
+        require_free_port(self.settings.https_port, part="The edge", setting="SATREEL_SANDBOX_HTTPS_PORT")
 
     async def _outside_world(self) -> dict[str, dict[str, str]]:
         """Starts what no setting names elsewhere; gives what each service is told of it."""
@@ -190,9 +208,9 @@ class House:
 
     def _certificates(self) -> dict[str, str]:
         """Makes them; gives what every part of the mesh is told."""
-        folder = self._data / "tls"
+        folder = self.tls_dir
         authority = tls.Authority.open(folder)
-        for name in ("gateway", "launcher", *SERVICES):
+        for name in ("gateway", "edge", "launcher", *SERVICES):
             authority.issue(name)
         _, public_key = tls.make_user_token_keys(folder)
         peers = {name: f"{LOOPBACK}:{self.settings.port(name)}" for name in SERVICES}
@@ -203,6 +221,25 @@ class House:
             "SATREEL_DATA_DIR": str(self._data),
             "SATREEL_DRAIN_S": "0.2",
         }
+
+    def _edge_places(self) -> edge.Places:
+        port, tls_dir = self.settings.port, self.tls_dir
+        return edge.Places(
+            folder=self._data / "edge",
+            https=f"{LOOPBACK}:{self.settings.https_port}",
+            http=f"{LOOPBACK}:{self.settings.http_port}",
+            admin=f"{LOOPBACK}:{port('edge-admin')}",
+            tls=tls_dir,
+            site_certificate=tls_dir / "edge.pem",
+            site_key=tls_dir / "edge.key",
+            descriptors=DESCRIPTORS,
+            gateway=(f"{LOOPBACK}:{port('gateway')}",),
+            services={name: (f"{LOOPBACK}:{port(name)}",) for name in SERVICES},
+            openapi=edge.OPENAPI,
+            pages=PAGES if PAGES.is_dir() else None,
+            # Everybody here calls from one address.
+            limits=edge.Limits(requests_per_s=CALLS_PER_MIN, requests_at_once=CALLS_PER_MIN),
+        )
 
     def _own_environment(self, name: str, admin_addresses: list[str]) -> dict[str, str]:
         settings, own = self.settings, {}
@@ -221,7 +258,8 @@ class House:
                 own["SATREEL_CHAIN_NETWORK"] = "regtest"
                 own["SATREEL_CHAIN_BATCH_S"] = "1"
             case "gateway":
-                own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.http_port}"
+                own["SATREEL_GATEWAY_HTTP_LISTEN"] = f"{LOOPBACK}:{settings.port('gateway')}"
+                own["SATREEL_GATEWAY_TRUSTED_PROXIES"] = "1"
                 own["SATREEL_GATEWAY_PROFILE"] = "development"
                 # Everybody here calls from one address.
                 for limit in ("REQUESTS", "ADDRESS_REQUESTS", "COST", "LOG_INS"):

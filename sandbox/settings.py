@@ -28,6 +28,8 @@ _PARTS = (
     "explorers",
     "chain-callbacks",
     "viewer-otlp",
+    "gateway",
+    "edge-admin",
 )
 
 
@@ -46,7 +48,10 @@ class SandboxSettings(BaseSettings):
         validation_alias=AliasChoices("data_dir", "SATREEL_DATA_DIR"),
         description="folder of everything the run keeps (SATREEL_DATA_DIR)",
     )
-    http_port: int = Field(8080, ge=1, le=65535, description="port of the gateway: GraphQL, media, GraphiQL")
+    http_port: int = Field(
+        8080, ge=1, le=65535, description="port of the edge in clear: GraphQL, media, GraphiQL, REST"
+    )
+    https_port: int = Field(8443, ge=1, le=65535, description="port of the edge with TLS 1.3; gRPC too")
     viewer_port: int = Field(
         8090, ge=0, le=65535, description="port of the viewer of traces and metrics; 0: none is started"
     )
@@ -115,6 +120,7 @@ def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
             "data_dir": data_dir,
             "first_port": _free_block(),
             "http_port": free_port(),
+            "https_port": free_port(),
             "viewer_port": 0,
             **overrides,
         }

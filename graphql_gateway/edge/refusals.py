@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from graphql_gateway.edge import authorize
 from graphql_gateway.edge.negotiation import GRAPHQL_RESPONSE, JSON, wanted
 from graphql_gateway.errors import REQUEST_CODE, extensions_of, is_fault, masked
 from graphql_gateway.safety.documents import PersistedQueryNotFound
@@ -57,12 +58,21 @@ def refused(failure: Failure, headers: Mapping[str, str] | None = None) -> web.R
     """A failure before execution, such as a bad access token."""
     if is_fault(failure):
         return refusal(500, *masked(failure))
-    headers = dict(headers or {})
+    headers = {**(headers or {}), **_headers(failure)}
+    return refusal(_status(failure), failure.message, extensions_of(failure), headers)
+
+
+def _status(failure: Failure) -> int:
+    return _STATUS.get(failure.code, 500)
+
+
+def _headers(failure: Failure) -> dict[str, str]:
+    headers = {}
     if failure.code is Code.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
     if "retry_after_s" in failure.metadata:
         headers["Retry-After"] = failure.metadata["retry_after_s"]
-    return refusal(_STATUS.get(failure.code, 500), failure.message, extensions_of(failure), headers)
+    return headers
 
 
 @web.middleware
@@ -71,6 +81,8 @@ async def refusals(request: web.Request, handler: _Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except Failure as failure:
+        if authorize.is_authorization(request):
+            return authorize.told(failure, _status(failure), _headers(failure))
         response = refused(failure)
         if isinstance(failure, PersistedQueryNotFound) and wanted(request).json != GRAPHQL_RESPONSE:
             # Clients send the document next; older ones read the reason in a success only.

@@ -97,11 +97,15 @@ class Budget:
         """One operation, whatever becomes of it. Raises RateLimited."""
         await self._take(Policy.REQUESTS, self.client, 1)
 
+    async def log_in(self, times: int = 1) -> None:
+        """Whatever tries a secret. Raises RateLimited."""
+        await self._take(Policy.LOG_INS, self._network, times)
+
     async def spend(self, charge: Charge) -> None:
         """What an operation costs, before it is begun. Raises RateLimited."""
         self.priced = charge.priced
         if charge.priced.log_ins:
-            await self._take(Policy.LOG_INS, self._network, charge.priced.log_ins)
+            await self.log_in(charge.priced.log_ins)
         await self.pay(charge)
 
     async def pay(self, charge: Charge) -> None:

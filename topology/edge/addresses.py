@@ -5,8 +5,8 @@
     python -m topology.edge.addresses FOLDER                   shows the lists
     python -m topology.edge.addresses FOLDER --everybody       empties them
 
-Each call with addresses sets both lists anew. Nothing on the list of those allowed means everybody; those denied
-are refused whatever the other list says.
+Each call with addresses sets both lists anew. Nothing on the list of those allowed means everybody; those
+denied are refused whatever the other list says.
 """
 
 from __future__ import annotations

@@ -22,9 +22,7 @@ def clusters(places: Places) -> list[Json]:
 
 def _gateway(places: Places) -> Json:
     # Every WebSocket is a connection of its own.
-    cluster = _cluster(
-        GATEWAY, places.gateway, http="http_protocol_options", calls=places.limits.connections
-    )
+    cluster = _cluster(GATEWAY, places.gateway, http="http_protocol_options", calls=places.limits.connections)
     if places.gateway_has_sidecar:
         cluster["transport_socket"] = _as_edge(GATEWAY, places)
     return cluster
@@ -64,7 +62,9 @@ def _cluster(name: str, places: tuple[str, ...], *, http: str, calls: int) -> Js
         "connect_timeout": seconds(_CONNECT_S),
         "load_assignment": endpoints(name, places),
         "circuit_breakers": {"thresholds": [{**thresholds, "retry_budget": budget, "track_remaining": True}]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
     }
 
 

@@ -115,7 +115,7 @@ def _filters(places: Places) -> list[Json]:
         # Asks for a certificate where a route says so.
         _filter(CERTIFICATES, "rbac.v3.RBAC"),
         _filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.upload_bytes),
-        _filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer(places)),
+        _filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer()),
         _filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
         _filter("envoy.filters.http.router", "router.v3.Router"),
     ]
@@ -172,7 +172,7 @@ def _rate(limits: Limits) -> Json:
     }
 
 
-def _authorizer(places: Places) -> Json:
+def _authorizer() -> Json:
     """The gateway says who a client is, by its access token, and counts its requests."""
     told = ("x-forwarded-for", "user-agent", "traceparent", "tracestate")
     limits = {"prefix": "ratelimit", "ignore_case": True}

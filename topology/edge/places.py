@@ -15,7 +15,7 @@ class Limits:
 
     # All open connections.
     connections: int = 20_000
-    # Requests of an address within a second on average, and at once. The gateway counts by the minute, and by user.
+    # Requests of an address within a second on average, and at once. The gateway counts by the minute.
     requests_per_s: int = 100
     requests_at_once: int = 200
     # Of a GraphQL request, files and all; the gateway has smaller ones for what is no upload.

@@ -85,7 +85,10 @@ def _file(path: str, filename: str, content_type: str) -> Json:
     }
     return {
         "name": "documentation",
-        "match": {"path": path, "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]},
+        "match": {
+            "path": path,
+            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
+        },
         "direct_response": {"status": 200, "body": {"filename": filename}},
         "response_headers_to_add": [
             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

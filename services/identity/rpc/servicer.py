@@ -12,6 +12,7 @@ from satreel.identity.v1 import identity_service_pb2_grpc
 
 from mesh import caller
 from mesh.feeds import Feed
+from mesh.interceptors.guards import CLIENT_ADDRESS_KEY
 from services.identity.app.log_in import LogIn, Proofs
 from services.identity.app.profiles import Profiles
 from services.identity.app.sessions import OpenSessions
@@ -20,6 +21,8 @@ from services.identity.domain.sessions import SessionId
 from services.identity.domain.users import UserId
 from services.identity.rpc import convert, news
 from services.identity.rpc.convert import Converter
+
+GATEWAY = "gateway"
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -45,23 +48,23 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         self._convert = converter
 
     async def CreateChallenge(
-        self, request: pb.CreateChallengeRequest, _: Context
+        self, request: pb.CreateChallengeRequest, context: Context
     ) -> pb.CreateChallengeResponse:
         user_id = caller.current().user_id
         challenge = await self._proofs.challenge(
             address=request.address,
             purpose=convert.PURPOSES[request.purpose],
             user_id=None if user_id is None else UserId(user_id),
-            client_address=request.client_address,
+            client_address=_client_address(request.client_address, context),
         )
         return pb.CreateChallengeResponse(challenge=convert.challenge(challenge))
 
-    async def LogIn(self, request: pb.LogInRequest, _: Context) -> pb.LogInResponse:
+    async def LogIn(self, request: pb.LogInRequest, context: Context) -> pb.LogInResponse:
         user, session, tokens = await self._log_in(
             challenge_id=ChallengeId(request.challenge_id),
             address=request.address,
             signature=request.signature,
-            client_address=request.client_address,
+            client_address=_client_address(request.client_address, context),
             client=request.client,
         )
         return pb.LogInResponse(session=self._convert.session(user, session, tokens))
@@ -123,6 +126,14 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> AsyncIterator[pb.WatchIdentityResponse]:
         async for response in news.follow(self._feed, request.cursor):
             yield response
+
+
+def _client_address(said: str, context: Context) -> str:
+    """Where the client calls from: the gateway says it in its request; for others the edge does."""
+    if caller.current().service == GATEWAY:
+        return said
+    found = dict(context.invocation_metadata() or ()).get(CLIENT_ADDRESS_KEY, "")
+    return str(found)
 
 
 def _user_id() -> UserId:

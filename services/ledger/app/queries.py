@@ -23,7 +23,9 @@ from services.ledger.domain.views import (
 )
 
 PAGE_DEFAULT = 50
-GATEWAY = "gateway"
+# Where strangers come in.
+EDGE = "edge"
+DOORS = frozenset({"gateway", EDGE})
 
 Item = TypeVar("Item")
 
@@ -43,8 +45,8 @@ def check_account(caller: Caller, name: str) -> None:
     if caller.user_id is not None:
         allowed = name == user_account(caller.user_id)
     else:
-        # What the gateway asks for without a user is for everybody's eyes.
-        allowed = caller.service != GATEWAY or not name.startswith("user:")
+        # What is asked for at a door without a user is for everybody's eyes.
+        allowed = caller.service not in DOORS or not name.startswith("user:")
     if not allowed:
         raise Refused(Reason.ACCOUNT_FORBIDDEN, "this account is not for you", account=name)
 
@@ -66,9 +68,11 @@ def accounts(machine: Machine, names: Sequence[str]) -> list[AccountView]:
 
 
 def session(machine: Machine, session_id: str, caller: Caller) -> SessionView:
-    """A session; a user sees only his own. Raises SESSION_NOT_FOUND."""
+    """A session; a user sees only his own, nobody at the edge any. Raises SESSION_NOT_FOUND."""
     found = machine.meter.get(session_id)
-    if caller.user_id not in (None, found.command.viewer_id) and not caller.is_admin:
+    # Gateways ask as nobody before they serve a film.
+    is_shown = caller.service != EDGE if caller.user_id is None else caller.user_id == found.command.viewer_id
+    if not is_shown and not caller.is_admin:
         raise Refused(Reason.SESSION_NOT_FOUND, "no session has this id", session_id=session_id)
     return view_session(found)
 
