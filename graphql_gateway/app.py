@@ -1,4 +1,4 @@
-"""The HTTP application: `/graphql`, `/graphql/stream`, `/media/…`, `/healthz`, and `/authorize/…` for the edge."""
+"""The HTTP application: `/graphql`, `/graphql/stream`, `/media/…`, `/healthz`; `/authorize/…` for edges."""
 
 from __future__ import annotations
 

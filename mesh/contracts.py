@@ -87,6 +87,12 @@ def method(path: str) -> MethodContract:
     return next((found for found in service_methods(service) if found.name == name), None) or _unknown(path)
 
 
+def descriptor(method: MethodContract) -> MethodDescriptor:
+    """What protobuf knows of it: its messages, above all."""
+    found: MethodDescriptor = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+    return found
+
+
 def _unknown(path: str) -> MethodContract:
     raise KeyError(f"no contract has the method {path}")
 

@@ -236,6 +236,7 @@ class House:
             gateway=(f"{LOOPBACK}:{port('gateway')}",),
             services={name: (f"{LOOPBACK}:{port(name)}",) for name in SERVICES},
             openapi=edge.OPENAPI,
+            otlp=f"{LOOPBACK}:{port('viewer-otlp')}" if self.settings.viewer_port else None,
             pages=PAGES if PAGES.is_dir() else None,
             # Everybody here calls from one address.
             limits=edge.Limits(requests_per_s=CALLS_PER_MIN, requests_at_once=CALLS_PER_MIN),

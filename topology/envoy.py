@@ -98,17 +98,15 @@ def calls_part(part: str, folder: Path, *, certificate: str, authority: str) -> 
 
 
 def takes_strangers(folder: Path, *, certificate: str, authority: str) -> Json:
-    """TLS 1.3 to anybody. Who shows a certificate must show one of the mesh."""
-    common = _common(
-        folder,
-        certificate=certificate,
-        authority=authority,
-        speaks=("h2", "http/1.1"),
-        names=_uri_san({"prefix": SPIFFE}),
-    )
+    """TLS 1.3 to anybody. Who shows a certificate must show one of the mesh's authority.
+
+    No names are demanded here: Envoy would then demand a certificate of everybody.
+    """
     tls = typed(
         f"{_TLS}.DownstreamTlsContext",
-        common_tls_context=common,
+        common_tls_context=_common(
+            folder, certificate=certificate, authority=authority, speaks=("h2", "http/1.1"), names={}
+        ),
         require_client_certificate=False,
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,

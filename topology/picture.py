@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topology.calls import called_by, callers_of
-from topology.parts import PARTS, SERVICES, Instances
+from topology.parts import EDGE, GATEWAY, PARTS, SERVICES, Instances
 
 _HEAD = """# Who speaks with whom
 
@@ -19,6 +19,7 @@ def page() -> str:
 
 def _graph() -> list[str]:
     lines = ["```mermaid", "graph LR"]
+    lines += [f"  {EDGE} --> {GATEWAY}"]
     lines += [f"  {caller} --> {service}" for caller in PARTS for service in called_by(caller)]
     return [*lines, "```"]
 

@@ -1,6 +1,6 @@
-"""What the edge asks before it passes a REST or gRPC request on: who the client is, and whether it may ask again.
+"""What the edge asks before it passes a REST or gRPC request on: who asks, and whether it may ask again.
 
-Envoy's `ext_authz` over HTTP: the request's method, path and Authorization header come here, without its body.
+Envoy's `ext_authz` over HTTP: a request's method, path and Authorization header come here, without its body.
 200 lets it pass, with the mesh's short-lived token of the user; anything else is the client's answer, a
 google.rpc.Status as JSON. No route of the edge leads here.
 """

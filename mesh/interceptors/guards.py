@@ -17,7 +17,7 @@ SPIFFE_PREFIX = "spiffe://satreel/"
 USER_TOKEN_KEY = "x-satreel-user-token"  # noqa: S105 - the name of a header
 CLAIMED_SERVICE_KEY = "x-satreel-service"
 _SIDECAR_KEY = "x-forwarded-client-cert"
-# The edge overwrites both on whatever comes in: whose certificate it verified, and where the client calls from.
+# The edge overwrites both on all that comes in: whose certificate it verified, where the client calls from.
 EDGE = "edge"
 TEAM_KEY = "x-satreel-team"
 CLIENT_ADDRESS_KEY = "x-satreel-client-address"

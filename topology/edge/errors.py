@@ -44,6 +44,8 @@ def local_replies() -> Json:
     return {
         "mappers": [
             _mapper(_is_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
+            # Also where the gateway itself does not answer.
+            _mapper(_has_status(503), _body(ERRORS[503])),
             # The gateway's refusals are such bodies already.
             _mapper(
                 {"response_flag_filter": {"flags": ["UAEX"]}},

@@ -20,8 +20,8 @@ _FILTERS = "envoy.extensions.filters.http"
 # Paths are logged without their query: it may hold a film ticket.
 _ACCESS = {
     "time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%PATH(NQ:ORIG)%",
+    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
+    "path": "%PATH(NQ)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS%",
@@ -92,7 +92,7 @@ def _manager(name: str, places: Places) -> Json:
             # WebSockets within HTTP/2 (RFC 8441).
             "allow_connect": True,
         },
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "upgrade_configs": [{"upgrade_type": "websocket", "filters": _for_sockets(places)}],
         "local_reply_config": local_replies(),
         "access_log": [_access_log()],
         "http_filters": _filters(places),
@@ -119,6 +119,12 @@ def _filters(places: Places) -> list[Json]:
         _filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
         _filter("envoy.filters.http.router", "router.v3.Router"),
     ]
+
+
+def _for_sockets(places: Places) -> list[Json]:
+    """Those for a WebSocket, which has no end to wait for."""
+    not_for_them = {CERTIFICATES, BUFFER, AUTHORIZER, TRANSCODER, "envoy.filters.http.grpc_web"}
+    return [one for one in _filters(places) if one["name"] not in not_for_them]
 
 
 def _filter(name: str, type_: str, /, **fields: object) -> Json:
