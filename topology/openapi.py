@@ -1,4 +1,4 @@
-"""The description of REST, OpenAPI 3.1, made from the contracts: paths, parameters, bodies, limits, errors, words.
+"""The description of REST, OpenAPI 3.1, made from the contracts: paths, parameters, limits, errors, words.
 
 https://spec.openapis.org/oas/v3.1.1.html; JSON of messages: https://protobuf.dev/programming-guides/json/
 """
@@ -23,11 +23,11 @@ from topology.schemas import Schemas, json_name
 
 _TITLE, _VERSION = "Satreel", "1"
 _WORDS = (
-    "Reads and commands of Satreel as REST, for programs; what changes is followed over GraphQL subscriptions.\n\n"
-    "Amounts are satoshis. 64-bit numbers are strings of digits, as protobuf's JSON has them; numbers are taken "
-    "too. Times are RFC 3339. Ids of what you make are UUIDv7 of your own: the same request may be sent again "
-    "with the same id and happens once. Log in: `POST /v1/challenges`, sign the text with your wallet, "
-    "`POST /v1/sessions`, then `Authorization: Bearer <access token>`."
+    "Reads and commands of Satreel as REST, for programs; what changes is followed over GraphQL "
+    "subscriptions.\n\nAmounts are satoshis. 64-bit numbers are strings of digits, as protobuf's JSON has "
+    "them; numbers are taken too. Times are RFC 3339. Ids of what you make are UUIDv7 of your own: the same "
+    "request may be sent again with the same id and happens once. Log in: `POST /v1/challenges`, sign the text with your "
+    "wallet, `POST /v1/sessions`, then `Authorization: Bearer <access token>`."
 )
 _ERROR_WORDS = {
     "400": "The request breaks a rule; `details` may name the fields.",

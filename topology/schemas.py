@@ -85,7 +85,7 @@ class Schemas:
     def is_required(self, field: FieldDescriptor) -> bool:
         """Whether what is left out breaks a rule."""
         rules = _rules(field)
-        if rules is None or field.containing_oneof is not None or field.has_presence and not rules.required:
+        if rules is None or field.containing_oneof is not None or (field.has_presence and not rules.required):
             return False
         if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE:
             return False
@@ -102,18 +102,7 @@ class Schemas:
         if field.type in _WIDE:
             return {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
         plain = dict(_PLAIN.get(field.type, {"type": "integer", "format": "int32"}))
-        if rules is None:
-            return plain
-        if field.type == _F.TYPE_STRING:
-            found = {**plain, **_limits(rules.string, _TEXTS)}
-            if getattr(rules.string, "in"):
-                found["enum"] = list(getattr(rules.string, "in"))
-            if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE and "pattern" in found:
-                found["pattern"] = f"^$|{found['pattern']}"
-            return found
-        if field.type == _F.TYPE_INT32:
-            return {**plain, **_limits(rules.int32, _NUMBERS)}
-        return plain
+        return plain if rules is None else {**plain, **_limits_of(field, rules)}
 
     def _enum(self, enum: EnumDescriptor) -> Json:
         name = schema_name(enum)
@@ -128,6 +117,19 @@ class Schemas:
 def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules | None:
     options: Any = field.GetOptions()
     return options.Extensions[validate_pb2.field] if options.HasExtension(validate_pb2.field) else None
+
+
+def _limits_of(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> Json:
+    if field.type == _F.TYPE_INT32:
+        return _limits(rules.int32, _NUMBERS)
+    if field.type != _F.TYPE_STRING:
+        return {}
+    found = _limits(rules.string, _TEXTS)
+    if values := list(getattr(rules.string, "in")):
+        found["enum"] = values
+    if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE and "pattern" in found:
+        found["pattern"] = f"^$|{found['pattern']}"
+    return found
 
 
 def _limits(rules: Any, names: dict[str, str]) -> Json:
