@@ -26,8 +26,9 @@ _WORDS = (
     "Reads and commands of Satreel as REST, for programs; what changes is followed over GraphQL "
     "subscriptions.\n\nAmounts are satoshis. 64-bit numbers are strings of digits, as protobuf's JSON has "
     "them; numbers are taken too. Times are RFC 3339. Ids of what you make are UUIDv7 of your own: the same "
-    "request may be sent again with the same id and happens once. Log in: `POST /v1/challenges`, sign the text with your "
-    "wallet, `POST /v1/sessions`, then `Authorization: Bearer <access token>`."
+    "request may be sent again with the same id and happens once. Log in: "
+    "`POST /v1/challenges`, sign the text with your wallet, `POST /v1/sessions`, then "
+    "`Authorization: Bearer <access token>`."
 )
 _ERROR_WORDS = {
     "400": "The request breaks a rule; `details` may name the fields.",
