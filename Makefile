@@ -11,8 +11,9 @@ PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: proto ## virtual environment, pinned dependencies, generated code, node binary, GraphiQL's files
+setup: proto ## virtual environment, pinned dependencies, generated code, node binary, files of GraphiQL and of REST's page
 	@$(BIN)/python tools/graphiql.py
+	@$(BIN)/python tools/openapi_page.py
 	@$(BIN)/python -m sandbox.binaries
 
 $(STAMP): requirements.txt pyproject.toml

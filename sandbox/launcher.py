@@ -41,7 +41,8 @@ from topology.parts import PARTS, Backing
 
 # Where `make setup` puts them.
 ROOT = Path(__file__).resolve().parents[1]
-GRAPHIQL_FILES, PAGES = ROOT / ".satreel" / "graphiql", ROOT / ".satreel" / "openapi-page"
+GRAPHIQL_FILES = ROOT / ".satreel" / "graphiql"
+PAGE_FILES = ROOT / ".satreel" / "openapi-page"
 DESCRIPTORS = ROOT / "gen" / "descriptors.binpb"
 # Of requests, of cost and of log-ins.
 CALLS_PER_MIN = 10_000_000
@@ -237,7 +238,7 @@ class House:
             services={name: (f"{LOOPBACK}:{port(name)}",) for name in SERVICES},
             openapi=edge.OPENAPI,
             otlp=f"{LOOPBACK}:{port('viewer-otlp')}" if self.settings.viewer_port else None,
-            pages=PAGES if PAGES.is_dir() else None,
+            pages=next(PAGE_FILES.glob("swagger-ui-dist@*"), None),
             # Everybody here calls from one address.
             limits=edge.Limits(requests_per_s=CALLS_PER_MIN, requests_at_once=CALLS_PER_MIN),
         )

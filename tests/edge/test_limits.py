@@ -11,13 +11,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from mesh import tls
-from sandbox.edge import Edge
-from sandbox.parts import Parts
-from sandbox.process import LOOPBACK, free_port
+from tests.edge.lone import alone
 from topology import edge
-from topology.comments import DESCRIPTORS
-from topology.parts import SERVICES
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -26,29 +21,8 @@ LIMITS = edge.Limits(requests_per_s=1, requests_at_once=8, request_s=1, headers_
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[edge.Places]:
-    folder = tmp_path_factory.mktemp("lone")
-    tls.Authority.open(folder / "tls").issue("edge")
-    nobody = f"{LOOPBACK}:{free_port()}"
-    places = edge.Places(
-        folder=folder / "edge",
-        https=f"{LOOPBACK}:{free_port()}",
-        http=f"{LOOPBACK}:{free_port()}",
-        admin=f"{LOOPBACK}:{free_port()}",
-        tls=folder / "tls",
-        site_certificate=folder / "tls" / "edge.pem",
-        site_key=folder / "tls" / "edge.key",
-        descriptors=DESCRIPTORS,
-        gateway=(nobody,),
-        services=dict.fromkeys(SERVICES, (nobody,)),
-        openapi=edge.OPENAPI,
-        limits=LIMITS,
-    )
-    parts = Parts(folder / "logs", print)
-    try:
-        await Edge(places).start(parts)
+    async with alone(tmp_path_factory.mktemp("lone"), limits=LIMITS) as places:
         yield places
-    finally:
-        await parts.stop(["edge"])
 
 
 async def raw(places: edge.Places, request: bytes) -> tuple[int, Any]:

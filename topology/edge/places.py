@@ -52,7 +52,7 @@ class Places:
     # Instances of the gateway, and of each service.
     gateway: tuple[str, ...]
     services: Mapping[str, tuple[str, ...]]
-    # The description of REST, and the folder of its page; None: no page.
+    # The description of REST, and the folder with Swagger UI's files for its page; None: no page.
     openapi: Path
     pages: Path | None = None
     # Whether the gateway's instances are reached by mTLS, at their sidecars.

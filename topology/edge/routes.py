@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from mesh.contracts import MethodContract
@@ -23,12 +24,8 @@ _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 # A call that no service began may be made again; one that may be repeated also when nobody knows.
 _NOT_BEGUN = "connect-failure,refused-stream"
 _REPEATABLE = f"{_NOT_BEGUN},reset,unavailable"
-_PAGES = (
-    ("index.html", "text/html; charset=utf-8"),
-    ("page.js", "text/javascript; charset=utf-8"),
-    ("swagger-ui.css", "text/css; charset=utf-8"),
-    ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-)
+_PAGE = Path(__file__).with_name("page")
+_HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
 # The page loads nothing but its own files, and nobody may frame it.
 _PAGE_POLICY = (
@@ -70,9 +67,12 @@ def _gateway(places: Places) -> list[Json]:
 def _documentation(places: Places) -> list[Json]:
     found = [_file(OPENAPI_PATH, str(places.openapi), "application/json")]
     if places.pages is not None:
-        first, *others = _PAGES
-        found.append(_file(PAGES_PATH, str(places.pages / first[0]), first[1]))
-        found += [_file(f"{PAGES_PATH}/{name}", str(places.pages / name), type_) for name, type_ in others]
+        found += [
+            _file(PAGES_PATH, str(_PAGE / "index.html"), _HTML),
+            _file(f"{PAGES_PATH}/page.js", str(_PAGE / "page.js"), _SCRIPT),
+            _file(f"{PAGES_PATH}/swagger-ui.css", str(places.pages / "swagger-ui.css"), _CSS),
+            _file(f"{PAGES_PATH}/swagger-ui-bundle.js", str(places.pages / "swagger-ui-bundle.js"), _SCRIPT),
+        ]
     return found
 
 

@@ -1,0 +1,47 @@
+"""An Envoy at the door of nobody, or of what a test puts behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mesh import tls
+from sandbox.edge import Edge
+from sandbox.parts import Parts
+from sandbox.process import LOOPBACK, free_port
+from topology import edge
+from topology.comments import DESCRIPTORS
+from topology.parts import SERVICES
+
+
+@asynccontextmanager
+async def alone(folder: Path, **places: Any) -> AsyncIterator[edge.Places]:
+    """`places` says what differs; services that it does not name are nobody."""
+    authority = tls.Authority.open(folder / "tls")
+    for name in ("edge", *SERVICES):
+        authority.issue(name)
+    nobody = (f"{LOOPBACK}:{free_port()}",)
+    https, http, admin = (f"{LOOPBACK}:{free_port()}" for _ in range(3))
+    told: dict[str, Any] = {
+        "folder": folder / "edge",
+        "https": https,
+        "http": http,
+        "admin": admin,
+        "tls": folder / "tls",
+        "site_certificate": folder / "tls" / "edge.pem",
+        "site_key": folder / "tls" / "edge.key",
+        "descriptors": DESCRIPTORS,
+        "gateway": nobody,
+        "openapi": edge.OPENAPI,
+        **places,
+        "services": dict.fromkeys(SERVICES, nobody) | places.get("services", {}),
+    }
+    found = edge.Places(**told)
+    parts = Parts(folder / "logs", print)
+    try:
+        await Edge(found).start(parts)
+        yield found
+    finally:
+        await parts.stop(["edge"])

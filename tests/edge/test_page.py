@@ -1,0 +1,34 @@
+"""The page of REST in a real browser, without any network but the edge."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sandbox.launcher import PAGE_FILES
+from tests.client.browser import CHROMIUM
+from tests.edge.lone import alone
+
+FILES = next(PAGE_FILES.glob("swagger-ui-dist@*"), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.skipif(FILES is None, reason="`make setup` could not fetch Swagger UI")
+@pytest.mark.timeout(60)
+async def test_a_browser_shows_what_rest_can_do(tmp_path: Path) -> None:
+    async with alone(tmp_path, pages=FILES) as places:
+        browser = await asyncio.create_subprocess_exec(
+            str(CHROMIUM),
+            *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *(f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=15000", "--dump-dom"),
+            *("--enable-logging=stderr", f"http://{places.http}/docs"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(browser.communicate(), 50)
+    document = out.decode()
+    assert "/v1/listings/" in document, err.decode()[-2000:]
+    assert document.count('class="opblock ') > 5 or 'id="operations-tag-market"' in document
+    assert "Content Security Policy" not in err.decode()
