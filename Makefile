@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check k8s-lint bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,8 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11
 lock: ## pin all dependencies with hashes into requirements.txt, and those of images into requirements-runtime.txt (needs uv)
 	$(COMPILE) --extra dev --output-file requirements.txt
 	$(COMPILE) --constraint requirements.txt --output-file requirements-runtime.txt
+	echo kubernetes-validate | $(subst pyproject.toml,-,$(COMPILE)) --output-file k8s/requirements-check.txt
+	echo checkov | $(subst pyproject.toml,-,$(COMPILE)) --output-file k8s/requirements-checkov.txt
 
 run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
 	@$(BIN)/python -m sandbox run
@@ -78,8 +80,22 @@ bench-chain: setup ## payments built and signed, blocks, proofs and signatures c
 bench-gateway: setup ## the gateway beside stock Strawberry, Mercurius and graphql-ws (npm): requests and subscriptions (10 minutes; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.gateway
 
-k8s-check: proto ## the manifests: do they render, fit together, and fit the programs
+k8s-check: proto k8s-lint ## the manifests: do they render, keep to the schemas and policies, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s
+
+# Checkers of manifests, in environments of their own: nothing else needs them, and they are large.
+K8S_TOOLS := .satreel/k8s
+$(K8S_TOOLS)/%/.ready: k8s/requirements-%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+K8S_RENDERED := dev prod
+k8s-lint: $(STAMP) $(K8S_TOOLS)/check/.ready $(K8S_TOOLS)/checkov/.ready ## the manifests by strict schemas, and by checkov (its first run installs it)
+	@$(K8S_TOOLS)/check/bin/python tools/k8s_schemas.py $(BIN)/kubectl
+	@mkdir -p $(K8S_TOOLS)/rendered
+	@for overlay in $(K8S_RENDERED); do $(BIN)/kubectl kustomize k8s/overlays/$$overlay > $(K8S_TOOLS)/rendered/$$overlay.yaml || exit 1; done
+	@$(K8S_TOOLS)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(K8S_TOOLS)/rendered
 
 format: proto ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)
