@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 import redis.asyncio
 import uvloop
+from redis.exceptions import NoScriptError
 
 from mesh import config, logs, telemetry
 from mesh.channel import MeshChannel, connect
@@ -224,7 +225,12 @@ class _Redis(redis.asyncio.Redis):
         command = str(args[0])
         named = {"db.system.name": "redis", "db.operation.name": command}
         with telemetry.tracer.outgoing(command, named):
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except NoScriptError as problem:
+                # An answer: the client sends the whole script then.
+                unknown = problem
+        raise unknown
 
 
 async def _supervised(work: Work, name: str) -> None:

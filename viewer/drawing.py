@@ -80,10 +80,13 @@ def picture(found: Sequence[Edge]) -> str:
     busiest = max(len(edge.took_ms) for edge in found)
     for edge in found:
         (x0, y0), (x1, y1) = placed[edge.caller], placed[edge.callee]
+        # To the right, or along the right side of a column.
+        bend = 70 if x1 > x0 else 40
         x0, y0, y1 = x0 + NODE_W, y0 + NODE_H // 2, y1 + NODE_H // 2
+        x1, side = (x1, -bend) if x1 > x0 else (x1 + NODE_W, bend)
         told = f"{edge.caller} → {edge.callee}: {len(edge.took_ms)} calls, {edge.failed} failed"
         out.append(
-            f'<path class="edge{" bad" if edge.failed else ""}" d="M{x0} {y0} C{x0 + 70} {y0} {x1 - 70} {y1} '
+            f'<path class="edge{" bad" if edge.failed else ""}" d="M{x0} {y0} C{x0 + bend} {y0} {x1 + side} {y1} '
             f'{x1} {y1}" stroke-width="{1 + 4 * len(edge.took_ms) / busiest:.1f}">'
             f"<title>{escape(told)}</title></path>"
         )

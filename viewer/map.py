@@ -60,5 +60,8 @@ def columns(found: Iterable[Edge]) -> list[list[str]]:
         result.append(now)
         placed |= set(now)
         now = sorted({callee for name in now for callee in calls[name]} - placed)
-    left = sorted(names - placed)
-    return [*result, left] if left else result
+    # What calls nobody stands last: stores, and what is not ours.
+    last = {name for name in names if not calls[name]}
+    result = [[name for name in column if name not in last] for column in result]
+    rest = [sorted(names - placed - last), sorted(last)]
+    return [column for column in [*result, *rest] if column]

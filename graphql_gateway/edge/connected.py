@@ -12,9 +12,13 @@ from aiohttp import WSCloseCode
 
 from graphql_gateway.context import Context
 from graphql_gateway.safety.budget import network_of
+from mesh import telemetry
 from mesh.errors import Exhausted, Unavailable
 
 CLOSE_FORBIDDEN = 4403
+_connections = telemetry.up_down(
+    "gateway.connections", "WebSockets and event streams that are open.", unit="{connection}"
+)
 
 
 class TooManyConnections(Exhausted):
@@ -76,6 +80,7 @@ class Connected:
         try:
             self.count(member, f"address:{network_of(connection.context.client_address)}")
             self._open.add(connection)
+            _connections.add(1)
             member.sign_in()
         except TooManyConnections:
             member.leave()
@@ -121,7 +126,9 @@ class Connected:
 
     def leave(self, member: Member) -> None:
         """It is not open any more."""
-        self._open.discard(member.connection)
+        if member.connection in self._open:
+            self._open.discard(member.connection)
+            _connections.add(-1)
         for whose in member.counted:
             self._counts[whose] -= 1
             if not self._counts[whose]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from mesh import logs
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from mesh.ids import made_ns, uuid7
 from services.chain.app.accounts import Accounts
@@ -29,6 +29,10 @@ from services.chain.domain.values import (
 )
 
 log = logs.logger(__name__)
+_due = telemetry.gauge(
+    "chain.deposits.due", "Deposits with the confirmations they need that are not credited.", unit="{deposit}"
+)
+_credited = telemetry.counter("chain.deposits.credited", "Deposits credited.", unit="{deposit}")
 
 CREDITS_MAX = 1_000
 COINBASE_CONFIRMATIONS = 100
@@ -114,6 +118,7 @@ class Deposits:
     async def credit_due(self) -> None:
         """Credits every deposit that has the confirmations it needs."""
         due = [kept for kept in self._books.deposits.values() if self._is_due(kept.value)]
+        _due.set(len(due))
         for start in range(0, len(due) or 1, CREDITS_MAX):
             await self._credit([kept.value.id for kept in due[start : start + CREDITS_MAX]])
 
@@ -138,6 +143,8 @@ class Deposits:
                 after = replace(kept.value, state=DepositState.CREDITED)
                 await self._books.set_coin(after.outpoint, CoinState.FREE, credited=True)
                 await self._put(kept, after)
+        _due.set(0)
+        _credited.add(len(batch))
         for kept in batch:
             log.info(
                 "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid

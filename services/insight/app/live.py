@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from mesh import telemetry
 from mesh.clock import Clock
 from mesh.errors import Failure
 from mesh.logs import logger
 from services.insight.app.service import Insight
+from services.insight.domain.metrics import METRICS
 
 log = logger(__name__)
+_gauges = {
+    metric.name: telemetry.gauge(f"business.{metric.name}", metric.description, unit=f"{{{metric.unit}}}")
+    for metric in METRICS
+}
 
 EVERY_S = 1.0
 HEARTBEAT_S = 5.0
@@ -42,6 +48,8 @@ class Live:
             except Failure as away:
                 log.warning("no values now", error=str(away))
             else:
+                for name, value in values.items():
+                    _gauges[name].set(value)
                 if self._newest is None or values != self._newest.values:
                     self._newest = Values(self._clock.now_ns(), values)
                     self._changed.set()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mesh import telemetry
 from mesh.errors import Exhausted
 from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
 from services.ledger.domain.commands import (
@@ -21,6 +22,9 @@ from services.ledger.domain.reasons import Reason, Refused
 
 # Lines of a report that cost as much as a transfer.
 LINES_PER_TRANSFER = 5
+
+
+_queued = telemetry.gauge("ledger.orders.waiting", "Commands that wait for the writer.", unit="{command}")
 
 
 class QueueFull(Exhausted):
@@ -110,6 +114,7 @@ class Orders:
 
     def take_batch(self) -> list[Waiting]:
         """As many as go into one record of the journal; none when none wait."""
+        _queued.set(len(self._waiting))
         batch: list[Waiting] = []
         weight = size_bytes = 0
         while self._waiting:

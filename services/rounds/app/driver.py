@@ -28,6 +28,12 @@ from services.rounds.domain.machine import Intent
 from services.rounds.domain.values import ENDED, NS_PER_S, InstantNs, Round, RoundId, Rules, State, Timing
 
 log = logs.logger(__name__)
+_settled = telemetry.durations(
+    "rounds.settlement.duration", "Time from the end of a round to its result, all payouts made."
+)
+_unsettled = telemetry.gauge(
+    "rounds.settlement.age", "Time since the current round ended without a result; 0 before.", unit="s"
+)
 
 INBOX_MAX = 1_000
 # The wall clock may jump: nobody sleeps longer than this without looking at it again.
@@ -181,6 +187,8 @@ class Driver:
     def _after_step(self, before: Round, after: Round) -> None:
         if before.state is not after.state:
             log.info("round moved", round_id=after.id, number=after.number, state=after.state)
+        if after.state is State.COMPLETED and before.state is not State.COMPLETED:
+            _settled.record(self._since_lock_s(after))
         self._wake()
         # Watchers hear of an open round once the ledger meters it, so that nobody comes too early.
         if after.state is not State.ACTIVE or after.ledger_open:
@@ -198,6 +206,8 @@ class Driver:
 
     async def _advance(self) -> None:
         """Carries out everything that can be done now."""
+        calculating = self._round.state is State.CALCULATING
+        _unsettled.set(self._since_lock_s(self._round) if calculating else 0.0)
         while True:
             before = self._round
             await self._apply(events.Tick())
@@ -263,6 +273,9 @@ class Driver:
             if intent in machine.intents(self._round)
         ]
         return max(0.0, min(waits))
+
+    def _since_lock_s(self, round_: Round) -> float:
+        return max(0.0, (self._now() - (round_.locks_at_ns or self._now())) / NS_PER_S)
 
     def _now(self) -> InstantNs:
         return InstantNs(self._clock.now_ns())
