@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check k8s-lint bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -96,6 +96,10 @@ k8s-lint: $(STAMP) $(K8S_TOOLS)/check/.ready $(K8S_TOOLS)/checkov/.ready ## the 
 	@mkdir -p $(K8S_TOOLS)/rendered
 	@for overlay in $(K8S_RENDERED); do $(BIN)/kubectl kustomize k8s/overlays/$$overlay > $(K8S_TOOLS)/rendered/$$overlay.yaml || exit 1; done
 	@$(K8S_TOOLS)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(K8S_TOOLS)/rendered
+
+observability-check: setup ## alerts and their cases, by promtool; dashboards ask for what there is
+	@$(BIN)/python -m tools.promtool
+	@$(BIN)/python -m pytest -q tests/observability
 
 format: proto ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)

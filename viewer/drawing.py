@@ -86,8 +86,9 @@ def picture(found: Sequence[Edge]) -> str:
         x1, side = (x1, -bend) if x1 > x0 else (x1 + NODE_W, bend)
         told = f"{edge.caller} → {edge.callee}: {len(edge.took_ms)} calls, {edge.failed} failed"
         out.append(
-            f'<path class="edge{" bad" if edge.failed else ""}" d="M{x0} {y0} C{x0 + bend} {y0} {x1 + side} {y1} '
-            f'{x1} {y1}" stroke-width="{1 + 4 * len(edge.took_ms) / busiest:.1f}">'
+            f'<path class="edge{" bad" if edge.failed else ""}" '
+            f'd="M{x0} {y0} C{x0 + bend} {y0} {x1 + side} {y1} {x1} {y1}" '
+            f'stroke-width="{1 + 4 * len(edge.took_ms) / busiest:.1f}">'
             f"<title>{escape(told)}</title></path>"
         )
     for name, (x, y) in placed.items():

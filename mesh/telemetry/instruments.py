@@ -74,11 +74,17 @@ def up_down(name: str, meaning: str, *, unit: str, by: tuple[str, ...] = ()) -> 
     return _meter.create_up_down_counter(name, unit=unit, description=meaning)
 
 
-def durations(name: str, meaning: str, *, by: tuple[str, ...] = ()) -> metrics.Histogram:
+def durations(
+    name: str,
+    meaning: str,
+    *,
+    by: tuple[str, ...] = (),
+    buckets_s: tuple[float, ...] = DURATION_BUCKETS_S,
+) -> metrics.Histogram:
     """A histogram of seconds: `.record(seconds)`. Inside a sampled trace a point names it (an exemplar)."""
     _declare(name, Kind.HISTOGRAM, "s", meaning, by)
     return _meter.create_histogram(
-        name, unit="s", description=meaning, explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S
+        name, unit="s", description=meaning, explicit_bucket_boundaries_advisory=buckets_s
     )
 
 

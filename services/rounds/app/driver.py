@@ -28,8 +28,11 @@ from services.rounds.domain.machine import Intent
 from services.rounds.domain.values import ENDED, NS_PER_S, InstantNs, Round, RoundId, Rules, State, Timing
 
 log = logs.logger(__name__)
+# Half a minute of it is for late reports.
 _settled = telemetry.durations(
-    "rounds.settlement.duration", "Time from the end of a round to its result, all payouts made."
+    "rounds.settlement.duration",
+    "Time from the end of a round to its result, all payouts made.",
+    buckets_s=(5.0, 10.0, 30.0, 35.0, 40.0, 50.0, 60.0, 90.0, 120.0, 300.0, 600.0),
 )
 _unsettled = telemetry.gauge(
     "rounds.settlement.age", "Time since the current round ended without a result; 0 before.", unit="s"

@@ -1,0 +1,70 @@
+"""promtool, out of Debian's `prometheus` package: fetched by its checksum into .satreel/, never installed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSION = "2.42.0+ds-5+deb12u1"
+SHA256 = "14d9c8acdc5d1321dc2092400111c586f09ac350f23f2383d1679b2bf256e583"
+PROGRAM = ROOT / ".satreel" / "bin" / f"promtool-{VERSION.partition('+')[0]}" / "promtool"
+RULES = ROOT / "k8s" / "observability"
+FETCH_S = 300
+
+
+class Missing(Exception):  # noqa: N818 - says what is the matter
+    """promtool cannot be had here."""
+
+
+def promtool() -> Path:
+    """The program, fetched on first use. Raises Missing: no Debian, no network, another version."""
+    if PROGRAM.is_file() and _sha256(PROGRAM) == SHA256:
+        return PROGRAM
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is needed to fetch promtool {VERSION}")
+    with tempfile.TemporaryDirectory() as scratch:
+        _run(["apt-get", "download", f"prometheus={VERSION}"], scratch)
+        (package,) = Path(scratch).glob("*.deb")
+        _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
+        found = Path(scratch) / "unpacked" / "usr" / "bin" / "promtool"
+        if _sha256(found) != SHA256:
+            raise Missing(f"promtool of prometheus {VERSION} does not have the expected checksum: not used")
+        PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+        fresh = PROGRAM.with_suffix(".fresh")
+        shutil.copy2(found, fresh)
+        fresh.rename(PROGRAM)
+    return PROGRAM
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run(command: list[str], folder: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False)
+    if done.returncode:
+        raise Missing(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
+
+
+def main() -> int:
+    """Checks the rules and runs their tests; gives the exit status."""
+    try:
+        program = promtool()
+    except Missing as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for arguments in (["check", "rules", "rules.yaml"], ["test", "rules", "rules.test.yaml"]):
+        if status := subprocess.run([program, *arguments], cwd=RULES, check=False).returncode:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
