@@ -25,6 +25,8 @@ class Door:
     house: House
     user: Person
     client: aiohttp.ClientSession
+    # Of everybody's wallets; the administrator is "Admin".
+    seed: str
 
     async def ask(self, method: str, path: str, *, token: str = "", **more: Any) -> tuple[int, Any, Any]:
         """Status, headers and JSON of a request in clear."""
@@ -56,5 +58,5 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
         user = Person.of("Ute", house.url, seed=seed)
         await user.log_in()
         async with aiohttp.ClientSession() as client:
-            yield Door(house, user, client)
+            yield Door(house, user, client, seed)
         await user.client.close()
