@@ -29,6 +29,7 @@ ARG SERVICE
 WORKDIR /source
 COPY services services
 COPY graphql_gateway graphql_gateway
+COPY topology/edge/openapi.json openapi.json
 WORKDIR /app
 RUN set -eu; \
     case "${SERVICE:?say --build-arg SERVICE=...}" in \
@@ -39,7 +40,8 @@ RUN set -eu; \
     printf '#!/bin/sh\nexec python -m %s "$@"\n' "$module" > start; chmod 755 start
 COPY mesh mesh
 COPY --from=contracts /build/gen gen
-RUN python -m compileall -q . && find . -name '*.pyi' -delete
+# The edge takes the contracts and their description from here (k8s/base/edge).
+RUN cp /source/openapi.json gen/ && python -m compileall -q . && find . -name '*.pyi' -delete
 
 FROM ${PYTHON}
 ARG SERVICE
