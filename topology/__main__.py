@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from topology import cluster, openapi, picture, policies
+from topology import cluster, meshes, openapi, picture, policies
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every generated file, by its path in the repository.
@@ -17,6 +17,8 @@ GENERATED: Mapping[str, Callable[[], str]] = MappingProxyType(
         "docs/TOPOLOGY.md": picture.page,
         "k8s/mesh/network-policies.yaml": policies.network_policies,
         "topology/edge/openapi.json": openapi.document,
+        "k8s/overlays/istio/authorization.yaml": meshes.istio,
+        "k8s/overlays/linkerd/authorization.yaml": meshes.linkerd,
         **cluster.edge_files(),
     }
 )

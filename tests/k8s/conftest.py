@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = ("dev", "prod", "prod-eu", "prod-us", "prod-us/lead")
+OVERLAYS = ("dev", "prod", "prod-eu", "prod-us", "prod-us/lead", "istio", "linkerd")
 FOLDERS = ("base", "sqlite", *(f"overlays/{name}" for name in OVERLAYS))
 
 Manifest = dict[str, Any]

@@ -12,7 +12,7 @@ from tests.k8s.conftest import OVERLAYS, ROOT, Manifest, Manifests, render
 from topology.calls import called_by
 from topology.parts import PARTS, SERVICES
 
-LEADING = ("prod", "prod-eu", "prod-us/lead")
+LEADING = ("prod", "prod-eu", "prod-us/lead", "istio", "linkerd")
 # As Prometheus names what OpenTelemetry exports: dots become underscores, units and kinds follow.
 SUFFIXES = r"(_seconds)?(_bucket|_count|_sum|_total)?"
 # Envoy's own, https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats
@@ -148,3 +148,14 @@ def test_images_have_a_version_or_a_digest(overlay: str) -> None:
     assert found
     for image in found:
         assert re.search(r"(@sha256:[0-9a-f]{64}|:(dev|v?\d+(\.\d+)+))$", image), image
+
+
+def test_meshes_let_in_those_that_network_policies_let_in() -> None:
+    paired = ways(list(render("base").of("NetworkPolicy")), "ingress", "from")
+    for part in (PARTS[name] for name in (*SERVICES, "gateway")):
+        expected = {way[0] for way in paired if way[1:] == (part.name, part.port.number)}
+        istio = render("overlays/istio").named("AuthorizationPolicy", part.name)["spec"]["rules"][0]
+        (source,) = istio["from"]
+        assert {name.rpartition("/")[2] for name in source["source"]["principals"]} == expected
+        linkerd = render("overlays/linkerd").named("MeshTLSAuthentication", f"{part.name}-callers")
+        assert {one["name"] for one in linkerd["spec"]["identityRefs"]} == expected
