@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import ssl
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from mesh import tls
 from tests.edge.lone import alone
+from tests.mesh.collector import collecting
 from topology import edge
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
-LIMITS = edge.Limits(requests_per_s=1, requests_at_once=8, request_s=1, headers_kib=8)
+LIMITS = edge.Limits(connections=20, requests_per_s=1, requests_at_once=8, request_s=1, headers_kib=8)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -56,6 +62,42 @@ async def test_its_own_errors_are_json(
     assert body["details"][0]["domain"] == "satreel.edge"
 
 
+async def test_connections_are_bounded(places: edge.Places) -> None:
+    host, _, port = str(places.http).partition(":")
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(LIMITS.connections + 1)]
+    closed = [asyncio.create_task(reader.read()) for reader, _ in opened]
+    done, waiting = await asyncio.wait(closed, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    assert len(waiting) == LIMITS.connections
+    for _, writer in opened:
+        writer.close()
+    await asyncio.wait(closed)
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(places: edge.Places) -> None:
+    host, _, port = places.https.partition(":")
+    trusting = ssl.create_default_context(cafile=str(places.tls / "ca.pem"))
+
+    async def shown() -> bytes:
+        _, writer = await asyncio.open_connection(host, int(port), ssl=trusting, server_hostname="localhost")
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    before = await shown()
+    with tempfile.TemporaryDirectory(dir=places.tls.parent) as fresh:
+        for name in ("ca.pem", "ca.key"):
+            shutil.copy(places.tls / name, fresh)
+        tls.Authority.open(Path(fresh)).issue("edge")
+        for name in ("edge.key", "edge.pem"):
+            (Path(fresh) / name).replace(places.tls / name)
+    for _ in range(100):
+        if await shown() != before:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the old certificate is still shown")
+
+
 async def test_an_address_may_not_ask_without_end(places: edge.Places) -> None:
     async with aiohttp.ClientSession() as client:
         for _ in range(LIMITS.requests_at_once + 1):
@@ -66,3 +108,18 @@ async def test_an_address_may_not_ask_without_end(places: edge.Places) -> None:
                 assert response.status == 404
     assert (response.status, response.headers["Retry-After"]) == (429, "1")
     assert body["details"][0]["reason"] == "RATE_LIMITED"
+
+
+async def test_traces_go_on_at_the_door_and_tell_no_query(tmp_path: Path) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with collecting() as collector:
+        collector_place = collector.endpoint.removeprefix("http://")
+        async with alone(tmp_path, otlp=collector_place) as places, aiohttp.ClientSession() as client:
+            url = f"http://{places.http}/media/one/film?ticket=secret"
+            headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+            async with client.get(url, headers=headers) as response:
+                assert response.status == 503
+            await collector.until_spans(1)
+    seen = collector.trace(trace_id)[0]
+    assert (seen.attributes["url.path"], seen.attributes["http.route"]) == ("/media/one/film", "gateway")
+    assert "secret" not in str(seen.attributes)

@@ -17,6 +17,8 @@ AUTHORIZE_PATH = "/authorize"
 _AUTHORIZE_S = 3
 _FILTERS = "envoy.extensions.filters.http"
 
+_PATH_TAG_CHARS = len("/")
+
 # Paths are logged without their query: it may hold a film ticket.
 _ACCESS = {
     "time": "%START_TIME%",
@@ -234,4 +236,11 @@ def _tracing() -> Json:
     return {
         "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
         "spawn_upstream_span": True,
+        # Envoy's own tag of the address has its query, which may hold a film ticket or a document: it is cut
+        # before any query can begin.
+        "max_path_tag_length": _PATH_TAG_CHARS,
+        "custom_tags": [
+            {"tag": "url.path", "value": "%PATH(NQ)%"},
+            {"tag": "http.route", "value": "%ROUTE_NAME%"},
+        ],
     }
