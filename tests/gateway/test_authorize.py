@@ -1,0 +1,59 @@
+"""What the edge is answered when it asks for one of its clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.gateway.client import Answer
+from tests.gateway.world import World, opened, token_of
+
+
+async def ask(world: World, method: str, path: str, token: str = "") -> Answer:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return await world.client.send(method, f"/authorize{path}", headers=headers)
+
+
+def refused(answer: Answer) -> tuple[int, int, str]:
+    """Status of HTTP, number of gRPC, reason."""
+    body: Any = orjson.loads(answer.body)
+    return answer.status, body["code"], body["details"][0]["reason"]
+
+
+async def test_who_is_signed_in_is_told_by_the_meshs_token(world: World) -> None:
+    world.user("ada")
+    theirs = await ask(world, "GET", "/v1/deposits", token_of("ada"))
+    assert theirs.status == 200
+    assert theirs.headers["x-satreel-user-token"].count(".") == 2
+    assert '"requests"' in theirs.headers["RateLimit"]
+    nobodys = await ask(world, "GET", "/v1/rounds/current")
+    assert nobodys.status == 200
+    assert "x-satreel-user-token" not in nobodys.headers
+
+
+async def test_a_wrong_token_is_an_answer_as_rest_has_them(world: World) -> None:
+    answer = await ask(world, "POST", "/v1/listings", "x" * 32)
+    assert refused(answer) == (401, 16, "SESSION_INVALID")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_requests_are_counted_by_user(tmp_path: Path) -> None:
+    async with opened(tmp_path, requests_per_min=2) as world:
+        world.user("ada")
+        world.user("bob")
+        for _ in range(2):
+            assert (await ask(world, "GET", "/v1/market", token_of("ada"))).status == 200
+        answer = await ask(world, "GET", "/v1/market", token_of("ada"))
+        assert refused(answer) == (429, 8, "RATE_LIMITED")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await ask(world, "GET", "/v1/market", token_of("bob"))).status == 200
+
+
+async def test_log_ins_are_counted_by_either_way(tmp_path: Path) -> None:
+    async with opened(tmp_path, log_ins_per_min=2) as world:
+        assert (await ask(world, "POST", "/v1/sessions")).status == 200
+        assert (await ask(world, "POST", "/satreel.identity.v1.IdentityService/LogIn")).status == 200
+        assert refused(await ask(world, "POST", "/v1/challenges"))[2] == "RATE_LIMITED"
+        assert (await ask(world, "GET", "/v1/sessions")).status == 200
