@@ -92,7 +92,7 @@ def _addresses(house: House, report: Report) -> None:
     report.title("Satreel serves")
     report.step(f"GraphQL and GraphiQL   {house.url}/graphql")
     report.step(f"live updates           ws://{house.url.removeprefix('http://')}/graphql")
-    if house.settings.viewer_port:
+    if house.settings.viewer_port and not house.settings.otlp_endpoint:
         report.step(f"traces and metrics     http://127.0.0.1:{house.settings.viewer_port}/")
     report.step(f"with TLS, and gRPC     {house.secure_url}   (authority: {house.tls_dir / 'ca.pem'})")
     report.step(f"REST                   {house.url}/docs, described by {house.url}/openapi.json")

@@ -91,7 +91,7 @@ class House:
         await asyncio.to_thread(require_programs, self.settings)
         for line in await require_answers(self.settings, os.environ):
             self.progress(line)
-        seen = await self._own_viewer() if self.settings.viewer_port else {}
+        seen = await self._telemetry()
         told = await self._outside_world()
         shared = self._certificates()
         for name in (*SERVICES, "gateway"):
@@ -136,8 +136,15 @@ class House:
         told["content"] |= {"SATREEL_CONTENT_AITUBO_URL": aitubo_url, "SATREEL_CONTENT_AITUBO_KEY": key}
         return told
 
-    async def _own_viewer(self) -> dict[str, str]:
-        """Starts the viewer; gives what each part is told of it. On one machine every trace is kept."""
+    async def _telemetry(self) -> dict[str, str]:
+        """What each part is told of where traces and metrics go. On one machine every trace is kept."""
+        endpoint = self.settings.otlp_endpoint
+        if not endpoint and self.settings.viewer_port:
+            endpoint = await self._own_viewer()
+        return {"SATREEL_OTLP_ENDPOINT": endpoint, "SATREEL_TRACE_RATIO": "1"} if endpoint else {}
+
+    async def _own_viewer(self) -> str:
+        """Starts it; gives where it takes OTLP."""
         port, otlp = self.settings.viewer_port, self.settings.port("viewer-otlp")
         require_free_port(port, part="The viewer", setting="SATREEL_SANDBOX_VIEWER_PORT")
         require_free_port(otlp, part="The viewer (OTLP)", setting="SATREEL_SANDBOX_FIRST_PORT")
@@ -145,7 +152,7 @@ class House:
         environment = inherited() | {f"SATREEL_VIEWER_{name}": value for name, value in own.items()}
         await self.parts.start("viewer", [sys.executable, "-m", "viewer"], environment)
         await self.parts.until_listening("viewer", port)
-        return {"SATREEL_OTLP_ENDPOINT": f"http://{LOOPBACK}:{otlp}", "SATREEL_TRACE_RATIO": "1"}
+        return f"http://{LOOPBACK}:{otlp}"
 
     async def _own_valkey(self) -> str:
         valkey = await start_valkey(self._data / "valkey", self.settings.port("valkey"))

@@ -55,6 +55,12 @@ class SandboxSettings(BaseSettings):
     viewer_port: int = Field(
         8090, ge=0, le=65535, description="port of the viewer of traces and metrics; 0: none is started"
     )
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias=AliasChoices("otlp_endpoint", "SATREEL_OTLP_ENDPOINT"),
+        description="an OTLP/gRPC collector of your own, http://host:port: every trace goes there, and no "
+        "viewer is started (SATREEL_OTLP_ENDPOINT)",
+    )
     first_port: int = Field(
         7101,
         ge=1024,

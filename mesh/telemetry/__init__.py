@@ -15,6 +15,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from mesh.telemetry.causes import links_to, note_cause
 from mesh.telemetry.exporting import CLOSE_S, Telemetry, start, tracer
 from mesh.telemetry.instruments import (
     DECLARED,
@@ -48,6 +49,8 @@ __all__ = [
     "durations",
     "gauge",
     "keep_way",
+    "links_to",
+    "note_cause",
     "observed",
     "start",
     "tracer",

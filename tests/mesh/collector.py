@@ -20,6 +20,7 @@ KINDS = {
     Span.SPAN_KIND_CLIENT: "client",
     Span.SPAN_KIND_INTERNAL: "internal",
     Span.SPAN_KIND_CONSUMER: "consumer",
+    Span.SPAN_KIND_PRODUCER: "producer",
 }
 
 

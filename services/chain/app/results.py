@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from mesh import telemetry
 from mesh.clock import Clock
 from mesh.errors import IdReused
 from mesh.records import Exists
@@ -57,6 +58,7 @@ class Results:
 
     async def record(self, round_id: str, payload_json: str) -> ResultView:
         """Queues a record. Raises DataTooLarge, IdReused."""
+        telemetry.note_cause(round_id)
         payload = payload_json.encode()
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise DataTooLarge(bytes=len(payload), maximum=PAYLOAD_BYTES_MAX)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesh import logs
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from services.chain.app.books import Books
 from services.chain.app.costs import Costs
@@ -60,7 +63,16 @@ class Sender:
         first = tx.state is TxState.SIGNED
         if first:
             await self._move(plan, TxState.SENT)  # from here on somebody may have the bytes
-        sent = await self._broadcaster.send(tx.raw, self._wallet.spent_by(tx))
+        # For many, and on nobody's time: a trace of its own, linked to those who ordered what it does.
+        with telemetry.tracer.start_as_current_span(
+            "chain send",
+            context=Context(),
+            kind=SpanKind.PRODUCER,
+            attributes={"satreel.tx.id": tx.txid, "satreel.tx.purpose": tx.purpose},
+            links=telemetry.links_to(tx.jobs),
+        ):
+            telemetry.note_cause(tx.txid)
+            sent = await self._broadcaster.send(tx.raw, self._wallet.spent_by(tx))
         match sent.outcome:
             case Broadcast.ACCEPTED:
                 await self._move(plan, TxState.SEEN)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from mesh import logs
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from mesh.errors import IdReused
 from mesh.records import Exists
@@ -74,6 +74,7 @@ class Titles:
 
     async def inscribe(self, body: TitleBody) -> TitleView:
         """Queues an inscription. Raises DataTooLarge, IdReused."""
+        telemetry.note_cause(body.meme_id)
         if len(self._script(body, b"\0" * 20)) > SCRIPT_BYTES_MAX:
             raise DataTooLarge(bytes=len(body.poster), maximum=SCRIPT_BYTES_MAX)
         path = await self._accounts.path(body.creator_id, KeyUse.TITLE)
@@ -97,6 +98,7 @@ class Titles:
 
     async def transfer(self, sale_id: str, meme_id: MemeId, new_owner_id: UserId) -> TitleView:
         """Queues a move. Raises InscriptionNotFound, IdReused."""
+        telemetry.note_cause(sale_id)
         shown = await self.get(meme_id)
         path = await self._accounts.path(new_owner_id, KeyUse.TITLE)
         move = Move(sale_id, meme_id, new_owner_id, JobState.QUEUED, self._clock.now_ns())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mesh import logs
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from mesh.errors import IdReused
 from mesh.records import Exists
@@ -63,6 +63,7 @@ class WithdrawalRequests:
         key_hash_of(address, self._rule.network)
         if sats < self._rule.sats_min:
             raise AmountTooSmall(minimum=self._rule.sats_min)
+        telemetry.note_cause(wanted_id)
         new = self._new(wanted_id, user_id, address, sats, self._rule.fee_ceiling_sats)
         async with self._queue.asking:
             if await self._queue.table.get(wanted_id) is None and (missing := await self._missing(new)):
@@ -96,6 +97,7 @@ class WithdrawalRequests:
         opened: list[Kept[Withdrawal]] = []
         skipped: list[UserId] = []
         for payout in payouts:
+            telemetry.note_cause(payout.id)
             if payout.id in known:
                 opened.append(_same_payout(known[payout.id], payout))
             elif (new := self._payable(payout, addresses.get(payout.user_id, ""))) is not None:
