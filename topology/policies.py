@@ -75,16 +75,14 @@ def _edge(inner: Iterable[Part]) -> Json:
 
 def _stores() -> Iterator[Json]:
     on_records = [_pods(part.name) for part in PARTS.values() if Backing.RECORDS in part.stands_on]
-    inner = _to([_pods(AEROSPIKE)], *AEROSPIKE_INNER_PORTS)
-    # The other region's copy is shipped to whoever answers there.
     yield _policy(
         AEROSPIKE,
         _labels(AEROSPIKE),
         [
-            _from([*on_records, _pods(BACKUP), _namespace(AEROSPIKE_OPERATOR), _anywhere()], AEROSPIKE_PORT),
+            _from([*on_records, _pods(BACKUP), _namespace(AEROSPIKE_OPERATOR)], AEROSPIKE_PORT),
             _from([_pods(AEROSPIKE)], *AEROSPIKE_INNER_PORTS),
         ],
-        [inner, _to([_anywhere()], AEROSPIKE_PORT)],
+        [_to([_pods(AEROSPIKE)], *AEROSPIKE_INNER_PORTS)],
     )
     on_redis = [_pods(part.name) for part in PARTS.values() if Backing.REDIS in part.stands_on]
     among = (VALKEY_PORT, SENTINEL_PORT)

@@ -137,6 +137,16 @@ def test_policies_pair_and_open_what_the_topology_says() -> None:
         assert reached == set(called_by(part.name))
 
 
+def test_records_are_open_to_parts_jobs_operator_and_the_other_region_alone() -> None:
+    (policy,) = [one for one in render("base").of("NetworkPolicy") if one["metadata"]["name"] == "aerospike"]
+    assert "ipBlock" not in json.dumps(policy)
+    opened = [
+        render(f"overlays/{region}").named("NetworkPolicy", "other-region")["spec"]["egress"][0]["to"]
+        for region in ("prod-eu", "prod-us/lead")
+    ]
+    assert opened[0] != opened[1]
+
+
 def test_everything_else_is_closed() -> None:
     closed = render("base").named("NetworkPolicy", "closed")["spec"]
     assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
