@@ -55,7 +55,7 @@ def problems(manifest: dict[str, Any], own: dict[str, Any], catalogue: Path | No
         try:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as problem:
-            yield str(problem)
+            yield str(problem).partition("\n")[0]
         return
     if (known := own.get(f"{manifest['apiVersion']} {kind}")) is None:
         yield f"k8s/schemas.yaml has nothing about {manifest['apiVersion']} {kind}"
