@@ -65,6 +65,7 @@ async def test_traces_join_over_processes_and_metrics_are_exported(channels: lis
     assert {name: collector.metrics["echo", name].unit for name in units} == units
     (point,) = collector.metrics["echo", "rpc.client.call.duration"].histogram.data_points
     assert tuple(point.explicit_bounds) == telemetry.DURATION_BUCKETS_S
+    assert {one.trace_id.hex() for one in point.exemplars} == {trace_id}
     assert collector.points("echo", "rpc.client.call.duration") == [
         {"rpc.system.name": "grpc", "rpc.method": ECHO, "rpc.response.status_code": "OK"}
     ]
