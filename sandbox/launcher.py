@@ -245,6 +245,7 @@ class House:
             services={name: (f"{LOOPBACK}:{port(name)}",) for name in SERVICES},
             openapi=edge.OPENAPI,
             otlp=f"{LOOPBACK}:{port('viewer-otlp')}" if self.settings.viewer_port else None,
+            trace_ratio=1,
             pages=next(PAGE_FILES.glob("swagger-ui-dist@*"), None),
             # Everybody here calls from one address.
             limits=edge.Limits(requests_per_s=CALLS_PER_MIN, requests_at_once=CALLS_PER_MIN),

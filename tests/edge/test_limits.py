@@ -123,3 +123,21 @@ async def test_traces_go_on_at_the_door_and_tell_no_query(tmp_path: Path) -> Non
     seen = collector.trace(trace_id)[0]
     assert (seen.attributes["url.path"], seen.attributes["http.route"]) == ("/media/one/film", "gateway")
     assert "secret" not in str(seen.attributes)
+
+
+async def test_behind_a_proxy_of_ours_a_client_is_who_it_names(tmp_path: Path) -> None:
+    denied = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
+
+    async def status(at: edge.Places) -> int:
+        url = f"http://{at.http}/no"
+        async with aiohttp.ClientSession() as client, client.get(url, headers=denied) as answer:
+            return answer.status
+
+    (tmp_path / "edge").mkdir()
+    edge.place(tmp_path / "edge", edge.resource(deny=["203.0.113.7"]))
+    async with alone(tmp_path, proxies_before=1) as behind:
+        assert await status(behind) == 403
+    (tmp_path / "other" / "edge").mkdir(parents=True)
+    edge.place(tmp_path / "other" / "edge", edge.resource(deny=["203.0.113.7"]))
+    async with alone(tmp_path / "other") as first:
+        assert await status(first) == 404, "anybody may write that header"

@@ -74,6 +74,7 @@ def _manager(name: str, places: Places) -> Json:
         "codec_type": "AUTO",
         "server_name": "satreel",
         "use_remote_address": True,
+        "xff_num_trusted_hops": places.proxies_before,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
@@ -101,7 +102,7 @@ def _manager(name: str, places: Places) -> Json:
         "route_config": route_configuration(places),
     }
     if places.otlp:
-        found["tracing"] = _tracing()
+        found["tracing"] = _tracing(places.trace_ratio)
     return found
 
 
@@ -227,7 +228,7 @@ def _access_log() -> Json:
     return {"name": "envoy.access_loggers.stdout", "typed_config": log}
 
 
-def _tracing() -> Json:
+def _tracing(ratio: float) -> Json:
     provider = typed(
         "envoy.config.trace.v3.OpenTelemetryConfig",
         grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": "2s"},
@@ -236,6 +237,7 @@ def _tracing() -> Json:
     return {
         "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
         "spawn_upstream_span": True,
+        "random_sampling": {"value": ratio * 100},
         # Envoy's own tag of the address has its query, which may hold a film ticket or a document: it is cut
         # before any query can begin.
         "max_path_tag_length": _PATH_TAG_CHARS,

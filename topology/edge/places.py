@@ -57,6 +57,10 @@ class Places:
     pages: Path | None = None
     # Whether the gateway's instances are reached by mTLS, at their sidecars.
     gateway_has_sidecar: bool = False
-    # Collector of traces; None: none are made here.
+    # Proxies of ours before it that add to X-Forwarded-For: the client is who the farthest of them names.
+    proxies_before: int = 0
+    # Collector of traces; None: none are made here. Of those that begin here this part is kept; of those that
+    # come in, whoever began them decides.
     otlp: str | None = None
+    trace_ratio: float = 0.05
     limits: Limits = field(default_factory=Limits)
