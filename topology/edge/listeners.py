@@ -228,16 +228,28 @@ def _access_log() -> Json:
     return {"name": "envoy.access_loggers.stdout", "typed_config": log}
 
 
+def _sampler(kind: str, **fields: object) -> Json:
+    name, _, type_ = kind.partition(".")
+    typed_config = typed(f"envoy.extensions.tracers.opentelemetry.samplers.v3.{type_}SamplerConfig", **fields)
+    return {"name": f"envoy.tracers.opentelemetry.samplers.{name}", "typed_config": typed_config}
+
+
 def _tracing(ratio: float) -> Json:
     provider = typed(
         "envoy.config.trace.v3.OpenTelemetryConfig",
         grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": "2s"},
         service_name=EDGE,
+        sampler=_sampler(
+            "parent_based.ParentBased",
+            wrapped_sampler=_sampler(
+                "trace_id_ratio_based.TraceIdRatioBased",
+                sampling_percentage={"numerator": round(ratio * 1_000_000), "denominator": "MILLION"},
+            ),
+        ),
     )
     return {
         "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
         "spawn_upstream_span": True,
-        "random_sampling": {"value": ratio * 100},
         # Envoy's own tag of the address has its query, which may hold a film ticket or a document: it is cut
         # before any query can begin.
         "max_path_tag_length": _PATH_TAG_CHARS,
