@@ -113,12 +113,19 @@ class Sender:
         kept = self._books.tx_of(txid)
         if kept is None or kept.value.state not in UNMINED:
             return
-        said = await self._broadcaster.ask(txid)
-        if said.outcome is Broadcast.ACCEPTED:
-            await self._move(kept.value.plan, TxState.SEEN)
-        elif said.outcome is Broadcast.CONTESTED:
-            log.error("contested: another spend of its coins is known", txid=txid, reason=said.reason)
-            await self._move(kept.value.plan, TxState.CONTESTED)
+        with telemetry.tracer.start_as_current_span(
+            "chain look",
+            context=Context(),
+            kind=SpanKind.CONSUMER,
+            attributes={"satreel.tx.id": txid},
+            links=telemetry.links_to([txid, *kept.value.jobs]),
+        ):
+            said = await self._broadcaster.ask(txid)
+            if said.outcome is Broadcast.ACCEPTED:
+                await self._move(kept.value.plan, TxState.SEEN)
+            elif said.outcome is Broadcast.CONTESTED:
+                log.error("contested: another spend of its coins is known", txid=txid, reason=said.reason)
+                await self._move(kept.value.plan, TxState.CONTESTED)
 
     def _forget(self, open_: list[Tx]) -> None:
         """A new block may have changed what did not work; what is mined needs nothing any more."""
