@@ -42,7 +42,7 @@ demo: setup ## one round in a mesh of its own, then a report; fails if a check d
 
 test: setup ## all tests, those of whole meshes last, one by one, then conformance
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/edge --ignore tests/federation
-	@$(BIN)/python -m pytest -q tests/e2e tests/federation
+	@$(BIN)/python -m pytest -q tests/e2e tests/edge tests/federation
 	@$(BIN)/python -m tests.conformance
 
 conformance: setup ## the gateway judged by public suites and clients (npm): a table
