@@ -82,7 +82,9 @@ class Soak:
         self._site, self._server, self._told = site, server, told
         self._begun_s = time.monotonic()
         self._seen = Seen()
-        self.answers = self.visits = self.taken_up = self.dropped = self.stalled = self.ended = 0
+        self.answers = self.visits = self.taken_up = self.dropped = self.stalled = self.ended = (
+            self.refused
+        ) = 0
 
     @property
     def messages(self) -> int:
@@ -164,6 +166,9 @@ class Soak:
                 await self._view(client, meme)
             except TimeoutError:
                 self.stalled += 1
+            except ConnectionError:
+                # A connection that the gateway has just ended for its idleness was to be used again.
+                self.refused += 1
 
     async def _view(self, client: Client, meme: str) -> None:
         """A viewing that breaks twice, and goes on where it was. Raises AssertionError when it does not."""
@@ -263,7 +268,8 @@ async def soaked(seconds: float, workers: int) -> bool:
     print(
         f"{soak.answers:,} answers, {soak.visits:,} sockets, {soak.messages:,} messages, "
         f"{soak.taken_up:,} viewings taken up, {soak.dropped:,} slow readers dropped; "
-        f"{soak.stalled:,} viewings that heard nothing for {WAIT_S:.0f} s, {soak.ended:,} ended; "
+        f"{soak.stalled:,} viewings that heard nothing for {WAIT_S:.0f} s, {soak.ended:,} ended, "
+        f"{soak.refused:,} that found no connection; "
         f"memory in the second half: {slope(samples) / 1e6:+,.2f} MB a minute."
     )
     return all(target.met for target in verdict(before, samples, after))

@@ -12,6 +12,7 @@ from satreel.chain.v1 import chain_pb2
 from satreel.chain.v1 import chain_service_pb2 as pb
 
 from mesh.channel import connect
+from mesh.errors import Code, RemoteFailure
 from mesh.ids import uuid7
 from sandbox.explorers.faults import Fault
 from sandbox.explorers.server import Explorers, running_explorers
@@ -43,7 +44,7 @@ class Mainland:
     explorers: Explorers
 
     async def health(self, source: str) -> int:
-        """What the chain service reports of a source."""
+        """What the chain service reports of a source; SERVICE_UNKNOWN before it has said anything of it."""
         address = f"127.0.0.1:{self.town.ports['chain']}"
         channel = connect(me="gateway", peer="chain", addresses=address, tls_dir=None, health_checked=False)
         check = channel.unary_unary(
@@ -55,6 +56,10 @@ class Mainland:
             request = health_pb2.HealthCheckRequest(service=f"satreel.chain.v1.ChainService/{source}")
             reply = await check(request, timeout=10)
             return int(reply.status)
+        except RemoteFailure as failure:
+            if failure.code is not Code.NOT_FOUND:
+                raise
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         finally:
             await channel.close()
 
