@@ -90,15 +90,20 @@ def _unpack(archive: Path, assets: list[Asset], folder: Path) -> None:
             file.write_bytes(content)
 
 
-def main() -> None:
-    """Fetches what is missing. Without it all else works, so it is no error."""
-    assets = wanted()
+def provide(title: str, folder: Path, assets: list[Asset], *, without: str) -> None:
+    """Fetches what is missing, and says so. Without it all else works: it is no error, `without` tells."""
     try:
-        if not is_complete(FOLDER, assets):
-            fetch(FOLDER, assets)
-        print(f"GraphiQL  {FOLDER}")
+        if not is_complete(folder, assets):
+            fetch(folder, assets)
+        print(f"{title:9} {folder}")
     except NotFetched as problem:
-        sys.stderr.write(f"{problem}\nGraphiQL's page will load its scripts from unpkg.com instead.\n")
+        sys.stderr.write(f"{problem}\n{without}\n")
+
+
+def main() -> None:
+    """GraphiQL's files."""
+    without = "GraphiQL's page will load its scripts from unpkg.com instead."
+    provide("GraphiQL", FOLDER, wanted(), without=without)
 
 
 if __name__ == "__main__":

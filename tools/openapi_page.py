@@ -7,11 +7,10 @@ Safe to repeat: files that are there and right are kept.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from graphql_gateway.edge.graphiql import Asset
-from tools.graphiql import NotFetched, fetch, is_complete
+from tools.graphiql import provide
 
 FOLDER = Path(__file__).resolve().parents[1] / ".satreel" / "openapi-page"
 _PACKAGE, _VERSION = "swagger-ui-dist", "5.29.0"
@@ -25,13 +24,8 @@ ASSETS = [
 
 
 def main() -> None:
-    """Fetches what is missing. Without it all but the page works, so it is no error."""
-    try:
-        if not is_complete(FOLDER, ASSETS):
-            fetch(FOLDER, ASSETS)
-        print(f"REST page {FOLDER}")
-    except NotFetched as problem:
-        sys.stderr.write(f"{problem}\nThe edge will serve /openapi.json, but not /docs.\n")
+    """The page's files."""
+    provide("REST page", FOLDER, ASSETS, without="The edge will serve /openapi.json, but not /docs.")
 
 
 if __name__ == "__main__":
