@@ -108,7 +108,7 @@ class Backup:
         return bytes(obstore.get(self._store, self._name(name)).bytes())
 
     def _fetch(self, name: str, path: Path) -> str:
-        """Its SHA-256. The file appears whole or not at all; one that is there already stays for files."""
+        """Its SHA-256. The file appears whole or not at all, in place of one that is there already."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part, digest = path.with_name(f"{path.name}.part"), hashlib.sha256()
         with part.open("wb") as file:
