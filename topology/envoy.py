@@ -12,6 +12,8 @@ _TYPES = "type.googleapis.com/"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 HTTP_OPTIONS = f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 SPIFFE = "spiffe://satreel/"
+_CONNECTIONS = "downstream_connections.v3.DownstreamConnectionsConfig"
+_HEAP = "fixed_heap.v3.FixedHeapConfig"
 
 
 def typed(type_: str, /, **fields: Any) -> Json:
@@ -84,17 +86,31 @@ def _uri_san(match: Mapping[str, str]) -> Json:
     return {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": dict(match)}]}
 
 
-def calls_part(part: str, folder: Path, *, certificate: str, authority: str) -> Json:
+def calls_part(part: str, folder: Path, *, certificate: str, authority: str, speaks: str = "h2") -> Json:
     """TLS 1.3 to a part of the mesh, which must show a certificate of its name."""
     common = _common(
         folder,
         certificate=certificate,
         authority=authority,
-        speaks=("h2",),
+        speaks=(speaks,),
         names=_uri_san({"exact": SPIFFE + part}),
     )
     tls = typed(f"{_TLS}.UpstreamTlsContext", sni=f"{part}.satreel", common_tls_context=common)
     return {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+
+
+def takes_parts(folder: Path, *, certificate: str, authority: str, speaks: str = "h2") -> Json:
+    """TLS 1.3 to those who show a certificate of the mesh, and to nobody else."""
+    return _takes(
+        _common(
+            folder,
+            certificate=certificate,
+            authority=authority,
+            speaks=(speaks,),
+            names=_uri_san({"prefix": SPIFFE}),
+        ),
+        demanded=True,
+    )
 
 
 def takes_strangers(folder: Path, *, certificate: str, authority: str) -> Json:
@@ -102,13 +118,86 @@ def takes_strangers(folder: Path, *, certificate: str, authority: str) -> Json:
 
     No names are demanded here: Envoy would then demand a certificate of everybody.
     """
+    common = _common(
+        folder, certificate=certificate, authority=authority, speaks=("h2", "http/1.1"), names={}
+    )
+    return _takes(common, demanded=False)
+
+
+def _takes(common: Json, *, demanded: bool) -> Json:
     tls = typed(
         f"{_TLS}.DownstreamTlsContext",
-        common_tls_context=_common(
-            folder, certificate=certificate, authority=authority, speaks=("h2", "http/1.1"), names={}
-        ),
-        require_client_certificate=False,
+        common_tls_context=common,
+        require_client_certificate=demanded,
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
     )
     return {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+
+
+def http_filter(name: str, type_: str, /, **fields: object) -> Json:
+    """One of a connection manager's; `type_` is "router.v3.Router"."""
+    return {"name": name, "typed_config": typed(f"envoy.extensions.filters.http.{type_}", **fields)}
+
+
+def listener(name: str, place: str, manager: Json, **chain: object) -> Json:
+    """Hands what comes to an HTTP connection manager; `chain` are more fields of its filter chain."""
+    type_ = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    filters = [
+        {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed(type_, **manager)}
+    ]
+    return {
+        "name": name,
+        "address": address(place),
+        "per_connection_buffer_limit_bytes": 256 * 1024,
+        "filter_chains": [{"filters": filters, "transport_socket_connect_timeout": "5s", **chain}],
+    }
+
+
+def bootstrap(
+    name: str,
+    admin: str,
+    *,
+    listeners: list[Json],
+    clusters: list[Json],
+    connections: int,
+    heap_bytes: int | None = None,
+) -> Json:
+    """What Envoy starts with; beyond so many open connections, or near so much memory, it takes no more."""
+    overload: Json = {
+        "resource_monitors": [
+            _monitor(
+                "global_downstream_max_connections",
+                _CONNECTIONS,
+                max_active_downstream_connections=connections,
+            )
+        ]
+    }
+    if heap_bytes is not None:
+        overload["resource_monitors"].append(_monitor("fixed_heap", _HEAP, max_heap_size_bytes=heap_bytes))
+        overload |= {
+            "refresh_interval": "1s",
+            "actions": [
+                _action("shrink_heap", 0.9),
+                _action("stop_accepting_requests", 0.97),
+            ],
+        }
+    return {
+        "node": {"id": name, "cluster": name},
+        "admin": {"address": address(admin)},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+        "overload_manager": overload,
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+    }
+
+
+def _monitor(name: str, type_: str, **fields: object) -> Json:
+    return {
+        "name": f"envoy.resource_monitors.{name}",
+        "typed_config": typed(f"envoy.extensions.resource_monitors.{type_}", **fields),
+    }
+
+
+def _action(name: str, above: float) -> Json:
+    trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": above}}
+    return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}

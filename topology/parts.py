@@ -75,6 +75,8 @@ class Part:
     ports: tuple[Port, ...]
     instances: Instances
     stands_on: frozenset[Backing]
+    # Names beside its contract's under which instances report that they answer some of its calls.
+    healths: tuple[str, ...] = ()
 
     @property
     def port(self) -> Port:
@@ -95,21 +97,29 @@ class Part:
 
 
 def _service(
-    name: str, number: int, instances: Instances, *stands_on: Backing, more: tuple[Port, ...] = ()
+    name: str,
+    number: int,
+    instances: Instances,
+    *stands_on: Backing,
+    more: tuple[Port, ...] = (),
+    healths: tuple[str, ...] = (),
 ) -> Part:
     own = Port("grpc", number, Protocol.GRPC, From.PARTS)
-    return Part(name, (own, *more), instances, frozenset(stands_on))
+    return Part(name, (own, *more), instances, frozenset(stands_on), healths)
 
 
 _RECORDS, _REDIS, _FILES = Backing.RECORDS, Backing.REDIS, Backing.FILES
 _MEDIA = Port("media", 7112, Protocol.HTTP, From.AITUBO)
 _CALLBACKS = Port("callbacks", 7116, Protocol.HTTP, From.ARC)
 
+# Standbys of the ledger answer reads.
+_LEDGER_READS = f"{service_of('ledger')}/reads"
+
 _ALL = (
     _service("identity", 7101, Instances.ALIKE, _RECORDS, _REDIS),
     _service("content", 7102, Instances.ALIKE, _RECORDS, _REDIS, _FILES, Backing.AITUBO, more=(_MEDIA,)),
     _service("rounds", 7103, Instances.LEADER, _RECORDS, _REDIS),
-    _service("ledger", 7104, Instances.LEADER, _RECORDS, _REDIS, _FILES),
+    _service("ledger", 7104, Instances.LEADER, _RECORDS, _REDIS, _FILES, healths=(_LEDGER_READS,)),
     _service("market", 7105, Instances.ALIKE, _RECORDS, _REDIS),
     _service(
         "chain", 7106, Instances.LEADER, _RECORDS, _REDIS, Backing.NODE, Backing.EXPLORERS, more=(_CALLBACKS,)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from topology.edge.clusters import AUTHORITY, IDENTITY, clusters
 from topology.edge.listeners import SITE, listeners
 from topology.edge.places import Places
-from topology.envoy import Json, address, authority_file, certificate_file, typed
+from topology.envoy import Json, authority_file, bootstrap, certificate_file
 from topology.parts import EDGE
 
 BOOTSTRAP_FILE = "envoy.json"
@@ -27,21 +27,10 @@ def files(places: Places) -> Mapping[str, str]:
 
 
 def _bootstrap(places: Places) -> Json:
-    return {
-        "node": {"id": EDGE, "cluster": EDGE},
-        "admin": {"address": address(places.admin)},
-        "static_resources": {"listeners": listeners(places), "clusters": clusters(places)},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": typed(
-                        "envoy.extensions.resource_monitors.downstream_connections.v3."
-                        "DownstreamConnectionsConfig",
-                        max_active_downstream_connections=places.limits.connections,
-                    ),
-                }
-            ]
-        },
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
-    }
+    return bootstrap(
+        EDGE,
+        places.admin,
+        listeners=listeners(places),
+        clusters=clusters(places),
+        connections=places.limits.connections,
+    )

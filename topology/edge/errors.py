@@ -43,9 +43,9 @@ def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, untouched by this."""
     return {
         "mappers": [
-            _mapper(_is_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
+            _mapper(is_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
             # Also where the gateway itself does not answer.
-            _mapper(_has_status(503), _body(ERRORS[503])),
+            _mapper(_has_status(503), told_as_json(ERRORS[503])),
             # The gateway's refusals are such bodies already.
             _mapper(
                 {"response_flag_filter": {"flags": ["UAEX"]}},
@@ -54,7 +54,7 @@ def local_replies() -> Json:
                     "content_type": "application/json",
                 },
             ),
-            *(_mapper(_has_status(status), _body(told)) for status, told in ERRORS.items()),
+            *(_mapper(_has_status(status), told_as_json(told)) for status, told in ERRORS.items()),
         ]
     }
 
@@ -63,7 +63,8 @@ def _mapper(filter_: Json, body: Json) -> Json:
     return {"filter": filter_, "body_format_override": body}
 
 
-def _is_grpc() -> Json:
+def is_grpc() -> Json:
+    """A filter that finds requests of gRPC."""
     header = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     return {"header_filter": {"header": header}}
 
@@ -73,7 +74,8 @@ def _has_status(status: int) -> Json:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
-def _body(told: Told) -> Json:
+def told_as_json(told: Told) -> Json:
+    """`body_format_override` of a mapper."""
     message = told.message or "%LOCAL_REPLY_BODY%"
     info = {"@type": _ERROR_INFO, "reason": told.reason, "domain": DOMAIN}
     return {"json_format": {"code": told.code, "message": message, "details": [info]}}

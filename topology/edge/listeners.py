@@ -4,67 +4,27 @@ from __future__ import annotations
 
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY, TEAM_KEY, TRUSTED_KEYS, USER_TOKEN_KEY
 from topology.edge.addresses import ADDRESSES_FILE, FILTER, RBAC_TYPE
-from topology.edge.clusters import AUTHORITY, OTLP
+from topology.edge.clusters import AUTHORITY
 from topology.edge.errors import local_replies
 from topology.edge.places import Limits, Places
 from topology.edge.routes import AUTHORIZER, BUFFER, CERTIFICATES, TRANSCODER, route_configuration
-from topology.envoy import Json, address, seconds, takes_strangers, typed
+from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
+from topology.observed import access_log, tracing
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
 
 SITE = "site"
 # Where the gateway is asked who a client is; no route leads there.
 AUTHORIZE_PATH = "/authorize"
 _AUTHORIZE_S = 3
-_FILTERS = "envoy.extensions.filters.http"
-
-_PATH_TAG_CHARS = len("/")
-
-# Paths are logged without their query: it may hold a film ticket.
-_ACCESS = {
-    "time": "%START_TIME%",
-    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
-    "path": "%PATH(NQ)%",
-    "protocol": "%PROTOCOL%",
-    "status": "%RESPONSE_CODE%",
-    "grpc_status": "%GRPC_STATUS%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-    "flags": "%RESPONSE_FLAGS%",
-    "duration_ms": "%DURATION%",
-    "received_bytes": "%BYTES_RECEIVED%",
-    "sent_bytes": "%BYTES_SENT%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "certificate": "%DOWNSTREAM_PEER_URI_SAN%",
-    "tls": "%DOWNSTREAM_TLS_VERSION%",
-    "route": "%ROUTE_NAME%",
-    "upstream": "%UPSTREAM_CLUSTER%",
-    "instance": "%UPSTREAM_HOST%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "trace_id": "%TRACE_ID%",
-    "traceparent": "%REQ(TRACEPARENT)%",
-}
 
 
 def listeners(places: Places) -> list[Json]:
     """https, and clear text where there is to be some."""
     tls = takes_strangers(places.folder, certificate=SITE, authority=AUTHORITY)
-    found = [_listener("https", places.https, places, {"transport_socket": tls})]
+    found = [listener("https", places.https, _manager("https", places), transport_socket=tls)]
     if places.http is not None:
-        found.append(_listener("http", places.http, places, {}))
+        found.append(listener("http", places.http, _manager("http", places)))
     return found
-
-
-def _listener(name: str, place: str, places: Places, chain: Json) -> Json:
-    manager = typed(
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        **_manager(name, places),
-    )
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    return {
-        "name": name,
-        "address": address(place),
-        "per_connection_buffer_limit_bytes": 256 * 1024,
-        "filter_chains": [{"filters": filters, "transport_socket_connect_timeout": "5s", **chain}],
-    }
 
 
 def _manager(name: str, places: Places) -> Json:
@@ -97,30 +57,30 @@ def _manager(name: str, places: Places) -> Json:
         },
         "upgrade_configs": [{"upgrade_type": "websocket", "filters": _for_sockets(places)}],
         "local_reply_config": local_replies(),
-        "access_log": [_access_log()],
+        "access_log": [access_log()],
         "http_filters": _filters(places),
         "route_config": route_configuration(places),
     }
     if places.otlp:
-        found["tracing"] = _tracing(places.trace_ratio)
+        found["tracing"] = tracing(EDGE, places.trace_ratio, upstream_spans=True)
     return found
 
 
 def _filters(places: Places) -> list[Json]:
     """In the order that requests pass them."""
     return [
-        _filter("satreel.word", "header_mutation.v3.HeaderMutation", mutations=_word()),
+        http_filter("satreel.word", "header_mutation.v3.HeaderMutation", mutations=_word()),
         _addresses(places),
-        _filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
-        _filter(
+        http_filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
+        http_filter(
             "envoy.filters.http.local_ratelimit", "local_ratelimit.v3.LocalRateLimit", **_rate(places.limits)
         ),
         # Asks for a certificate where a route says so.
-        _filter(CERTIFICATES, "rbac.v3.RBAC"),
-        _filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.upload_bytes),
-        _filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer()),
-        _filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
-        _filter("envoy.filters.http.router", "router.v3.Router"),
+        http_filter(CERTIFICATES, "rbac.v3.RBAC"),
+        http_filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.upload_bytes),
+        http_filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer()),
+        http_filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
+        http_filter("envoy.filters.http.router", "router.v3.Router"),
     ]
 
 
@@ -128,10 +88,6 @@ def _for_sockets(places: Places) -> list[Json]:
     """Those for a WebSocket, which has no end to wait for."""
     not_for_them = {CERTIFICATES, BUFFER, AUTHORIZER, TRANSCODER, "envoy.filters.http.grpc_web"}
     return [one for one in _filters(places) if one["name"] not in not_for_them]
-
-
-def _filter(name: str, type_: str, /, **fields: object) -> Json:
-    return {"name": name, "typed_config": typed(f"{_FILTERS}.{type_}", **fields)}
 
 
 def _word() -> Json:
@@ -218,43 +174,4 @@ def _transcoder(places: Places) -> Json:
             "reject_unknown_query_parameters": True,
         },
         "max_request_body_size": places.limits.body_bytes,
-    }
-
-
-def _access_log() -> Json:
-    log = typed(
-        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", log_format={"json_format": _ACCESS}
-    )
-    return {"name": "envoy.access_loggers.stdout", "typed_config": log}
-
-
-def _sampler(kind: str, **fields: object) -> Json:
-    name, _, type_ = kind.partition(".")
-    typed_config = typed(f"envoy.extensions.tracers.opentelemetry.samplers.v3.{type_}SamplerConfig", **fields)
-    return {"name": f"envoy.tracers.opentelemetry.samplers.{name}", "typed_config": typed_config}
-
-
-def _tracing(ratio: float) -> Json:
-    provider = typed(
-        "envoy.config.trace.v3.OpenTelemetryConfig",
-        grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": "2s"},
-        service_name=EDGE,
-        sampler=_sampler(
-            "parent_based.ParentBased",
-            wrapped_sampler=_sampler(
-                "trace_id_ratio_based.TraceIdRatioBased",
-                sampling_percentage={"numerator": round(ratio * 1_000_000), "denominator": "MILLION"},
-            ),
-        ),
-    )
-    return {
-        "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
-        "spawn_upstream_span": True,
-        # Envoy's own tag of the address has its query, which may hold a film ticket or a document: it is cut
-        # before any query can begin.
-        "max_path_tag_length": _PATH_TAG_CHARS,
-        "custom_tags": [
-            {"tag": "url.path", "value": "%PATH(NQ)%"},
-            {"tag": "http.route", "value": "%ROUTE_NAME%"},
-        ],
     }

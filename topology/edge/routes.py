@@ -10,6 +10,7 @@ from topology.calls import all_calls
 from topology.edge.places import Places
 from topology.envoy import Json, seconds, typed
 from topology.parts import GATEWAY
+from topology.upstreams import retries
 
 REST_PREFIX = "/v1/"
 OPENAPI_PATH, PAGES_PATH = "/openapi.json", "/docs"
@@ -21,9 +22,6 @@ BUFFER: Final = "envoy.filters.http.buffer"
 CERTIFICATES: Final = "satreel.certificates"
 
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
-# A call that no service began may be made again; one that may be repeated also when nobody knows.
-_NOT_BEGUN = "connect-failure,refused-stream"
-_REPEATABLE = f"{_NOT_BEGUN},reset,unavailable"
 _PAGE = Path(__file__).with_name("page")
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -40,7 +38,9 @@ def route_configuration(places: Places) -> Json:
     return {
         "name": "edge",
         "max_direct_response_body_size_bytes": _PAGE_BYTES_MAX,
-        "virtual_hosts": [{"name": "edge", "domains": ["*"], "routes": routes}],
+        "virtual_hosts": [
+            {"name": "edge", "domains": ["*"], "routes": routes, "retry_policy": retries(repeatable=False)}
+        ],
     }
 
 
@@ -50,7 +50,6 @@ def _gateway(places: Places) -> list[Json]:
         # Subscriptions last; the gateway keeps them alive, and has times of its own for what comes in.
         "timeout": "0s",
         "idle_timeout": seconds(places.limits.quiet_s),
-        "retry_policy": {"retry_on": _NOT_BEGUN, "num_retries": 1},
     }
     own = {"route": to_gateway, "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF)}
     matches: list[Json] = [
@@ -123,11 +122,9 @@ def _method(service: str, method: MethodContract, places: Places) -> Json:
         "cluster": service,
         "timeout": seconds(timeout_s),
         "idle_timeout": seconds(places.limits.quiet_s),
-        "retry_policy": {
-            "retry_on": _REPEATABLE if method.repeatable and not method.streams else _NOT_BEGUN,
-            "num_retries": 2,
-        },
     }
+    if method.repeatable and not method.streams:
+        route["retry_policy"] = retries(repeatable=True)
     found: Json = {
         "name": method.span_name,
         "match": {"path": method.path},

@@ -1,0 +1,106 @@
+"""Where the mesh calls the part: whoever shows a certificate of the mesh, for what contracts allow."""
+
+from __future__ import annotations
+
+from mesh.contracts import MethodContract
+from mesh.interceptors.guards import TEAM_KEY
+from topology.calls import callers_of
+from topology.envoy import SPIFFE, Json, http_filter, listener, takes_parts
+from topology.parts import EDGE, PARTS, Protocol
+from topology.sidecar.clusters import APPLICATION, AUTHORITY, IDENTITY
+from topology.sidecar.manager import manager
+from topology.sidecar.places import Places
+from topology.upstreams import HEALTH_PATH, UNSENT_KEY, retries
+
+_HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+
+
+def inbound(places: Places) -> Json:
+    """The listener for calls to the part."""
+    speaks = "h2" if _is_service(places) else "http/1.1"
+    tls = takes_parts(places.folder, certificate=IDENTITY, authority=AUTHORITY, speaks=speaks)
+    own: Json = {
+        # The application believes its sidecar alone of who calls.
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"uri": True},
+    }
+    if not _is_service(places):
+        own["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    filters = [http_filter("envoy.filters.http.rbac", "rbac.v3.RBAC", rules=_rules(places))]
+    found = manager("inbound", _routes(), places, filters) | own
+    return {
+        **listener("inbound", places.listen, found, transport_socket=tls),
+        "traffic_direction": "INBOUND",
+    }
+
+
+def _is_service(places: Places) -> bool:
+    return PARTS[places.part].port.protocol is Protocol.GRPC
+
+
+def _routes() -> Json:
+    route = {
+        "cluster": APPLICATION,
+        "timeout": "0s",
+        "idle_timeout": "0s",
+        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+        "retry_policy": retries(repeatable=False),
+    }
+    return {
+        "name": "inbound",
+        # Only an Envoy knows.
+        "response_headers_to_remove": [UNSENT_KEY],
+        "virtual_hosts": [
+            {
+                "name": "inbound",
+                "domains": ["*"],
+                "routes": [{"name": "inbound", "match": {"prefix": "/"}, "route": route}],
+            }
+        ],
+    }
+
+
+def _rules(places: Places) -> Json:
+    if not _is_service(places):
+        policies = {
+            "health": _policy([_path(HEALTH_PATH)], [_named({"prefix": SPIFFE})]),
+            EDGE: _policy([{"any": True}], [_named({"exact": SPIFFE + EDGE})]),
+        }
+    else:
+        policies = {"health": _policy([_path(path) for path in _HEALTH], [_named({"prefix": SPIFFE})])}
+        for caller, methods in callers_of(places.part).items():
+            policies[caller] = _policy(_paths(methods), _callers(caller))
+    return {"action": "ALLOW", "policies": policies}
+
+
+def _policy(permissions: list[Json], principals: list[Json]) -> Json:
+    return {"permissions": permissions, "principals": principals}
+
+
+def _paths(methods: tuple[MethodContract, ...]) -> list[Json]:
+    return [_path(method.path) for method in methods]
+
+
+def _path(path: str) -> Json:
+    return {"url_path": {"path": {"exact": path}}}
+
+
+def _named(name: Json) -> Json:
+    return {"authenticated": {"principal_name": name}}
+
+
+def _callers(caller: str) -> list[Json]:
+    """It itself; or the edge, which says whose certificate it saw at the door."""
+    edge, itself = _named({"exact": SPIFFE + EDGE}), _named({"exact": SPIFFE + caller})
+    by_edge = _all_of(edge, _team({"exact": SPIFFE + caller}))
+    if caller == EDGE:
+        itself = _all_of(edge, {"not_id": _team({"safe_regex": {"regex": ".+"}})})
+    return [itself, by_edge]
+
+
+def _all_of(*principals: Json) -> Json:
+    return {"and_ids": {"ids": list(principals)}}
+
+
+def _team(match: Json) -> Json:
+    return {"header": {"name": TEAM_KEY, "string_match": match}}

@@ -1,0 +1,41 @@
+"""What every connection manager of a sidecar has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from topology.envoy import Json, http_filter
+from topology.observed import access_log, tracing
+from topology.sidecar.errors import local_replies
+from topology.sidecar.places import Places
+
+_WINDOW_BYTES = 1024 * 1024
+
+
+def manager(name: str, routes: Json, places: Places, filters: Sequence[Json] = ()) -> Json:
+    """Fields of an HTTP connection manager that sends requests by these routes, through these filters."""
+    found: Json = {
+        "stat_prefix": name,
+        "codec_type": "AUTO",
+        # Where a request comes from is the edge's to say.
+        "use_remote_address": False,
+        "skip_xff_append": True,
+        "server_header_transformation": "PASS_THROUGH",
+        # Streams last, and peers see to it that they live.
+        "stream_idle_timeout": "0s",
+        "request_headers_timeout": "10s",
+        "common_http_protocol_options": {"max_headers_count": 100},
+        "http2_protocol_options": {
+            "max_concurrent_streams": places.limits.calls,
+            "initial_stream_window_size": _WINDOW_BYTES,
+            "initial_connection_window_size": 16 * _WINDOW_BYTES,
+            "connection_keepalive": {"interval": "20s", "timeout": "5s"},
+        },
+        "local_reply_config": local_replies(),
+        "access_log": [access_log({"listener": name})],
+        "http_filters": [*filters, http_filter("envoy.filters.http.router", "router.v3.Router")],
+        "route_config": routes,
+    }
+    if places.otlp:
+        found["tracing"] = tracing(f"{places.part}-sidecar", places.trace_ratio, upstream_spans=False)
+    return found

@@ -1,0 +1,55 @@
+"""What differs between the places that a sidecar runs at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sidecar bears. Sizes are in bytes."""
+
+    # All open connections; to a gateway every WebSocket is one.
+    connections: int = 20_000
+    # Calls at once to the application, and to each peer; streams are calls that last.
+    calls: int = 11_000
+    heap_bytes: int = 512 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A service that the part calls. Addresses are HOST:PORT."""
+
+    # On loopback, where the application calls it in clear.
+    listen: str
+    # Where its sidecars listen: addresses, or names that have some.
+    replicas: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Whose sidecar it is, where it listens, whom it calls, where its files are. Addresses are HOST:PORT."""
+
+    # Name of the part (topology.parts), of which this is one instance.
+    part: str
+    # Folder of the files that `files` makes.
+    folder: Path
+    # Where the mesh calls the part.
+    listen: str
+    # Where the application listens in clear, on loopback.
+    application: str
+    # Every service that the part calls (topology.calls.called_by).
+    peers: Mapping[str, Peer]
+    # Envoy's own pages: loopback alone.
+    admin: str
+    # Folder with `<part>.pem`, `<part>.key` and `ca.pem`.
+    tls: Path
+    # Collector of traces; None: none are made here. Of those that begin here this part is kept; of those that
+    # come in, whoever began them decides.
+    otlp: str | None = None
+    trace_ratio: float = 0.05
+    limits: Limits = field(default_factory=Limits)

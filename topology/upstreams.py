@@ -1,0 +1,111 @@
+"""Whom an Envoy calls, and what it does when nobody answers there: the same for the edge and sidecars."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from topology.envoy import HTTP_OPTIONS, Json, endpoints, seconds, typed
+
+HTTP1, HTTP2 = "http_protocol_options", "http2_protocol_options"
+# In an Envoy's own answer: the call has not reached whom it was for, and may be made anew, whatever it does.
+UNSENT_KEY: Final = "satreel-unsent"
+# Where the gateway says that it is well.
+HEALTH_PATH = "/healthz"
+_CONNECT_S = 2
+# An instance that leaves or leads is found so soon; one that is busy gets longer to say so.
+_LOOK_S, _ANSWER_S = 1, 3
+_RETRIES = 2
+# No service has begun with such a call.
+_NOT_BEGUN = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
+# One that may be repeated is so also when nobody knows.
+_REPEATABLE = (*_NOT_BEGUN, "reset", "unavailable")
+# A connection on which nothing comes back is given up after 25 s.
+_KEEPALIVE: Json = {"connection_keepalive": {"interval": "20s", "timeout": "5s"}}
+
+
+def cluster(name: str, places: tuple[str, ...], *, http: str, calls: int) -> Json:
+    """A cluster of instances, or of names that have some: who has least to do is called.
+
+    Beyond so many calls at once, and as many that wait, Envoy refuses by itself.
+    """
+    options = typed(
+        HTTP_OPTIONS,
+        explicit_http_config={http: _KEEPALIVE if http == HTTP2 else {}},
+        common_http_protocol_options={"idle_timeout": "60s"},
+    )
+    # A smaller one loses calls.
+    budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": 20}
+    thresholds = {"max_connections": calls, "max_pending_requests": calls, "max_requests": calls}
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "lb_policy": "LEAST_REQUEST",
+        "connect_timeout": seconds(_CONNECT_S),
+        "load_assignment": endpoints(name, places),
+        "circuit_breakers": {"thresholds": [{**thresholds, "retry_budget": budget, "track_remaining": True}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+    }
+
+
+def by_health(check: Json, *, else_anybody: bool = False) -> Json:
+    """Fields of a cluster that calls only those whom this check finds, and nobody when it finds none."""
+    often = {
+        "timeout": seconds(_ANSWER_S),
+        "interval": seconds(_LOOK_S),
+        "no_traffic_interval": seconds(_LOOK_S),
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+    }
+    return {
+        "health_checks": [{**often, **check}],
+        "common_lb_config": {} if else_anybody else {"healthy_panic_threshold": {"value": 0}},
+        "ignore_health_on_host_removal": True,
+    }
+
+
+def grpc_health(part: str, service: str) -> Json:
+    """A check of whether an instance of a part serves, by the name under which it reports so."""
+    return {"grpc_health_check": {"service_name": service, "authority": f"{part}.satreel"}}
+
+
+def outliers() -> Json:
+    """Fields of a cluster whose instances are alike: one that fails where others do not is left out a while.
+
+    Never so where one leads: nobody could do its work, and by its health is told whether it does.
+    """
+    detection = {
+        "split_external_local_origin_errors": True,
+        # It cannot be reached, or breaks off.
+        "consecutive_local_origin_failure": 5,
+        "consecutive_gateway_failure": 20,
+        "enforcing_consecutive_gateway_failure": 100,
+        # What a service itself calls an internal error says nothing of where it ran.
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "5s",
+        "max_ejection_time": "60s",
+        "max_ejection_percent": 50,
+        # Otherwise the next good look would bring it back at once.
+        "successful_active_health_check_uneject_host": False,
+    }
+    return {"outlier_detection": detection}
+
+
+def retries(*, repeatable: bool) -> Json:
+    """`retry_policy`: a call that no service began is made again, where there is another instance at that."""
+    return {
+        "retry_on": ",".join(_REPEATABLE if repeatable else _NOT_BEGUN),
+        "retriable_headers": [{"name": UNSENT_KEY, "present_match": True}],
+        "num_retries": _RETRIES,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }
