@@ -90,11 +90,11 @@ $(K8S_TOOLS)/%/.ready: k8s/requirements-%.txt
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
-K8S_RENDERED := dev prod
+K8S_RENDERED := $(patsubst k8s/overlays/%/kustomization.yaml,%,$(wildcard k8s/overlays/*/kustomization.yaml k8s/overlays/*/*/kustomization.yaml))
 k8s-lint: $(STAMP) $(K8S_TOOLS)/check/.ready $(K8S_TOOLS)/checkov/.ready ## the manifests by strict schemas, and by checkov (its first run installs it)
 	@$(K8S_TOOLS)/check/bin/python tools/k8s_schemas.py $(BIN)/kubectl
 	@mkdir -p $(K8S_TOOLS)/rendered
-	@for overlay in $(K8S_RENDERED); do $(BIN)/kubectl kustomize k8s/overlays/$$overlay > $(K8S_TOOLS)/rendered/$$overlay.yaml || exit 1; done
+	@for overlay in $(K8S_RENDERED); do $(BIN)/kubectl kustomize k8s/overlays/$$overlay > $(K8S_TOOLS)/rendered/$$(echo $$overlay | tr / -).yaml || exit 1; done
 	@$(K8S_TOOLS)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(K8S_TOOLS)/rendered
 
 observability-check: setup ## alerts and their cases, by promtool; dashboards ask for what there is

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from topology.edge import ADDRESSES_FILE, Limits, Places, files, resource
-from topology.parts import GATEWAY, PARTS, SERVICES
+from topology.parts import GATEWAY, MONITOR_PORT, PARTS, SERVICES
 
 FOLDER = "k8s/base/edge/envoy"
 _CONTRACTS = Path("/contracts")
@@ -16,6 +16,7 @@ PLACES = Places(
     https="0.0.0.0:8443",
     http=None,
     admin="127.0.0.1:9901",
+    monitor=f"0.0.0.0:{MONITOR_PORT}",
     tls=Path("/run/satreel/tls"),
     site_certificate=Path("/run/satreel/site/tls.crt"),
     site_key=Path("/run/satreel/site/tls.key"),

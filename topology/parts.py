@@ -14,6 +14,8 @@ from types import MappingProxyType
 from mesh.channel import service_of
 
 GATEWAY, EDGE = "gateway", "edge"
+# Of every Envoy in a cluster, the edge's and those of sidecars (topology.monitor).
+MONITOR_PORT = 9902
 
 
 class Instances(StrEnum):
@@ -47,6 +49,8 @@ class From(StrEnum):
     # AITubo fetches pictures, ARC tells of transactions.
     AITUBO = "aitubo"
     ARC = "arc"
+    # Prometheus; and kubelet, whom no policy keeps out.
+    MONITORS = "monitors"
 
 
 class Protocol(StrEnum):
@@ -131,7 +135,15 @@ _ALL = (
         Instances.ALIKE,
         frozenset({_REDIS}),
     ),
-    Part(EDGE, (Port("https", 8443, Protocol.HTTPS, From.CLIENTS),), Instances.ALIKE, frozenset()),
+    Part(
+        EDGE,
+        (
+            Port("https", 8443, Protocol.HTTPS, From.CLIENTS),
+            Port("monitor", MONITOR_PORT, Protocol.HTTP, From.MONITORS),
+        ),
+        Instances.ALIKE,
+        frozenset(),
+    ),
 )  # fmt: skip
 
 PARTS = MappingProxyType({part.name: part for part in _ALL})

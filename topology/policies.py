@@ -17,8 +17,6 @@ _NAME = "app.kubernetes.io/name"
 AEROSPIKE, VALKEY, EDGE, BACKUP = "aerospike", "valkey", "edge", "backup"
 AEROSPIKE_PORT, VALKEY_PORT, SENTINEL_PORT, OTLP_PORT, HTTPS_PORT = 3000, 6379, 26379, 4317, 443
 AEROSPIKE_INNER_PORTS = (AEROSPIKE_PORT, 3001, 3002)
-# As the container listens; the edge's Service says 443.
-EDGE_PORTS = (8443,)
 # JSON-RPC of a BSV node on mainnet, testnet and regtest, and its ZMQ.
 NODE_PORTS = (8332, 18332, 28332)
 # Addresses that are nobody's outside: what may be reached there cannot be reached inside by the same rule.
@@ -42,9 +40,12 @@ def network_policies() -> str:
 
 
 def _part(part: Part) -> Json:
-    serves = [_from(_callers(part, port.connects), port.number) for port in part.ports]
     calls = [_to([_pods(name)], PARTS[name].port.number) for name in called_by(part.name)]
-    return _policy(part.name, _labels(part.name), serves, [*calls, *_backing(part)])
+    return _policy(part.name, _labels(part.name), _serves(part), [*calls, *_backing(part)])
+
+
+def _serves(part: Part) -> list[Json]:
+    return [_from(_callers(part, port.connects), port.number) for port in part.ports]
 
 
 def _callers(part: Part, connects: From) -> Sequence[Json]:
@@ -52,6 +53,10 @@ def _callers(part: Part, connects: From) -> Sequence[Json]:
         # The edge hands calls on, in the name of whoever showed a certificate, and asks who serves.
         callers = [caller for caller in PARTS if caller in callers_of(part.name) and caller != EDGE]
         return [_pods(caller) for caller in (*callers, EDGE)]
+    if connects is From.MONITORS:
+        return [_namespace(OBSERVABILITY)]
+    if connects is From.CLIENTS:
+        return [_anywhere()]
     # Signed links and callbacks with a token: whoever comes through the cluster's door, and the edge.
     return [_pods(EDGE)] if connects is From.EDGE else [_pods(EDGE), _anywhere()]
 
@@ -70,7 +75,7 @@ def _backing(part: Part) -> Iterator[Json]:
 
 def _edge(inner: Iterable[Part]) -> Json:
     reaches = [_to([_pods(part.name)], part.port.number) for part in inner]
-    return _policy(EDGE, _labels(EDGE), [_from([_anywhere()], *EDGE_PORTS)], reaches)
+    return _policy(EDGE, _labels(EDGE), _serves(PARTS[EDGE]), reaches)
 
 
 def _stores() -> Iterator[Json]:

@@ -23,12 +23,13 @@ async def alone(folder: Path, **places: Any) -> AsyncIterator[edge.Places]:
     for name in ("edge", *SERVICES):
         authority.issue(name)
     nobody = (f"{LOOPBACK}:{free_port()}",)
-    https, http, admin = (f"{LOOPBACK}:{free_port()}" for _ in range(3))
+    https, http, admin, monitor = (f"{LOOPBACK}:{free_port()}" for _ in range(4))
     told: dict[str, Any] = {
         "folder": folder / "edge",
         "https": https,
         "http": http,
         "admin": admin,
+        "monitor": monitor,
         "tls": folder / "tls",
         "site_certificate": folder / "tls" / "edge.pem",
         "site_key": folder / "tls" / "edge.key",

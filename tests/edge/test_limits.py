@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from yarl import URL
 
 from mesh import tls
 from tests.edge.lone import alone
@@ -73,6 +74,38 @@ async def test_connections_are_bounded(places: edge.Places) -> None:
     for _, writer in opened:
         writer.close()
     await asyncio.wait(closed)
+
+
+async def test_monitors_may_ask_two_things_and_stop_nothing(places: edge.Places) -> None:
+    host, _, port = str(places.http).partition(":")
+    # Also while strangers have all connections that there are.
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(LIMITS.connections + 1)]
+    try:
+        async with aiohttp.ClientSession(f"http://{places.monitor}") as client:
+
+            async def ask(method: str, path: str) -> tuple[int, str]:
+                async with client.request(method, URL(path, encoded=True)) as response:
+                    return response.status, await response.text()
+
+            assert await ask("GET", "/ready") == (200, "LIVE\n")
+            status, numbers = await ask("GET", "/stats/prometheus")
+            assert status == 200
+            assert 'envoy_cluster_upstream_rq_active{envoy_cluster_name="gateway"}' in numbers
+            for method, path in (
+                ("POST", "/quitquitquit"),
+                ("POST", "/ready"),
+                ("POST", "/stats/prometheus"),
+                ("GET", "/config_dump"),
+                ("GET", "/certs"),
+                ("GET", "/ready/../certs"),
+                ("GET", "/stats"),
+            ):
+                assert (await ask(method, path))[0] == 404, path
+            assert (await ask("GET", "/ready%2f..%2fcerts"))[0] == 400
+            assert await ask("GET", "/ready") == (200, "LIVE\n")
+    finally:
+        for _, writer in opened:
+            writer.close()
 
 
 async def test_a_renewed_certificate_is_shown_without_a_restart(places: edge.Places) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from topology.edge.places import Places
 from topology.envoy import Json, calls_part
+from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import GATEWAY, PARTS, SERVICES
 from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2, by_health, cluster, grpc_health
@@ -17,6 +18,8 @@ def clusters(places: Places) -> list[Json]:
     found = [_gateway(places), *(_service(name, places) for name in SERVICES)]
     if places.otlp:
         found.append(collector(places.otlp))
+    if places.monitor:
+        found.append(admin_cluster(places.admin))
     return found
 
 

@@ -9,6 +9,7 @@ from topology.edge.errors import local_replies
 from topology.edge.places import Limits, Places
 from topology.edge.routes import AUTHORIZER, BUFFER, CERTIFICATES, TRANSCODER, route_configuration
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
+from topology.monitor import monitor_listener
 from topology.observed import access_log, tracing
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
 
@@ -19,11 +20,13 @@ _AUTHORIZE_S = 3
 
 
 def listeners(places: Places) -> list[Json]:
-    """https, and clear text where there is to be some."""
+    """https, clear text where there is to be some, and what monitors ask."""
     tls = takes_strangers(places.folder, certificate=SITE, authority=AUTHORITY)
     found = [listener("https", places.https, _manager("https", places), transport_socket=tls)]
     if places.http is not None:
         found.append(listener("http", places.http, _manager("http", places)))
+    if places.monitor is not None:
+        found.append(monitor_listener(places.monitor))
     return found
 
 

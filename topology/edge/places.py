@@ -57,6 +57,8 @@ class Places:
     pages: Path | None = None
     # Whether the gateway's instances are reached by mTLS, at their sidecars.
     gateway_has_sidecar: bool = False
+    # Where others ask whether it is ready and what it counts (topology.monitor); None: nowhere.
+    monitor: str | None = None
     # Proxies of ours before it that add to X-Forwarded-For: the client is who the farthest of them names.
     proxies_before: int = 0
     # Collector of traces; None: none are made here. Of those that begin here this part is kept; of those that
