@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def without_kubernetes(configuration: str) -> str:
-    """The same with a fixed target: Debian's promtool is built without Kubernetes, and knows no such field."""
+    """The same with a fixed target: Debian's promtool is built without Kubernetes."""
     read = yaml.safe_load(configuration)
     for job in read["scrape_configs"]:
         if job.pop("kubernetes_sd_configs", None):
