@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from mesh import tls
-from sandbox.edge import envoy_binary
+from sandbox.envoy import envoy_binary
 from tests.edge.lone import alone
 from tests.k8s.conftest import Manifest, Manifests, render
 from topology.comments import DESCRIPTORS
