@@ -57,7 +57,13 @@ def test_envoy_takes_what_is_mounted_for_the_edge(overlay: str, tmp_path: Path) 
         places = "|".join(moved)
         file.write_text(re.sub(f'(?<=")({places})(?=/)', lambda found: moved[found[1]], file.read_text()))
 
-    command = [envoy_binary(), "--mode", "validate", "--config-path", f"{moved['/etc/envoy']}/envoy.json"]
+    command = [
+        str(envoy_binary()),
+        "--mode",
+        "validate",
+        "--config-path",
+        f"{moved['/etc/envoy']}/envoy.json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
 
     assert done.returncode == 0, done.stderr[-2000:]
