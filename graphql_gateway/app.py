@@ -85,10 +85,15 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
 
 
 async def leave(runner: web.AppRunner, drain_s: float) -> None:
-    """Takes no more connections, closes WebSockets, and others with their next answer, within `drain_s`."""
+    """Says that it leaves, and `drain_s` later takes no more connections.
+
+    By then the proxies before it send nobody here any more, who would come back here. WebSockets are closed
+    then, and other connections with their next answer, again within `drain_s`.
+    """
+    runner.app[_LEAVING].set()
+    await asyncio.sleep(drain_s)
     for site in tuple(runner.sites):
         await site.stop()
-    runner.app[_LEAVING].set()
     await runner.app.shutdown()
     server = runner.server
     with suppress(TimeoutError):
@@ -111,7 +116,9 @@ def runner(application: web.Application, *, head_s: float = HEAD_S) -> web.AppRu
     )
 
 
-async def _healthy(_request: web.Request) -> web.Response:
+async def _healthy(request: web.Request) -> web.Response:
+    if request.app[_LEAVING].is_set():
+        return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="leaving\n")
     return web.Response(text="ok\n")
 
 

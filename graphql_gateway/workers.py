@@ -99,7 +99,7 @@ class _Parent:
             await asyncio.wait((over, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not over.done():
                 worker.send_signal(signal.SIGTERM)
-                limit_s = self._settings.drain_s + self._settings.stop_grace_s + STOP_MORE_S
+                limit_s = 2 * self._settings.drain_s + self._settings.stop_grace_s + STOP_MORE_S
                 await asyncio.wait((over,), timeout=limit_s)
                 if not over.done():
                     log.error("a worker does not stop", pid=worker.pid)

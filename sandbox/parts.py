@@ -41,7 +41,7 @@ class Parts:
         self.running: dict[str, Part] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.logs = logs
-        self._progress = progress
+        self.progress = progress
         self._watchers: set[asyncio.Task[None]] = set()
 
     def log_path(self, name: str) -> Path:
@@ -67,7 +67,7 @@ class Parts:
             if _dies_often(part.starts):
                 self._fail(part, code)
                 return
-            self._progress(f"{part.name} ended with code {code}; starting it again")
+            self.progress(f"{part.name} ended with code {code}; starting it again")
             await asyncio.sleep(RESTART_PAUSE_S)
             await self._spawn(part)
 
@@ -82,26 +82,33 @@ class Parts:
 
     async def kill(self, name: str) -> None:
         """SIGKILL, as a crash would; the launcher starts it again by itself."""
-        child = self.running[name].child
-        if child is None or child.exit_code is not None:
-            raise SandboxFailure(f"{name} is not running")
+        child = self._alive(name)
         child.process.kill()
         await child.process.wait()
 
-    async def stop(self, order: Iterable[str]) -> None:
-        """Stops them one after the other; kills what does not listen."""
+    async def end(self, name: str) -> None:
+        """SIGTERM, and waits until it has ended; the launcher starts it again by itself."""
+        await self._alive(name).stop(STOP_TERM_WAIT_S)
+
+    def _alive(self, name: str) -> Child:
+        child = self.running[name].child
+        if child is None or child.exit_code is not None:
+            raise SandboxFailure(f"{name} is not running")
+        return child
+
+    async def stop(self, order: Iterable[Iterable[str]]) -> None:
+        """Stops them, group after group; kills what does not listen."""
         for part in self.running.values():
             part.wanted = False
-        for name in order:
-            child = self.running[name].child if name in self.running else None
-            if child is not None:
-                await child.stop(STOP_TERM_WAIT_S)
+        for group in order:
+            found = [self.running[name].child for name in group if name in self.running]
+            await asyncio.gather(*(child.stop(STOP_TERM_WAIT_S) for child in found if child is not None))
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
     async def until_listening(self, name: str, port: int) -> None:
-        """Returns when it takes connections. Raises StartFailed."""
+        """Returns when it takes connections, and says so. Raises StartFailed."""
 
         async def listening() -> bool:
             try:
@@ -112,6 +119,7 @@ class Parts:
             return True
 
         await self.until(listening, name)
+        self.progress(f"{name} serves")
 
     async def until(self, ready: Callable[[], Awaitable[bool]], name: str) -> None:
         """Returns when it is ready. Raises StartFailed when one keeps dying, or it takes too long."""
@@ -121,11 +129,10 @@ class Parts:
             if self.failed.done():
                 self.failed.result()
             if await ready():
-                self._progress(f"{name} serves")
                 return
             if now - told > STILL_WAITING_S:
                 told = now
-                self._progress(f"still waiting for {name}: {_last_line(child)}")
+                self.progress(f"still waiting for {name}: {_last_line(child)}")
             await asyncio.sleep(POLL_S)
         tail = child.log_tail() if child else ""
         raise StartFailed(f"{name} does not serve after {READY_TIMEOUT_S:.0f} s:\n{tail}")

@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sandbox.process import PortTaken, free_port, require_free_port
 
 SERVICES = ("identity", "ledger", "chain", "content", "rounds", "market", "insight")
+# Those that may run several times, as they are started.
+REPLICATED = (*SERVICES, "gateway")
 
 # Their place is their port's distance from the first.
 _PARTS = (
@@ -31,6 +33,10 @@ _PARTS = (
     "gateway",
     "edge-admin",
 )
+
+REPLICAS_MAX = 4
+# Its own two, and one for each service that is called through it.
+SIDECAR_PORTS = 16
 
 
 class SandboxSettings(BaseSettings):
@@ -65,7 +71,14 @@ class SandboxSettings(BaseSettings):
         7101,
         ge=1024,
         le=65000,
-        description=f"first of {len(_PARTS)} ports in a row for services and the outside world",
+        description=f"first of {len(_PARTS)} ports in a row for services and the outside world; as many more "
+        f"for each further replica, and {SIDECAR_PORTS} for each sidecar",
+    )
+    replicas: int = Field(
+        1, ge=1, le=REPLICAS_MAX, description="processes of each service and of the gateway"
+    )
+    sidecars: bool = Field(
+        False, description="each of them stands behind an Envoy of its own, which speaks mTLS for it"
     )
     round_s: float = Field(30.0, gt=0, le=3600, description="length of a round, in seconds")
     grace_s: float = Field(3.0, ge=0, le=300, description="time for late reports after a round, in seconds")
@@ -104,41 +117,53 @@ class SandboxSettings(BaseSettings):
         description="key for AITubo (SATREEL_AITUBO_KEY)",
     )
 
-    def port(self, part: str) -> int:
+    def port(self, part: str, replica: int = 1) -> int:
         """The port of a part of the mesh."""
-        return self.first_port + _PARTS.index(part)
+        return self.first_port + (replica - 1) * len(_PARTS) + _PARTS.index(part)
+
+    def sidecar_port(self, part: str, replica: int, place: int) -> int:
+        """One of the SIDECAR_PORTS of the sidecar of a service or of the gateway, counted from 0."""
+        row = (replica - 1) * len(REPLICATED) + REPLICATED.index(part)
+        return self.first_port + self.replicas * len(_PARTS) + row * SIDECAR_PORTS + place
+
+    @property
+    def ports(self) -> int:
+        """How many there are from the first on."""
+        sidecars = self.replicas * len(REPLICATED) if self.sidecars else 0
+        return self.replicas * len(_PARTS) + sidecars * SIDECAR_PORTS
 
 
 # What may be somebody else's, and so stays the same wherever a mesh runs.
 _OUTSIDE = {"redis_url", "node_url", "node_zmq", "aitubo_url", "aitubo_key"}
+# What is played, and by how many.
+_PLAYED = {"round_s", "grace_s", "film_s", "explorers", "replicas", "sidecars"}
 
 
 def beside(settings: SandboxSettings, data_dir: Path) -> SandboxSettings:
     """The same settings for a mesh with a folder and ports of its own."""
-    fields = settings.model_dump(include=_OUTSIDE | {"round_s", "grace_s", "film_s", "explorers"})
+    fields = settings.model_dump(include=_OUTSIDE | _PLAYED)
     return elsewhere(data_dir, **fields)
 
 
 def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
     """Settings for a mesh of its own, on ports that are free now: for tests and the demo."""
-    return SandboxSettings.model_validate(
-        {
-            "data_dir": data_dir,
-            "first_port": _free_block(),
-            "http_port": free_port(),
-            "https_port": free_port(),
-            "viewer_port": 0,
-            **overrides,
-        }
-    )
+    fields = {
+        "data_dir": data_dir,
+        "http_port": free_port(),
+        "https_port": free_port(),
+        "viewer_port": 0,
+        **overrides,
+    }
+    ports = SandboxSettings.model_validate(fields).ports
+    return SandboxSettings.model_validate({"first_port": _free_block(ports), **fields})
 
 
-def _free_block() -> int:
+def _free_block(size: int) -> int:
     """A first port of a row that is free at this moment."""
     for first in range(20_000, 32_000, 40):
-        if all(_is_free(first + place) for place in range(len(_PARTS))):
+        if all(_is_free(first + place) for place in range(size)):
             return first
-    raise RuntimeError(f"no {len(_PARTS)} ports in a row are free between 20000 and 32000")
+    raise RuntimeError(f"no {size} ports in a row are free between 20000 and 32000")
 
 
 def _is_free(port: int) -> bool:

@@ -45,4 +45,4 @@ async def alone(folder: Path, **places: Any) -> AsyncIterator[edge.Places]:
         await Edge(found).start(parts)
         yield found
     finally:
-        await parts.stop(["edge"])
+        await parts.stop([["edge"]])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.launcher import PAGE_FILES
+from sandbox.instances import PAGE_FILES
 from tests.client.browser import CHROMIUM
 from tests.edge.lone import alone
 

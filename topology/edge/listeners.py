@@ -157,6 +157,8 @@ def _authorizer() -> Json:
                 "timeout": seconds(_AUTHORIZE_S),
             },
             "path_prefix": AUTHORIZE_PATH,
+            # Who asks twice is counted twice, and nothing else.
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
             "authorization_response": {
                 "allowed_upstream_headers": {"patterns": [{"exact": USER_TOKEN_KEY}]},
                 "allowed_client_headers": {"patterns": [limits, *refusals]},

@@ -1,0 +1,69 @@
+"""How the launcher sees who serves: by the health that each instance reports, asked as a part of the mesh."""
+
+from __future__ import annotations
+
+import aiohttp
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh import tls
+from mesh.channel import service_of
+from sandbox.instances import Instance, Layout
+from topology.parts import GATEWAY
+
+TIMEOUT_S = 2.0
+# What a server reports of itself as a whole.
+_ITSELF = ""
+
+
+class Prober:
+    """Asks, and keeps the connections."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def serves(self, one: Instance) -> bool:
+        """Whether calls should go there."""
+        if one.part == GATEWAY:
+            return await self._answers(f"http://{self._layout.address(one)}/healthz")
+        return await self._reports(one, service_of(one.part))
+
+    async def is_well(self, one: Instance) -> bool:
+        """Whether the server of a service is there, though another may lead."""
+        return await self._reports(one, _ITSELF)
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def _reports(self, one: Instance, service: str) -> bool:
+        check = health_pb2_grpc.HealthStub(self._channel(one)).Check  # type: ignore[attr-defined] # its stubs lack it
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def _answers(self, url: str) -> bool:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def _channel(self, one: Instance) -> grpc.aio.Channel:
+        if one.name not in self._channels:
+            options = [
+                ("grpc.ssl_target_name_override", tls.host_name(one.part)),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 500),
+                ("grpc.use_local_subchannel_pool", 1),
+            ]
+            credentials = tls.channel_credentials(self._layout.tls_dir, "launcher")
+            address = self._layout.entrance(one)
+            self._channels[one.name] = grpc.aio.secure_channel(address, credentials, options=options)
+        return self._channels[one.name]
