@@ -25,6 +25,7 @@ from graphql_gateway.live.telling import Telling
 from graphql_gateway.public import Public
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
+from graphql_gateway.safety.price import Charge
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
 from mesh import caller
@@ -291,6 +292,12 @@ class Context:
         """Its document has been validated: it will be carried out."""
         if self.on_valid is not None:
             self.on_valid()
+
+    async def spend(self, charge: Charge) -> None:
+        """What the operation costs, before it is begun. Raises RateLimited."""
+        if self.operation is not None:
+            self.operation.costs(charge.cost)
+        await self.budget.spend(charge)
 
     def executed(self, way: str) -> None:
         """Its answer was made, or will be made, in this way."""

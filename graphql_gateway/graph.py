@@ -109,7 +109,7 @@ class SatreelSchema(strawberry.Schema):
             charge = charge_for(priced, variables, self._bounds)
             own.valid()
             if charge is not None:
-                await own.budget.spend(charge)
+                await own.spend(charge)
                 key = self._shared.key_of(known, charge.priced, variables, own)
                 if key is not None:
                     shared = await self._shared.answer(key, known, variables, own)
@@ -228,7 +228,7 @@ class SatreelSchema(strawberry.Schema):
             )
             own.valid()
             if charge is not None:
-                await own.budget.spend(charge)
+                await own.spend(charge)
         except Failure as refused:
             return _refusal(refused)
         scope = None if sharing.is_same_for_all else own.viewer

@@ -81,6 +81,10 @@ class Operation:
             self._span.set_attribute("graphql.operation.name", name)
         self._span.update_name(f"{operation_type} {name}" if name else operation_type)
 
+    def costs(self, cost: float) -> None:
+        """What it was found to cost: values of its answer, were all lists full, and calls."""
+        self._span.set_attribute("graphql.cost", cost)
+
     def executed(self, way: str, why: str | None = None) -> None:
         """Its answer was made, or is to be made, this way; `why` it has no plan."""
         self._span.set_attribute("graphql.executed", way)

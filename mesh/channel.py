@@ -214,7 +214,8 @@ class MeshChannel(grpc.aio.Channel):
                     if answer is not NOT_MADE:
                         return answer
                     timeout_s = max(0.0, timeout_s - measured.elapsed_s())
-                started = start(requests, timeout=timeout_s, metadata=self._metadata(), wait_for_ready=True)
+                metadata = self._metadata(measured.within)
+                started = start(requests, timeout=timeout_s, metadata=metadata, wait_for_ready=True)
                 try:
                     if (said := _said.get()) is not None:
                         said.update(_texts(await started.initial_metadata()))
@@ -225,19 +226,26 @@ class MeshChannel(grpc.aio.Channel):
         return call
 
     def _answering_many(self, path: str, start: Callable[..., Any]) -> Callable[..., ResponseStream]:
+        contract = contracts.method(path)
+
         def call(requests: Any = None, *, timeout: float | None = None) -> ResponseStream:
             timeout_s = _time_given_s(math.inf if timeout is None else timeout)
             given_s = None if timeout_s == math.inf else timeout_s
-            started = start(requests, timeout=given_s, metadata=self._metadata(), wait_for_ready=True)
-            return ResponseStream(started, path)
+            span = telemetry.tracer.start_span(contract.span_name, None, SpanKind.CLIENT, contract.attributes)
+            # Long without being slow.
+            span.lasts = True
+            metadata = self._metadata(span.context)
+            return ResponseStream(
+                start(requests, timeout=given_s, metadata=metadata, wait_for_ready=True), path, span
+            )
 
         return call
 
-    def _metadata(self) -> list[tuple[str, str]]:
+    def _metadata(self, known: SpanContext) -> list[tuple[str, str]]:
         metadata = list(self._own_metadata)
         if token := caller.user_token():
             metadata.append((USER_TOKEN_KEY, token))
-        metadata.extend(telemetry.carried(trace.get_current_span().get_span_context()).items())
+        metadata.extend(telemetry.carried(known).items())
         return metadata
 
     def _fields(self, known: SpanContext) -> bytes:
@@ -276,34 +284,43 @@ class MeshChannel(grpc.aio.Channel):
 
 
 class ResponseStream:
-    """A running call that answers with a stream; ending the iteration early cancels it."""
+    """A running call that answers with a stream; ending the iteration early cancels it.
 
-    def __init__(self, call: Any, path: str) -> None:
+    Its span lasts until its last answer, its failure, or until it is left.
+    """
+
+    def __init__(self, call: Any, path: str, span: telemetry.Span) -> None:
         self._call = call
         self._path = path
+        self._span = span
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
             async for response in self._call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, method=self._path) from None
+            raise self._failed(error) from None
+        else:
+            self._ended("OK")
         finally:
-            self._call.cancel()
+            self.cancel()
 
     async def read(self) -> Any:
         """The next response, or grpc.aio.EOF."""
         try:
-            return await self._call.read()
+            response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, method=self._path) from None
+            raise self._failed(error) from None
+        if response is grpc.aio.EOF:
+            self._ended("OK")
+        return response
 
     async def write(self, request: Any) -> None:
         """Sends a request on a stream whose requests were not given as an iterable."""
         try:
             await self._call.write(request)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, method=self._path) from None
+            raise self._failed(error) from None
 
     async def done_writing(self) -> None:
         """Says that no more requests come."""
@@ -311,7 +328,21 @@ class ResponseStream:
 
     def cancel(self) -> bool:
         """Ends the call."""
+        self._ended(Code.CANCELLED)
         return bool(self._call.cancel())
+
+    def _failed(self, error: grpc.aio.AioRpcError) -> RemoteFailure:
+        failure = from_rpc_error(error, method=self._path)
+        self._ended(failure.code)
+        return failure
+
+    def _ended(self, code: str) -> None:
+        if self._span.is_over:
+            return
+        self._span.set_attribute("rpc.response.status_code", code)
+        if code in telemetry.ERRORS:
+            self._span.failed(code)
+        self._span.end()
 
 
 class _Measured:

@@ -34,7 +34,7 @@ def edges(spans: Iterable[Span]) -> list[Edge]:
         if one.kind == "server" and (parent is None or parent.service != one.service):
             caller, callee = parent.service if parent else "outside", one.service
         elif one.kind == "client" and (
-            peer := one.attributes.get("peer.service") or one.attributes.get("db.system.name")
+            peer := one.attributes.get("service.peer.name") or one.attributes.get("db.system.name")
         ):
             caller, callee = one.service, str(peer)
         else:

@@ -98,7 +98,7 @@ class Admission(SchemaExtension):
     async def on_execute(self) -> AsyncIterator[None]:
         """Before execution. Raises RateLimited."""
         if self._charge is not None:
-            await self.execution_context.context.budget.spend(self._charge)
+            await self.execution_context.context.spend(self._charge)
         yield
 
     def _leave_lane(self) -> None:

@@ -25,6 +25,7 @@ from aerospike_helpers import expressions as exp
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mesh import telemetry
 from mesh.errors import Failure
 from mesh.records.errors import Busy, Exists, InDoubt, Missing, Misuse, Stale, StoreUnavailable, TooBig
 from mesh.records.port import PAGE_MAX, Bins, Catalogue, Record, SetSpec, Value, prefix_end
@@ -109,7 +110,7 @@ class AerospikeStore:
             except exception.RecordNotFound:
                 return None
 
-        return await self._run(read)
+        return await self._run("get", set_name, read)
 
     async def get_many(self, set_name: str, keys: Sequence[str]) -> dict[str, Record]:
         """Those of the records that exist, by key."""
@@ -125,13 +126,17 @@ class AerospikeStore:
             results = {key: _batch_result(found.result, found.record) for key, found in pairs}
             return {key: record for key, record in results.items() if record is not None}
 
-        return await self._run(read)
+        return await self._run("get many", set_name, read)
 
     async def create(self, set_name: str, key: str, bins: Bins) -> int:
         """Writes a record that does not exist yet."""
         kept = self._catalogue.checked(set_name, key, bins)
         policy = {"exists": aerospike.POLICY_EXISTS_CREATE}
-        await self._run(lambda: self._client.put(self._key(set_name, key), kept, {}, policy), writes=True)
+
+        def put() -> None:
+            self._client.put(self._key(set_name, key), kept, {}, policy)
+
+        await self._run("create", set_name, put, writes=True)
         return 1
 
     async def put_if(self, set_name: str, key: str, bins: Bins, generation: int) -> int:
@@ -141,7 +146,11 @@ class AerospikeStore:
             await self._refuse_generation(set_name, key)
         policy = {"exists": aerospike.POLICY_EXISTS_REPLACE, "gen": aerospike.POLICY_GEN_EQ}
         meta = {"gen": generation}
-        await self._run(lambda: self._client.put(self._key(set_name, key), kept, meta, policy), writes=True)
+
+        def put() -> None:
+            self._client.put(self._key(set_name, key), kept, meta, policy)
+
+        await self._run("put", set_name, put, writes=True)
         # Behind the largest comes 1: the server keeps 0 for records that do not exist.
         return generation % _GENERATION_MAX + 1
 
@@ -159,7 +168,8 @@ class AerospikeStore:
         self._catalogue.check_page(set_name, limit, after)
         wanted = predicates.equals(bin_name, self._catalogue.checked_index(set_name, bin_name, value))
         conditions = _behind(after, descending=descending)
-        return await self._run(lambda: self._walk(set_name, wanted, conditions, limit, descending=descending))
+        walk = partial(self._walk, set_name, wanted, conditions, limit, descending=descending)
+        return await self._run("query", set_name, walk)
 
     async def scan(
         self,
@@ -177,7 +187,8 @@ class AerospikeStore:
             conditions.append(exp.GE(exp.KeyStr(), prefix))
             end = prefix_end(prefix)
             conditions += [] if end is None else [exp.LT(exp.KeyStr(), end)]
-        return await self._run(lambda: self._walk(set_name, None, conditions, limit, descending=descending))
+        walk = partial(self._walk, set_name, None, conditions, limit, descending=descending)
+        return await self._run("scan", set_name, walk)
 
     async def delete(self, set_name: str, key: str) -> None:
         """Removes the record, if there is one."""
@@ -189,14 +200,14 @@ class AerospikeStore:
             except exception.RecordNotFound:
                 return  # as was asked for
 
-        await self._run(remove, writes=True)
+        await self._run("delete", set_name, remove, writes=True)
 
     async def create_indexes(self) -> None:
         """Makes the declared indexes and waits until they are built."""
         for spec in self._catalogue.specs.values():
             self._set(spec.name)
             for name, kind in spec.indexes.items():
-                await self._run(partial(self._index, spec.name, name, kind))
+                await self._run("create index", spec.name, partial(self._index, spec.name, name, kind))
 
     def _index(self, set_name: str, bin_name: str, kind: type[str | int]) -> None:
         index = f"{self._set(set_name)}_{bin_name}"
@@ -250,7 +261,9 @@ class AerospikeStore:
             raise Missing(f"there is no record {key!r} in {set_name!r}")
         raise Stale(f"record {key!r} of {set_name!r} never had this generation")
 
-    async def _run(self, work: Callable[[], Result], *, writes: bool = False) -> Result:
+    async def _run(
+        self, operation: str, set_name: str, work: Callable[[], Result], *, writes: bool = False
+    ) -> Result:
         if self._waiting >= QUEUE_MAX:
             raise Busy(f"{QUEUE_MAX} operations are waiting")
 
@@ -260,9 +273,17 @@ class AerospikeStore:
             except exception.AerospikeError as problem:
                 raise _failure(problem, writes=writes) from problem
 
+        kept_in = self._set(set_name)
+        named = {
+            "db.system.name": "aerospike",
+            "db.namespace": self._namespace,
+            "db.collection.name": kept_in,
+            "db.operation.name": operation,
+        }
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
+            with telemetry.tracer.outgoing(f"{operation} {kept_in}", named):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
         finally:
             self._waiting -= 1
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -287,6 +287,19 @@ class Tracer(trace.Tracer):
         if self._teller is None or not trace.get_current_span().get_span_context().is_valid:
             return Unseen()
         return Current(self.start_span(name, None, kind, attributes), None, True)
+
+    def for_many(self, name: str, askers: Iterable[trace.Span]) -> Current | Unseen:
+        """A span around work for all who ask: under one, a sampled one if there is; linked to others."""
+        if self._teller is None:
+            return Unseen()
+        known = [one for one in askers if one.get_span_context().is_valid]
+        if not known:
+            return Unseen()
+        sampled = [one for one in known if one.get_span_context().trace_flags.sampled]
+        within = sampled[0] if sampled else known[0]
+        links = [Link(one.get_span_context()) for one in sampled[1 : LINKS_MAX + 1]]
+        here = trace.set_span_in_context(within, Context())
+        return Current(self.start_span(name, here, links=links), here, True)
 
 
 class Current:

@@ -14,15 +14,20 @@ def call(caller: str, callee: str, method: str) -> tuple[str, ...]:
     return tuple(hop.format(caller=caller, callee=callee, call=name) for hop in ROUTE)
 
 
+# The ledger's writer commits for many at once: under one of them, linked to the others.
+COMMITTED = ("ledger internal ledger commit", "ledger client sqlite write")
 # By action: hops that stand under each other, from the gateway down to what keeps it.
 ACTIONS: dict[str, tuple[str, ...]] = {
     "log in": (*call("gateway", "identity", "LogIn"), "identity client sqlite write"),
     "upload": (*call("gateway", "content", "UploadMeme"), *call("content", "identity", "BatchGetUsers")),
     "upload is kept": (*call("gateway", "content", "UploadMeme"), "content client sqlite write"),
-    # The ledger's writer commits for many at once, on nobody's trace.
-    "watch": call("gateway", "ledger", "OpenSession"),
-    "buy": (*call("gateway", "market", "Purchase"), *call("market", "ledger", "CreateTransfers")),
-    "withdraw": (*call("gateway", "chain", "RequestWithdrawal"), *call("chain", "ledger", "CreateTransfers")),
+    "watch": (*call("gateway", "ledger", "OpenSession"), *COMMITTED),
+    "buy": (*call("gateway", "market", "Purchase"), *call("market", "ledger", "CreateTransfers"), *COMMITTED),
+    "withdraw": (
+        *call("gateway", "chain", "RequestWithdrawal"),
+        *call("chain", "ledger", "CreateTransfers"),
+        *COMMITTED,
+    ),
 }
 # By what is done later: a span, and one that the trace must have that it links to.
 LATER = {

@@ -217,6 +217,7 @@ def check_joined(collector: Collector, trace_id: str, parent_id: str) -> None:
         "http.response.status_code": 200,
         "graphql.operation.type": "mutation",
         "graphql.operation.name": "Offer",
+        "graphql.cost": 26.0,
         "graphql.executed": "new",
         "graphql.outcome": "refused",
     }

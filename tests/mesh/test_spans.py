@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import INVALID_SPAN
 
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.telemetry import PROPAGATOR, Teller, Tracer
-from mesh.telemetry.spans import KEPT_PER_S
+from mesh.telemetry.spans import KEPT_PER_S, LINKS_MAX
 
 SLOW_S = 0.05
 
@@ -86,3 +88,29 @@ def test_in_an_outage_a_bounded_number_is_told(told: list[ReadableSpan]) -> None
     span.failed("UNAVAILABLE")
     span.end(at_ns + 10**9)
     assert len(told) == KEPT_PER_S + 1
+
+
+def test_what_is_done_for_many_stands_under_one_and_links_to_others(told: list[ReadableSpan]) -> None:
+    tracer = tracer_of(told, 1.0)
+    askers = [tracer.start_span("asks", Context()) for _ in range(LINKS_MAX + 3)]
+    with tracer.for_many("commit", [INVALID_SPAN, *askers]) as commit, tracer.outgoing("write", {}):
+        assert trace.get_current_span() is not commit
+    write, done = told
+    assert write.parent == done.context
+    assert done.parent == askers[0].context
+    assert [link.context for link in done.links] == [one.context for one in askers[1 : LINKS_MAX + 1]]
+
+
+def test_what_is_done_for_nobody_or_nobody_hears_of_has_no_span(told: list[ReadableSpan]) -> None:
+    with tracer_of(told, 1.0).for_many("commit", [INVALID_SPAN]), Tracer().for_many("commit", [INVALID_SPAN]):
+        pass
+    assert told == []
+
+
+def test_slow_work_for_many_is_told_with_the_way_to_it(told: list[ReadableSpan]) -> None:
+    tracer = tracer_of(told, 0.0)
+    asker = tracer.start_span("asks", Context())
+    with tracer.for_many("commit", [asker]):
+        time.sleep(SLOW_S)
+    asker.end()
+    assert names(told) == {"commit": "slow", "asks": "slow"}

@@ -168,7 +168,7 @@ class HttpSource:
         async with self.breaker():
             await self._pace.turn()
             began_s = self._clock.monotonic_s()
-            named = {"http.request.method": method, "peer.service": self.name}
+            named = {"http.request.method": method, "service.peer.name": self.name}
             try:
                 async with (
                     telemetry.tracer.outgoing(method, named) as span,

@@ -242,7 +242,7 @@ class RpcNode:
     async def _post(self, method: str, body: object, timeout_s: float) -> object:
         deadline = aiohttp.ClientTimeout(total=timeout_s)
         began = asyncio.get_running_loop().time()
-        named = {"rpc.system.name": "jsonrpc", "rpc.method": method, "peer.service": "bsv-node"}
+        named = {"rpc.system.name": "jsonrpc", "rpc.method": method, "service.peer.name": "bsv-node"}
         try:
             with telemetry.tracer.outgoing(method, named):
                 async with self._session.post(

@@ -132,7 +132,9 @@ class Aitubo:
             raise FilmUnusable("the film's address is not one to fetch from")
         async with (
             self._call(self._access.download_s_max),
-            telemetry.tracer.outgoing("GET film", {"http.request.method": "GET", "peer.service": "aitubo"}),
+            telemetry.tracer.outgoing(
+                "GET film", {"http.request.method": "GET", "service.peer.name": "aitubo"}
+            ),
             self._http.get(url) as response,
         ):
             if response.status != 200:
@@ -153,7 +155,7 @@ class Aitubo:
     async def _ask(self, method: str, path: str, **what: object) -> _Answer:
         headers = {"Authorization": f"Bearer {self._access.key}"}
         url = _joined(self._access.url, path)
-        named = {"http.request.method": method, "url.template": path, "peer.service": "aitubo"}
+        named = {"http.request.method": method, "url.template": path, "service.peer.name": "aitubo"}
         async with (
             self._call(self._access.call_s_max),
             telemetry.tracer.outgoing(f"{method} {path}", named) as span,

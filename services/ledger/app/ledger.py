@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from mesh import logs
+from mesh import logs, telemetry
 from mesh.clock import NS_PER_S, Clock
 from mesh.errors import Code, Failure
 from services.ledger.app.journal import Author, Draft, Head, Journal, JournalBroken
@@ -229,7 +229,8 @@ class Ledger:
             answers = await asyncio.to_thread(apply) if machine.takes_long(asked) else apply()
             commands = tuple(waiting.order.wire for waiting in batch)
             draft = Draft(author, machine.now_ns, reign, commands, machine.seal())
-            head = await self._journal.append(draft, replica.head)
+            with telemetry.tracer.for_many("ledger commit", (one.asker for one in batch)):
+                head = await self._journal.append(draft, replica.head)
         except BaseException:
             self._leading = False
             self._ready.clear()

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opentelemetry import trace
+
 from mesh import telemetry
 from mesh.errors import Exhausted
 from services.ledger.app.journal import BATCH_BYTES_MAX, BATCH_MAX
@@ -44,11 +46,13 @@ class Order:
 class Waiting:
     """An order whose answer is awaited."""
 
-    __slots__ = ("answer", "order", "weight")
+    __slots__ = ("answer", "asker", "order", "weight")
 
     def __init__(self, order: Order, answer: asyncio.Future[Answer]) -> None:
         self.order = order
         self.answer = answer
+        # The call that waits.
+        self.asker = trace.get_current_span()
         self.weight = weight_of(order.command)
 
     def settle(self, answer: Answer | Refused) -> None:

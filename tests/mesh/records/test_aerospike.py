@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NoReturn, cast
 
 import aerospike
 import pytest
 from aerospike import exception
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 
+from mesh import telemetry
 from mesh.errors import Failure
 from mesh.records import Busy, Exists, InDoubt, Missing, Misuse, SetSpec, Stale, StoreUnavailable, TooBig
 from mesh.records.aerospike import AerospikeSettings, AerospikeStore, open_aerospike
@@ -97,3 +101,24 @@ async def test_every_answer_of_the_client_has_its_failure(
         with pytest.raises(expected) as failed:
             await call(store)
     assert type(failed.value) is expected
+
+
+async def test_calls_are_seen_in_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[ReadableSpan] = []
+    tracer = telemetry.Tracer()
+    tracer.tell(telemetry.Teller(told.append, Resource({}), slow_s=60))
+    monkeypatch.setattr(telemetry, "tracer", tracer)
+    answer = exception.TimeoutError("no")
+    with ThreadPoolExecutor(1) as executor:
+        client = cast("aerospike.Client", Failing(answer))
+        store = AerospikeStore(client, executor, Catalogue(SETS), "test", "service")
+        with tracer.start_as_current_span("asks"), suppress(Failure):
+            await CREATE(store)
+    assert told[0].name == "create service_things"
+    assert dict(told[0].attributes or {}) == {
+        "db.system.name": "aerospike",
+        "db.namespace": "test",
+        "db.collection.name": "service_things",
+        "db.operation.name": "create",
+        "error.type": InDoubt.reason,
+    }
