@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench
+PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check client k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run demo test conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,13 +59,19 @@ check: proto ## formatting, lint, types, imports, contracts, schema
 	@$(BIN)/ruff check --quiet $(PACKAGES)
 	@$(BIN)/mypy --no-error-summary $(PACKAGES)
 	@$(BIN)/lint-imports
-	@$(BIN)/python tools/buf_lint.py
+	@$(BIN)/python -m tools.buf_lint
 	@$(BIN)/python -m graphql_gateway.schema --check
 	@$(BIN)/python -m topology --check
 	@$(BIN)/python -m tools.metrics --check
 
 client: setup ## the TypeScript client of the gateway, packed for npm, and the manifest of its documents, into dist/
 	@$(BIN)/python -m tools.client
+
+protos-wheel: $(STAMP) ## typed stubs of the contracts for teams that call services (docs/CALLING.md), a wheel in dist/
+	@$(BIN)/python -m tools.protos_wheel
+
+release-protos: $(STAMP) ## keep the contracts as released, under a new version: nothing in them may break callers from then on
+	@$(BIN)/python -m tools.released
 
 bench-smoke: setup ## time to the first round once set up, memory, block to browser, jobs a minute
 	@$(BIN)/python -m bench.smoke

@@ -67,30 +67,41 @@ class Authority:
             raise ValueError(f"{folder / 'ca.key'} is not an elliptic-curve key")
         return cls(folder, certificate, key)
 
-    def issue(self, service: str, *, valid_days: float = CERTIFICATE_DAYS) -> None:
-        """Makes the service's certificate unless a good one is there."""
-        current = _still_good(self._folder / f"{service}.pem")
+    def issue(
+        self,
+        service: str,
+        *,
+        valid_days: float = CERTIFICATE_DAYS,
+        into: Path | None = None,
+        serves: bool = True,
+    ) -> None:
+        """Makes the service's certificate, in the authority's folder or `into` another, unless one is there.
+
+        Who does not serve gets one that is good for calling alone.
+        """
+        folder = into or self._folder
+        current = _still_good(folder / f"{service}.pem")
         if current is not None and current.issuer == self._certificate.subject and self._signed(current):
             return
         key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [
-            x509.UniformResourceIdentifier(f"{SPIFFE_PREFIX}{service}"),
-            x509.DNSName(host_name(service)),
-            x509.DNSName("localhost"),
-            x509.IPAddress(IPv4Address("127.0.0.1")),
-        ]
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(f"{SPIFFE_PREFIX}{service}")]
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if serves:
+            names += [
+                x509.DNSName(host_name(service)),
+                x509.DNSName("localhost"),
+                x509.IPAddress(IPv4Address("127.0.0.1")),
+            ]
+            uses += [ExtendedKeyUsageOID.SERVER_AUTH]
         certificate = (
             _builder(service, self._certificate.subject, key.public_key(), valid_days)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-                critical=False,
-            )
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        write_private(self._folder / f"{service}.key", _private_pem(key))
-        _replace(self._folder / f"{service}.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
+        write_private(folder / f"{service}.key", _private_pem(key))
+        _replace(folder / f"{service}.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
 
     def _signed(self, certificate: x509.Certificate) -> bool:
         try:

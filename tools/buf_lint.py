@@ -1,7 +1,7 @@
 """Lints the contracts with buf, offline: buf reads the descriptor set that protogen made, comments included.
 
-`python tools/buf_lint.py` lints; with `--against FILE` it also refuses what breaks callers of an older
-descriptor set.
+`python -m tools.buf_lint` lints, and refuses what breaks callers of the last release
+(`protos/released.binpb`); `--against FILE` names another descriptor set that callers still use.
 """
 
 from __future__ import annotations
@@ -9,29 +9,40 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools import protogen
 
+RELEASED = protogen.CONTRACTS / "released.binpb"
+CURRENT = protogen.GEN / protogen.DESCRIPTORS
 
-def buf(*arguments: str) -> int:
-    """Runs buf on the current descriptor set; answers its exit code."""
+
+def buf(check: str, *arguments: str, image: Path = CURRENT) -> subprocess.CompletedProcess[str]:
+    """Runs a check of buf on a descriptor set; its findings, a line each, are what it prints."""
     binary = Path(sys.executable).parent / "buf"
-    image = protogen.GEN / protogen.DESCRIPTORS
-    command = [str(binary), *arguments, f"{image}#format=binpb", "--config", str(protogen.ROOT / "buf.yaml")]
-    return subprocess.run(command, check=False, cwd=protogen.CONTRACTS).returncode
+    command = [str(binary), check, f"{image}#format=binpb", *arguments]
+    command += ["--config", str(protogen.ROOT / "buf.yaml")]
+    return subprocess.run(command, check=False, cwd=protogen.CONTRACTS, capture_output=True, text=True)
 
 
-def main() -> int:
+def breaking(against: Path, *, image: Path = CURRENT) -> subprocess.CompletedProcess[str]:
+    """What in `image` breaks those who were built with `against`."""
+    return buf("breaking", "--against", f"{against.resolve()}#format=binpb", image=image)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Answers 0 when the contracts are clean."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--against", type=Path, help="an older descriptors.binpb that callers still use")
-    against: Path | None = options.parse_args().against
+    options.add_argument(
+        "--against", type=Path, default=RELEASED, help="a descriptor set that callers still use"
+    )
+    against: Path = options.parse_args(arguments).against
     protogen.main()
-    code = buf("lint")
-    if against is not None:
-        code = code or buf("breaking", "--against", f"{against.resolve()}#format=binpb")
-    return code
+    checks = [buf("lint")] + ([breaking(against)] if against.is_file() else [])
+    for done in checks:
+        sys.stderr.write(done.stdout + done.stderr)
+    return max(done.returncode for done in checks)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class CallerIdentified:
         """Sets `mesh.caller.current()`. Raises TokenInvalid, SessionEnded, RevocationsUnknown."""
         service = self._source(call)
         if service == EDGE:
-            service = behind_edge(call)
+            call.through_edge, service = True, behind_edge(call)
         token = str(call.metadata.get(USER_TOKEN_KEY, ""))
         call.caller = Caller(service)
         if token and self._verifier is not None:
@@ -100,9 +100,13 @@ def deadline_entered(call: IncomingCall) -> None:
 
 
 def access_enforced(call: IncomingCall) -> None:
-    """Refuses what the contract's access option does not allow; a method without one is refused to all."""
+    """Refuses what the contract's access option does not allow; a method without one is refused to all.
+
+    Through the edge everybody may do what it gives to the edge, and a team also what it gives to the team.
+    """
     access, who = call.contract.access, call.caller
-    if access is None or not who.service or not ({who.service, "*"} & set(access.callers)):
+    names = {who.service, EDGE, "*"} if call.through_edge else {who.service, "*"}
+    if access is None or not who.service or not (names & set(access.callers)):
         raise CallerNotAllowed(caller=who.service or "unknown", method=call.contract.path)
     if access.user == access_pb2.USER_UNSPECIFIED:
         return

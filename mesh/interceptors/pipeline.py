@@ -29,6 +29,8 @@ class IncomingCall:
     context: Context
     metadata: Mapping[str, str | bytes]
     caller: Caller = NOBODY
+    # It came in at the edge, where everybody may come; its caller may be a team all the same.
+    through_edge: bool = False
     code: str = field(default="OK")
 
 

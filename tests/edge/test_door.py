@@ -13,7 +13,7 @@ import aiohttp
 import grpc
 import pytest
 from satreel.chain.v1 import chain_service_pb2, chain_service_pb2_grpc
-from satreel.rounds.v1 import rounds_service_pb2, rounds_service_pb2_grpc
+from satreel.identity.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 from mesh import tls
 from tests.edge.conftest import Door
@@ -84,11 +84,10 @@ async def test_teams_call_by_grpc_as_themselves(door: Door) -> None:
             chain_service_pb2.GetTitleAuditRequest(), timeout=10
         )
         assert answer is not None
-        # The contract does not name insight here.
+        # The contract names neither insight here, nor the edge.
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await rounds_service_pb2_grpc.RoundsServiceStub(mine).GetLeaderboard(
-                rounds_service_pb2.GetLeaderboardRequest(round_id="0" * 8 + "-0000" * 3 + "-" + "0" * 12),
-                timeout=10,
+            await identity_service_pb2_grpc.IdentityServiceStub(mine).Authenticate(
+                identity_service_pb2.AuthenticateRequest(access_token="x"), timeout=10
             )
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
