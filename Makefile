@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run demo test conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,13 +37,19 @@ lock: ## pin all dependencies with hashes into requirements.txt, and those of im
 run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
 	@$(BIN)/python -m sandbox run
 
+mesh: setup ## as make run, but two of every service and of the gateway, each behind a sidecar (Envoy), mTLS among them
+	@$(BIN)/python -m sandbox run --replicas 2 --sidecars true
+
 demo: setup ## one round in a mesh of its own, then a report; fails if a check does
 	@$(BIN)/python -m sandbox demo
 
 test: setup ## all tests, those of whole meshes last, one by one, then conformance
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/edge --ignore tests/federation
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/edge --ignore tests/federation --ignore tests/replicas
 	@$(BIN)/python -m pytest -q tests/e2e tests/edge tests/federation
 	@$(BIN)/python -m tests.conformance
+
+test-mesh: setup ## replicas of everything killed, stopped and rolled under load, with sidecars: a table (10 minutes)
+	@$(BIN)/python -m pytest -q -s tests/replicas
 
 conformance: setup ## the gateway judged by public suites and clients (npm): a table
 	@$(BIN)/python -m tests.conformance

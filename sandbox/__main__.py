@@ -18,7 +18,7 @@ from sandbox.options import read_settings
 from sandbox.people import NotInTime, Person
 from sandbox.process import SandboxFailure, stop_signal
 from sandbox.report import Report
-from sandbox.settings import SandboxSettings, beside
+from sandbox.settings import REPLICATED, SandboxSettings, beside
 
 USAGE = """usage: python -m sandbox run|demo [--help] [settings]
 
@@ -51,7 +51,7 @@ async def _run(settings: SandboxSettings) -> int:
     await admin.client.close()
     report.title("Satreel starts")
     async with running(settings, admin_addresses=[admin_address], progress=report.step) as house:
-        _addresses(house, report)
+        await _addresses(house, report)
         work = asyncio.create_task(play.play(house, report, seed=seed))
         stop = asyncio.create_task(stop_signal().wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,7 +88,7 @@ async def _demo(settings: SandboxSettings) -> int:
     return 0 if report.holds else 1
 
 
-def _addresses(house: House, report: Report) -> None:
+async def _addresses(house: House, report: Report) -> None:
     report.title("Satreel serves")
     report.step(f"GraphQL and GraphiQL   {house.url}/graphql")
     report.step(f"live updates           ws://{house.url.removeprefix('http://')}/graphql")
@@ -96,8 +96,21 @@ def _addresses(house: House, report: Report) -> None:
         report.step(f"traces and metrics     http://127.0.0.1:{house.settings.viewer_port}/")
     report.step(f"with TLS, and gRPC     {house.secure_url}   (authority: {house.tls_dir / 'ca.pem'})")
     report.step(f"REST                   {house.url}/docs, described by {house.url}/openapi.json")
+    if house.settings.replicas > 1 or house.settings.sidecars:
+        await _replicas(house, report)
     report.step(f"logs                   {house.parts.logs}")
     report.step("stop with Ctrl-C")
+
+
+async def _replicas(house: House, report: Report) -> None:
+    """Where each instance is called by others, and who leads."""
+    by = "mTLS at its sidecar" if house.settings.sidecars else "itself"
+    report.step(f"each of them is called at an address of its own ({by}):")
+    for part in REPLICATED:
+        places = "  ".join(house.layout.entrance(one) for one in house.layout.of(part))
+        leader = await house.until_serving(part)
+        leads = f"   {leader.name} leads" if leader.leads_alone and house.settings.replicas > 1 else ""
+        report.step(f"  {part:10} {places}{leads}")
 
 
 def _seed(data_dir: Path) -> str:

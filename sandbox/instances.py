@@ -11,8 +11,9 @@ from pathlib import Path
 
 from mesh import tls
 from sandbox.process import LOOPBACK, require_free_port
-from sandbox.settings import REPLICATED, SERVICES, SandboxSettings
-from topology import edge
+from sandbox.settings import REPLICATED, SERVICES, SIDECAR_PORTS, SandboxSettings
+from topology import edge, sidecar
+from topology.calls import called_by
 from topology.parts import GATEWAY, PARTS, Instances
 
 # Where `make setup` puts them.
@@ -24,6 +25,8 @@ DESCRIPTORS = ROOT / "gen" / "descriptors.binpb"
 CALLS_PER_MIN = 10_000_000
 # Between saying that it leaves and going: where there are others, callers look for them meanwhile.
 DRAIN_ALONE_S, DRAIN_S = 0.2, 2.0
+# Of a sidecar's ports: where others call, its own pages, and from here on where each peer is called.
+_INBOUND, _ADMIN, _OUTBOUND = 0, 1, 2
 # Ports beside the one of its work.
 _MORE = {"content": "content-media", "chain": "chain-callbacks"}
 
@@ -63,6 +66,11 @@ class Layout:
             for part in REPLICATED:
                 yield Instance(part, replica, part if replicas == 1 else f"{part}-{replica}")
 
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether each instance stands behind one."""
+        return self._settings.sidecars
+
     def of(self, part: str) -> tuple[Instance, ...]:
         """Its instances."""
         return tuple(one for one in self.instances if one.part == part)
@@ -72,20 +80,50 @@ class Layout:
         return f"{LOOPBACK}:{self._settings.port(instance.part, instance.replica)}"
 
     def entrance(self, instance: Instance) -> str:
-        """Where others call it, by mTLS but for the gateway's."""
-        return self.address(instance)
+        """Where others call it, by mTLS (but for a gateway without a sidecar)."""
+        return self._at_sidecar(instance, _INBOUND) if self._settings.sidecars else self.address(instance)
 
     def entrances(self, part: str) -> tuple[str, ...]:
         """Of all its instances."""
         return tuple(self.entrance(one) for one in self.of(part))
 
+    def _at_sidecar(self, instance: Instance, place: int) -> str:
+        return f"{LOOPBACK}:{self._settings.sidecar_port(instance.part, instance.replica, place)}"
+
+    def _peers(self, instance: Instance) -> dict[str, str]:
+        """Where it calls each service: at its sidecar, or at all instances."""
+        if not self._settings.sidecars:
+            return {name: ",".join(self.entrances(name)) for name in SERVICES}
+        called = called_by(instance.part)
+        return {name: self._at_sidecar(instance, _OUTBOUND + place) for place, name in enumerate(called)}
+
+    def sidecar_places(self, instance: Instance, otlp_endpoint: str) -> sidecar.Places:
+        """Of its sidecar; `otlp_endpoint` as in `SATREEL_OTLP_ENDPOINT`."""
+        return sidecar.Places(
+            part=instance.part,
+            folder=self._data / "sidecars" / instance.name,
+            listen=self._at_sidecar(instance, _INBOUND),
+            application=self.address(instance),
+            peers={
+                name: sidecar.Peer(listen, self.entrances(name))
+                for name, listen in self._peers(instance).items()
+            },
+            admin=self._at_sidecar(instance, _ADMIN),
+            tls=self.tls_dir,
+            otlp=otlp_endpoint.removeprefix("http://") or None,
+            trace_ratio=1,
+        )
+
     def require_ports(self) -> None:
         """Raises PortTaken for the first that somebody else has."""
         settings = self._settings
         for one in self.instances:
-            for place in filter(None, (one.part, _MORE.get(one.part))):
-                port = settings.port(place, one.replica)
+            for listens in filter(None, (one.part, _MORE.get(one.part))):
+                port = settings.port(listens, one.replica)
                 require_free_port(port, part=f"The mesh ({one.name})", setting="SATREEL_SANDBOX_FIRST_PORT")
+            for place in range(SIDECAR_PORTS if settings.sidecars else 0):
+                port = settings.sidecar_port(one.part, one.replica, place)
+                require_free_port(port, part=f"A sidecar ({one.name})", setting="SATREEL_SANDBOX_FIRST_PORT")
         for port, setting in (
             (settings.port("edge-admin"), "FIRST_PORT"),
             (settings.http_port, "HTTP_PORT"),
@@ -99,11 +137,10 @@ class Layout:
         for name in (GATEWAY, "edge", "launcher", *SERVICES):
             authority.issue(name)
         _, public_key = tls.make_user_token_keys(self.tls_dir)
-        peers = {name: ",".join(self.entrances(name)) for name in SERVICES}
         return {
             "SATREEL_TLS_DIR": str(self.tls_dir),
+            "SATREEL_BEHIND_SIDECAR": str(self._settings.sidecars).lower(),
             "SATREEL_USER_TOKEN_KEY": str(public_key),
-            "SATREEL_PEERS": json.dumps(peers),
             "SATREEL_DATA_DIR": str(self._data),
             "SATREEL_DRAIN_S": str(DRAIN_ALONE_S if self._settings.replicas == 1 else DRAIN_S),
         }
@@ -136,7 +173,8 @@ class Layout:
                 own |= {f"{limit}_PER_MIN": str(CALLS_PER_MIN) for limit in limits}
                 if GRAPHIQL_FILES.is_dir():
                     own["GRAPHIQL_FILES"] = str(GRAPHIQL_FILES)
-        return {f"SATREEL_{one.part.upper()}_{name}": value for name, value in own.items()}
+        named = {f"SATREEL_{one.part.upper()}_{name}": value for name, value in own.items()}
+        return named | {"SATREEL_PEERS": json.dumps(self._peers(one))}
 
     def edge_places(self, otlp_endpoint: str) -> edge.Places:
         """Of the edge in front of all; `otlp_endpoint` as in `SATREEL_OTLP_ENDPOINT`."""
@@ -151,6 +189,7 @@ class Layout:
             site_key=tls_dir / "edge.key",
             descriptors=DESCRIPTORS,
             gateway=self.entrances(GATEWAY),
+            gateway_has_sidecar=settings.sidecars,
             services={name: self.entrances(name) for name in SERVICES},
             openapi=edge.OPENAPI,
             otlp=otlp_endpoint.removeprefix("http://") or None,

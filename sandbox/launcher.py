@@ -23,6 +23,7 @@ from sandbox.process import LOOPBACK, sole_run
 from sandbox.regtest import Regtest
 from sandbox.rpc import NodeRpc
 from sandbox.settings import REPLICATED, SandboxSettings
+from sandbox.sidecar import Sidecar
 from sandbox.surroundings import Surroundings
 
 
@@ -39,6 +40,8 @@ class House:
         self.rpc: NodeRpc
         self.chain: Regtest
         self.edge: Edge | None = None
+        # By the instance that each stands beside.
+        self.sidecars: dict[str, Sidecar] = {}
         self._data = settings.data_dir.resolve()
         self.parts = Parts(self._data / "logs", progress)
         self.layout = Layout(settings)
@@ -77,6 +80,8 @@ class House:
         # The second of each start when the first serve: all at once they would only wait for each other.
         for replica in range(1, self.settings.replicas + 1):
             wave = [one for one in self.layout.instances if one.replica == replica]
+            if self.settings.sidecars:
+                await self._start_sidecars(wave, otlp_endpoint)
             for one in wave:
                 environment = inherited(one.part) | shared | told.get(one.part, {}) | own[one.name]
                 await self.parts.start(one.name, one.argv, environment)
@@ -90,7 +95,8 @@ class House:
         if self.edge is not None:
             await self.edge.drain()
         mesh = [[one.name for one in self.layout.of(part)] for part in reversed(REPLICATED)]
-        await self.parts.stop((["edge"], *mesh, ["aitubo", "explorers", "viewer"]))
+        sidecars = [sidecar.name for sidecar in self.sidecars.values()]
+        await self.parts.stop((["edge"], *mesh, sidecars, ["aitubo", "explorers", "viewer"]))
         await self._prober.close()
         await self._stack.aclose()
 
@@ -119,9 +125,24 @@ class House:
             return False
         return any([await self._prober.serves(other) for other in self.layout.of(one.part) if other != one])
 
+    async def _start_sidecars(self, wave: list[Instance], otlp_endpoint: str) -> None:
+        """Before their applications, which call through them. An Envoy takes a second of a core to start."""
+        for one in wave:
+            places = self.layout.sidecar_places(one, otlp_endpoint)
+            self.sidecars[one.name] = Sidecar(f"{one.name}-sidecar", places)
+        await asyncio.gather(*(self.sidecars[one.name].start(self.parts) for one in wave))
+        self.progress(f"{len(wave)} sidecars serve")
+
     async def restart(self, one: Instance) -> None:
-        """As a rollout does it: asked to end, it drains, ends, and is up again. Raises SandboxFailure."""
-        await self.parts.end(one.name)
+        """As a rollout does it: asked to end, it drains and ends, then its sidecar; then both are up again.
+
+        Raises SandboxFailure.
+        """
+        async with self.parts.ended(one.name):
+            if sidecar := self.sidecars.get(one.name):
+                await sidecar.drain()
+                async with self.parts.ended(sidecar.name):
+                    pass
         await self.until_up(one)
 
     async def roll(self, part: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,12 @@ RESTART_PAUSE_S = 0.5
 Progress = Callable[[str], None]
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class Part:
     """A process of the mesh: how it is started, and the running one."""
@@ -31,6 +38,7 @@ class Part:
     env: dict[str, str]
     child: Child | None = None
     wanted: bool = True
+    may_start: asyncio.Event = field(default_factory=_set_event)
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX + 1))
 
 
@@ -69,6 +77,7 @@ class Parts:
                 return
             self.progress(f"{part.name} ended with code {code}; starting it again")
             await asyncio.sleep(RESTART_PAUSE_S)
+            await part.may_start.wait()
             await self._spawn(part)
 
     def _fail(self, part: Part, code: int) -> None:
@@ -86,9 +95,16 @@ class Parts:
         child.process.kill()
         await child.process.wait()
 
-    async def end(self, name: str) -> None:
-        """SIGTERM, and waits until it has ended; the launcher starts it again by itself."""
-        await self._alive(name).stop(STOP_TERM_WAIT_S)
+    @asynccontextmanager
+    async def ended(self, name: str) -> AsyncIterator[None]:
+        """SIGTERM, and waits until it has ended; behind the block the launcher starts it again."""
+        may_start = self.running[name].may_start
+        may_start.clear()
+        try:
+            await self._alive(name).stop(STOP_TERM_WAIT_S)
+            yield
+        finally:
+            may_start.set()
 
     def _alive(self, name: str) -> Child:
         child = self.running[name].child

@@ -11,8 +11,10 @@ from mesh import tls
 from mesh.channel import service_of
 from sandbox.instances import Instance, Layout
 from topology.parts import GATEWAY
+from topology.upstreams import HEALTH_PATH
 
 TIMEOUT_S = 2.0
+_ME = "launcher"
 # What a server reports of itself as a whole.
 _ITSELF = ""
 
@@ -27,7 +29,7 @@ class Prober:
     async def serves(self, one: Instance) -> bool:
         """Whether calls should go there."""
         if one.part == GATEWAY:
-            return await self._answers(f"http://{self._layout.address(one)}/healthz")
+            return await self._answers(one)
         return await self._reports(one, service_of(one.part))
 
     async def is_well(self, one: Instance) -> bool:
@@ -47,10 +49,17 @@ class Prober:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    async def _answers(self, url: str) -> bool:
+    async def _answers(self, one: Instance) -> bool:
+        secure, place = self._layout.has_sidecars, self._layout.entrance(one)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        context = tls.client_context(self._layout.tls_dir, _ME) if secure else False
+        name = tls.host_name(one.part) if secure else None
+        url = f"{'https' if secure else 'http'}://{place}{HEALTH_PATH}"
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as response:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as client,
+                client.get(url, ssl=context, server_hostname=name) as response,
+            ):
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -63,7 +72,7 @@ class Prober:
                 ("grpc.max_reconnect_backoff_ms", 500),
                 ("grpc.use_local_subchannel_pool", 1),
             ]
-            credentials = tls.channel_credentials(self._layout.tls_dir, "launcher")
+            credentials = tls.channel_credentials(self._layout.tls_dir, _ME)
             address = self._layout.entrance(one)
             self._channels[one.name] = grpc.aio.secure_channel(address, credentials, options=options)
         return self._channels[one.name]
