@@ -13,7 +13,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
@@ -25,15 +25,18 @@ import grpc
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind
 
-from mesh import caller, contracts, deadlines, telemetry, tls
+from mesh import caller, contracts, deadlines, telemetry, tls, waiting
 from mesh.config import MESSAGE_BYTES_MAX
 from mesh.contracts import MethodContract
+from mesh.core import Core
 from mesh.errors import Code, DeadlineExceeded, RemoteFailure
 from mesh.http2.frames import literal
 from mesh.http2.pool import Pool
 from mesh.http2.unary import NOT_MADE, unary
 from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
+from mesh.renewal import Renewal
 from mesh.status import from_rpc_error
+from mesh.streaming import ResponseStream
 
 ATTEMPTS_MAX = 4
 _RETRY = {
@@ -77,15 +80,17 @@ def target_of(addresses: str) -> str:
     raise ValueError(f"several addresses must be IPv4 ones: {addresses}")
 
 
-def service_config(service: str, *, health: str = "", health_checked: bool = True) -> dict[str, Any]:
-    """gRPC's service config, made from the contract; behind a sidecar it is Envoy that checks health.
+def service_config(
+    service: str, *, health: str = "", health_checked: bool = True, repeats: bool = True
+) -> dict[str, Any]:
+    """gRPC's service config, made from the contract.
 
     Calls go to servers that report `health` as serving, by default the service itself.
     """
     repeatable = [
         {"service": found.service, "method": found.name}
         for found in contracts.service_methods(service)
-        if found.repeatable
+        if repeats and found.repeatable
     ]
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -104,15 +109,22 @@ def connect(
     service: str | None = None,
     health: str = "",
     health_checked: bool = True,
+    behind_sidecar: bool = False,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> MeshChannel:
     """A channel on which `me` calls `peer`.
+
+    Behind a sidecar it is in clear, and Envoy looks for servers and repeats what may be repeated.
 
     `health` is the name under which a server of the peer reports whether it wants these calls, if that is not
     the service's own; the calls carry it, so that the server knows what is expected of it. The peer's stubs
     must have been imported (KeyError otherwise): their contract tells what to retry.
     """
-    config = service_config(service or service_of(peer), health=health, health_checked=health_checked)
+    if behind_sidecar:
+        tls_dir, health_checked = None, False
+    config = service_config(
+        service or service_of(peer), health=health, health_checked=health_checked, repeats=not behind_sidecar
+    )
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", message_bytes_max),
@@ -131,12 +143,15 @@ def connect(
         addresses, message_bytes_max, (health or service or service_of(peer)) if health_checked else None
     )
     if tls_dir is None:
-        opened = grpc.aio.insecure_channel(target, options=options)
-        return MeshChannel(opened, pool, claimed_service=me, health=health)
+        core = Core(partial(grpc.aio.insecure_channel, target, options=options))
+        return MeshChannel(core, pool, claimed_service=me, health=health)
     pool.server_name, pool.tls = tls.host_name(peer), partial(tls.client_context, tls_dir, me)
     options.append(("grpc.ssl_target_name_override", pool.server_name))
-    opened = grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options)
-    return MeshChannel(opened, pool, health=health)
+
+    def open_channel() -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, tls.channel_credentials(tls_dir, me), options=options)
+
+    return MeshChannel(Core(open_channel), pool, health=health, renewal=Renewal(tls_dir, me))
 
 
 @contextmanager
@@ -151,13 +166,20 @@ def ahead_of_answers() -> Iterator[dict[str, str]]:
 
 
 class MeshChannel(grpc.aio.Channel):
-    """A gRPC channel that adds to every call what the mesh adds."""
+    """A gRPC channel that adds to every call what the mesh adds; `renewal` is of the certificate it uses."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, pool: Pool, *, claimed_service: str = "", health: str = ""
+        self,
+        core: Core,
+        pool: Pool,
+        *,
+        claimed_service: str = "",
+        health: str = "",
+        renewal: Renewal | None = None,
     ) -> None:
-        self._channel = channel
+        self._core = core
         self._pool = pool
+        self._renewal = renewal
         own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
         self._own_metadata = [(key, value) for key, value in own.items() if value]
         self._own_fields = b"".join(literal(*own) for own in self._own_metadata)
@@ -172,22 +194,24 @@ class MeshChannel(grpc.aio.Channel):
         **options: Any,
     ) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
-        by_grpc = self._channel.unary_unary(method, request_serializer, response_deserializer, **options)
+        by_grpc = self._core.callable(
+            "unary_unary", method, request_serializer, response_deserializer, **options
+        )
         if not contracts.method(method).reads:
             return self._answering_once(method, by_grpc)
         return self._answering_once(method, by_grpc, request_serializer, response_deserializer)
 
     def stream_unary(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
-        return self._answering_once(method, self._channel.stream_unary(method, *codec, **options))
+        return self._answering_once(method, self._core.callable("stream_unary", method, *codec, **options))
 
     def unary_stream(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
-        return self._answering_many(method, self._channel.unary_stream(method, *codec, **options))
+        return self._answering_many(method, self._core.callable("unary_stream", method, *codec, **options))
 
     def stream_stream(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
-        return self._answering_many(method, self._channel.stream_stream(method, *codec, **options))
+        return self._answering_many(method, self._core.callable("stream_stream", method, *codec, **options))
 
     def _answering_once(
         self,
@@ -198,30 +222,35 @@ class MeshChannel(grpc.aio.Channel):
     ) -> Callable[..., Any]:
         contract = contracts.method(path)
 
+        async def once(requests: Any, measured: _Measured) -> Any:
+            self._follow_renewal()
+            if serialize is not None and parse is not None:
+                answer = await unary(
+                    self._pool,
+                    contract,
+                    serialize(requests),
+                    self._fields(measured.within),
+                    timeout_s=measured.left_s,
+                    parse=parse,
+                    said=_said.get(),
+                )
+                if answer is not NOT_MADE:
+                    return answer
+            metadata = self._metadata(measured.within)
+            started = start(requests, timeout=measured.left_s, metadata=metadata, wait_for_ready=True)
+            try:
+                if (said := _said.get()) is not None:
+                    said.update(_texts(await started.initial_metadata()))
+                return await started
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, method=path) from None
+
         async def call(requests: Any = None, *, timeout: float | None = None) -> Any:
             timeout_s = _time_given_s(contract.timeout_s if timeout is None else timeout)
-            with _Measured(contract) as measured:
-                if serialize is not None and parse is not None:
-                    answer = await unary(
-                        self._pool,
-                        contract,
-                        serialize(requests),
-                        self._fields(measured.within),
-                        timeout_s=timeout_s,
-                        parse=parse,
-                        said=_said.get(),
-                    )
-                    if answer is not NOT_MADE:
-                        return answer
-                    timeout_s = max(0.0, timeout_s - measured.elapsed_s())
-                metadata = self._metadata(measured.within)
-                started = start(requests, timeout=timeout_s, metadata=metadata, wait_for_ready=True)
-                try:
-                    if (said := _said.get()) is not None:
-                        said.update(_texts(await started.initial_metadata()))
-                    return await started
-                except grpc.aio.AioRpcError as error:
-                    raise from_rpc_error(error, method=path) from None
+            with _Measured(contract, timeout_s) as measured:
+                if contract.streams:  # some of its requests may be gone
+                    return await once(requests, measured)
+                return await waiting.until_sent(lambda: once(requests, measured), lambda: measured.left_s)
 
         return call
 
@@ -230,16 +259,26 @@ class MeshChannel(grpc.aio.Channel):
 
         def call(requests: Any = None, *, timeout: float | None = None) -> ResponseStream:
             timeout_s = _time_given_s(math.inf if timeout is None else timeout)
-            given_s = None if timeout_s == math.inf else timeout_s
+            ends_s = time.perf_counter() + timeout_s
             span = telemetry.tracer.start_span(contract.span_name, None, SpanKind.CLIENT, contract.attributes)
             # Long without being slow.
             span.lasts = True
             metadata = self._metadata(span.context)
-            return ResponseStream(
-                start(requests, timeout=given_s, metadata=metadata, wait_for_ready=True), path, span
-            )
+
+            def begin() -> Any:
+                self._follow_renewal()
+                given_s = None if timeout_s == math.inf else max(0.0, ends_s - time.perf_counter())
+                return start(requests, timeout=given_s, metadata=metadata, wait_for_ready=True)
+
+            return ResponseStream(begin, contract, span, ends_s=ends_s)
 
         return call
+
+    def _follow_renewal(self) -> None:
+        """Calls that run end on the connections they run on; others are made with the renewed certificate."""
+        if self._renewal is not None and self._renewal.is_due():
+            self._core.renew()
+            self._pool.renew()
 
     def _metadata(self, known: SpanContext) -> list[tuple[str, str]]:
         metadata = list(self._own_metadata)
@@ -262,19 +301,19 @@ class MeshChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Ends all calls, after `grace` seconds at most."""
         await self._pool.close()
-        await self._channel.close(grace)
+        await self._core.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """How the connection is."""
-        return self._channel.get_state(try_to_connect)
+        return self._core.channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Returns when the connection is in another state."""
-        await self._channel.wait_for_state_change(last_observed_state)
+        await self._core.channel.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
         """Returns when a server is connected and serving."""
-        await self._channel.channel_ready()
+        await self._core.channel.channel_ready()
 
     async def __aenter__(self) -> Self:
         return self
@@ -283,84 +322,24 @@ class MeshChannel(grpc.aio.Channel):
         await self.close()
 
 
-class ResponseStream:
-    """A running call that answers with a stream; ending the iteration early cancels it.
-
-    Its span lasts until its last answer, its failure, or until it is left.
-    """
-
-    def __init__(self, call: Any, path: str, span: telemetry.Span) -> None:
-        self._call = call
-        self._path = path
-        self._span = span
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            async for response in self._call:
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from None
-        else:
-            self._ended("OK")
-        finally:
-            self.cancel()
-
-    async def read(self) -> Any:
-        """The next response, or grpc.aio.EOF."""
-        try:
-            response = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from None
-        if response is grpc.aio.EOF:
-            self._ended("OK")
-        return response
-
-    async def write(self, request: Any) -> None:
-        """Sends a request on a stream whose requests were not given as an iterable."""
-        try:
-            await self._call.write(request)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from None
-
-    async def done_writing(self) -> None:
-        """Says that no more requests come."""
-        await self._call.done_writing()
-
-    def cancel(self) -> bool:
-        """Ends the call."""
-        self._ended(Code.CANCELLED)
-        return bool(self._call.cancel())
-
-    def _failed(self, error: grpc.aio.AioRpcError) -> RemoteFailure:
-        failure = from_rpc_error(error, method=self._path)
-        self._ended(failure.code)
-        return failure
-
-    def _ended(self, code: str) -> None:
-        if self._span.is_over:
-            return
-        self._span.set_attribute("rpc.response.status_code", code)
-        if code in telemetry.ERRORS:
-            self._span.failed(code)
-        self._span.end()
-
-
 class _Measured:
     """Around a call: its span, and how long it took by method and code."""
 
-    __slots__ = ("_began_s", "_contract", "_entered", "_span", "within")
+    __slots__ = ("_began_s", "_contract", "_entered", "_span", "_timeout_s", "within")
 
-    def __init__(self, contract: MethodContract) -> None:
+    def __init__(self, contract: MethodContract, timeout_s: float) -> None:
         self._contract = contract
+        self._timeout_s = timeout_s
         self._began_s = time.perf_counter()
         self._entered: Any = None
         self._span: telemetry.Span | None = None
         # The span that the call is made in.
         self.within = trace.get_current_span().get_span_context()
 
-    def elapsed_s(self) -> float:
-        """Since the call began."""
-        return time.perf_counter() - self._began_s
+    @property
+    def left_s(self) -> float:
+        """Of the time that the call has."""
+        return max(0.0, self._timeout_s - (time.perf_counter() - self._began_s))
 
     def __enter__(self) -> Self:
         # Without a collector the ids of the trace go along; a span of its own would be wasted.
@@ -382,7 +361,7 @@ class _Measured:
             code = problem.code
         elif isinstance(problem, asyncio.CancelledError):
             code = Code.CANCELLED
-        _duration.record(self.elapsed_s(), self._contract.attributes_with(code))
+        _duration.record(time.perf_counter() - self._began_s, self._contract.attributes_with(code))
         if self._span is not None:
             self._span.set_attribute("rpc.response.status_code", code)
             if code in telemetry.ERRORS:

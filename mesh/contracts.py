@@ -43,6 +43,8 @@ class MethodContract:
     timeout_s: float
     streams: bool
     answers_many: bool
+    # Has one request, rather than a stream of them.
+    asks_once: bool
     # The main one first.
     rest: tuple[Rest, ...] = ()
 
@@ -110,6 +112,7 @@ def _read(method: MethodDescriptor) -> MethodContract:
         timeout_s=timeout_ms / 1000 if timeout_ms else TIMEOUT_S_DEFAULT,
         streams=method.client_streaming or method.server_streaming,
         answers_many=method.server_streaming,
+        asks_once=not method.client_streaming,
         rest=_rest(method),
     )
 

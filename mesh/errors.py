@@ -156,8 +156,9 @@ class RemoteFailure(Failure):
     """Another service answered a call with a failure, or did not answer.
 
     `domain` names the service that failed ("satreel.ledger"); `reason` is its reason, or the code's name when
-    the failure came from the transport. Left uncaught in a servicer, it is passed on to the caller as it is,
-    unless it tells of a fault of ours (`is_fault`).
+    the failure came from the transport. `unsent`: the call has reached no instance of it, as an Envoy on the
+    way says. Left uncaught in a servicer, it is passed on to the caller as it is, unless it tells of a fault
+    of ours (`is_fault`).
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class RemoteFailure(Failure):
         method: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[FieldViolation] = (),
+        unsent: bool = False,
     ) -> None:
         super().__init__(message or reason)
         self.code = code
@@ -178,6 +180,7 @@ class RemoteFailure(Failure):
         self.method = method
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.unsent = unsent
 
     def __str__(self) -> str:
         return f"{self.method} {self.code} {self.reason}: {self.message}"
@@ -185,7 +188,7 @@ class RemoteFailure(Failure):
     @property
     def outcome_unknown(self) -> bool:
         """Whether the command may have been carried out all the same."""
-        return self.code in OUTCOME_UNKNOWN
+        return self.code in OUTCOME_UNKNOWN and not self.unsent
 
     @property
     def is_fault(self) -> bool:

@@ -10,6 +10,8 @@ from grpc_status import rpc_status
 from mesh.errors import Code, Failure, FieldViolation, RemoteFailure
 
 DETAILS_KEY = "grpc-status-details-bin"
+# Said by an Envoy on the way: the call has reached no instance, and may be made anew, whatever it does.
+UNSENT_KEY = "satreel-unsent"
 
 
 def domain_of(service: str) -> str:
@@ -37,12 +39,17 @@ def to_status(failure: Failure, *, domain: str) -> grpc.Status:
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, method: str) -> RemoteFailure:
     """Reads what another service, or the way to it, answered."""
-    details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), b"")
+    behind = dict(error.trailing_metadata() or ())
+    details = behind.get(DETAILS_KEY, b"")
     assert isinstance(details, bytes)  # as gRPC has it of keys that end so
-    return remote_failure(Code(error.code().name), error.details() or "", details, method=method)
+    return remote_failure(
+        Code(error.code().name), error.details() or "", details, method=method, unsent=UNSENT_KEY in behind
+    )
 
 
-def remote_failure(code: Code, message: str, details: bytes, *, method: str) -> RemoteFailure:
+def remote_failure(
+    code: Code, message: str, details: bytes, *, method: str, unsent: bool = False
+) -> RemoteFailure:
     """What another service answered: `details` are a google.rpc.Status, or nothing."""
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
@@ -58,6 +65,7 @@ def remote_failure(code: Code, message: str, details: bytes, *, method: str) -> 
         method=method,
         metadata=info.metadata,
         violations=[FieldViolation(bad.field, bad.description) for bad in bad_request.field_violations],
+        unsent=unsent,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -72,15 +73,17 @@ class Authority:
         service: str,
         *,
         valid_days: float = CERTIFICATE_DAYS,
+        renew_below: float = RENEW_BELOW,
         into: Path | None = None,
         serves: bool = True,
     ) -> None:
         """Makes the service's certificate, in the authority's folder or `into` another, unless one is there.
 
-        Who does not serve gets one that is good for calling alone.
+        One that has less than that part of its life left is none: with `renew_below` 1 it is made in any case.
+        Key and certificate are moved into their places. Who does not serve gets one for calling alone.
         """
         folder = into or self._folder
-        current = _still_good(folder / f"{service}.pem")
+        current = _still_good(folder / f"{service}.pem", renew_below)
         if current is not None and current.issuer == self._certificate.subject and self._signed(current):
             return
         key = ec.generate_private_key(ec.SECP256R1())
@@ -124,13 +127,27 @@ def make_user_token_keys(folder: Path) -> tuple[Path, Path]:
 
 
 def server_credentials(folder: Path, service: str) -> grpc.ServerCredentials:
-    """Credentials that demand a client certificate and follow renewed files without a restart."""
+    """Credentials that demand a client certificate and follow renewed files without a restart.
+
+    Raises OSError for files that are not there, ValueError for a key that is not the certificate's.
+    """
 
     def read() -> grpc.ServerCertificateConfiguration:
+        require_pair(folder, service)
         key, chain, roots = _read(folder, service)
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
 
-    return grpc.dynamic_ssl_server_credentials(read(), read, require_client_authentication=True)
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        # Between two renewed files that of before goes on.
+        with suppress(OSError, ValueError):
+            return read()
+        return None
+
+    return grpc.dynamic_ssl_server_credentials(
+        read(),
+        renewed,  # type: ignore[arg-type] # None means no change; its types do not know
+        require_client_authentication=True,
+    )
 
 
 def channel_credentials(folder: Path, service: str) -> grpc.ChannelCredentials:
@@ -154,9 +171,21 @@ def write_private(path: Path, content: bytes) -> None:
     _replace(path, content, mode=0o600)
 
 
+def file_names(service: str) -> tuple[str, str, str]:
+    """Key, certificate, and authority, as they are called in the folder."""
+    return f"{service}.key", f"{service}.pem", "ca.pem"
+
+
+def require_pair(folder: Path, service: str) -> None:
+    """Raises ValueError when key and certificate do not belong together, as between two renewed files."""
+    key, chain, _ = _read(folder, service)
+    of_key = load_pem_private_key(key, password=None).public_key()
+    if x509.load_pem_x509_certificate(chain).public_key() != of_key:
+        raise ValueError(f"{service}.pem is not the certificate of {service}.key")
+
+
 def _read(folder: Path, service: str) -> tuple[bytes, bytes, bytes]:
-    names = (f"{service}.key", f"{service}.pem", "ca.pem")
-    key, chain, roots = ((folder / name).read_bytes() for name in names)
+    key, chain, roots = ((folder / name).read_bytes() for name in file_names(service))
     return key, chain, roots
 
 
@@ -168,13 +197,13 @@ def _replace(path: Path, content: bytes, *, mode: int) -> None:
     fresh.replace(path)
 
 
-def _still_good(path: Path) -> x509.Certificate | None:
+def _still_good(path: Path, renew_below: float = RENEW_BELOW) -> x509.Certificate | None:
     if not path.is_file():
         return None
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     left = certificate.not_valid_after_utc - datetime.now(UTC)
-    return certificate if left > life * RENEW_BELOW else None
+    return certificate if left > life * renew_below else None
 
 
 def _make_authority(folder: Path) -> x509.Certificate:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from mesh.status import UNSENT_KEY
 from topology.envoy import HTTP_OPTIONS, Json, endpoints, seconds, typed
 
-HTTP1, HTTP2 = "http_protocol_options", "http2_protocol_options"
-# In an Envoy's own answer: the call has not reached whom it was for, and may be made anew, whatever it does.
-UNSENT_KEY: Final = "satreel-unsent"
+# What is spoken to a cluster; with parts of the mesh, connections on which nothing comes back are given up.
+HTTP1: Json = {"http_protocol_options": {}}
+HTTP2: Json = {"http2_protocol_options": {}}
+HTTP2_WATCHED: Json = {
+    "http2_protocol_options": {"connection_keepalive": {"interval": "20s", "timeout": "5s"}}
+}
 # Where the gateway says that it is well.
 HEALTH_PATH = "/healthz"
 _CONNECT_S = 2
@@ -19,19 +21,21 @@ _RETRIES = 2
 _NOT_BEGUN = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
 # One that may be repeated is so also when nobody knows.
 _REPEATABLE = (*_NOT_BEGUN, "reset", "unavailable")
-# A connection on which nothing comes back is given up after 25 s.
-_KEEPALIVE: Json = {"connection_keepalive": {"interval": "20s", "timeout": "5s"}}
 
 
-def cluster(name: str, places: tuple[str, ...], *, http: str, calls: int) -> Json:
+def cluster(
+    name: str, places: tuple[str, ...], *, http: Json, calls: int, connection_s: float | None = None
+) -> Json:
     """A cluster of instances, or of names that have some: who has least to do is called.
 
-    Beyond so many calls at once, and as many that wait, Envoy refuses by itself.
+    Beyond so many calls at once, and as many that wait, Envoy refuses by itself. After `connection_s` a
+    connection takes no more calls, and another is made, with the certificates of then.
     """
+    lasts = {} if connection_s is None else {"max_connection_duration": seconds(connection_s)}
     options = typed(
         HTTP_OPTIONS,
-        explicit_http_config={http: _KEEPALIVE if http == HTTP2 else {}},
-        common_http_protocol_options={"idle_timeout": "60s"},
+        explicit_http_config=http,
+        common_http_protocol_options={"idle_timeout": "60s", **lasts},
     )
     # A smaller one loses calls.
     budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": 20}

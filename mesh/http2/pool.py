@@ -77,6 +77,12 @@ class Pool:
                 place.connection.close()
         self._places = []
 
+    def renew(self) -> None:
+        """Connections end with the calls that run on them; others are opened when calls come."""
+        for place in self._places:
+            if place.connection is not None:
+                place.connection.leave()
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

@@ -15,7 +15,7 @@ from mesh.errors import Code, RemoteFailure
 from mesh.http2 import frames
 from mesh.http2.connection import Answer, Broken, Reset, TooLong, Unsent
 from mesh.http2.pool import Pool
-from mesh.status import DETAILS_KEY, remote_failure
+from mesh.status import DETAILS_KEY, UNSENT_KEY, remote_failure
 
 # A read that was not made here, or is to be made again: it goes by the gRPC channel.
 NOT_MADE = object()
@@ -63,7 +63,7 @@ async def unary(
     if answer.behind.get("grpc-status") == "0":
         return _message_in(answer.framed, parse, contract)
     failure = _failure_in(answer, contract)
-    if failure.code is Code.UNAVAILABLE:
+    if failure.code is Code.UNAVAILABLE and not failure.unsent:
         return NOT_MADE
     raise failure
 
@@ -98,7 +98,10 @@ def _failure_in(answer: Answer, contract: MethodContract) -> RemoteFailure:
     try:
         read = b64decode(details + "=" * (-len(details) % 4), validate=True)
         told = unquote(answer.behind.get("grpc-message", ""))
-        return remote_failure(_CODES.get(status, Code.UNKNOWN), told, read, method=contract.path)
+        unsent = UNSENT_KEY in answer.behind
+        return remote_failure(
+            _CODES.get(status, Code.UNKNOWN), told, read, method=contract.path, unsent=unsent
+        )
     except (ValueError, DecodeError):
         return _failure(Code.INTERNAL, "a status whose details cannot be read", contract)
 

@@ -56,13 +56,11 @@ class Direct:
 class _NoCore:
     """In place of gRPC's core."""
 
-    def unary_unary(self, *_: Any, **__: Any) -> Any:
+    def callable(self, *_: Any, **__: Any) -> Any:
         def fail(*_: Any, **__: Any) -> Any:
             raise AssertionError("a call by gRPC's core")
 
         return fail
-
-    stream_unary = unary_stream = stream_stream = unary_unary
 
     async def close(self, grace: float | None = None) -> None:
         """Nothing to do."""
@@ -80,7 +78,7 @@ def _direct(house: House, *servers: MeshServer, core: bool = False) -> Direct:
     addresses = ",".join(f"localhost:{server.port}" for server in servers)
     channel = connect(me="friend", peer="echo", addresses=addresses, tls_dir=house.tls_dir, service=SERVICE)
     if not core:
-        channel._channel = _NoCore()  # type: ignore[assignment] # nothing else of it is used
+        channel._core = _NoCore()  # type: ignore[assignment] # nothing else of it is used
     return Direct(channel)
 
 

@@ -7,7 +7,7 @@ from topology.envoy import Json, calls_part
 from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import GATEWAY, PARTS, SERVICES
-from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2, by_health, cluster, grpc_health
+from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2_WATCHED, by_health, cluster, grpc_health
 
 IDENTITY, AUTHORITY = "identity", "authority"
 _CALLS = 1_024
@@ -40,7 +40,7 @@ def _service(name: str, places: Places) -> Json:
     assert contract is not None
     # Of several instances only the one that leads reports that it serves.
     return {
-        **cluster(name, places.services[name], http=HTTP2, calls=_CALLS),
+        **cluster(name, places.services[name], http=HTTP2_WATCHED, calls=_CALLS),
         **by_health(grpc_health(name, contract)),
         "transport_socket": _as_edge(name, places),
     }

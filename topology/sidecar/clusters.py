@@ -6,7 +6,7 @@ from topology.envoy import Json, calls_part
 from topology.observed import collector
 from topology.parts import PARTS, Instances, Protocol
 from topology.sidecar.places import Places
-from topology.upstreams import HTTP1, HTTP2, by_health, cluster, grpc_health, outliers
+from topology.upstreams import HTTP1, HTTP2, HTTP2_WATCHED, by_health, cluster, grpc_health, outliers
 
 IDENTITY, AUTHORITY = "identity", "authority"
 APPLICATION = "application"
@@ -42,7 +42,13 @@ def _application(places: Places) -> Json:
 def _peer(peer: str, health: str, places: Places) -> Json:
     alike = PARTS[peer].instances is Instances.ALIKE or health != PARTS[peer].contract
     return {
-        **cluster(name_of(peer, health), places.peers[peer].replicas, http=HTTP2, calls=places.limits.calls),
+        **cluster(
+            name_of(peer, health),
+            places.peers[peer].replicas,
+            http=HTTP2_WATCHED,
+            calls=places.limits.calls,
+            connection_s=places.limits.connection_s,
+        ),
         **by_health(grpc_health(peer, health)),
         **(outliers() if alike else {}),
         "transport_socket": calls_part(peer, places.folder, certificate=IDENTITY, authority=AUTHORITY),

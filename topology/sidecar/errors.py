@@ -9,10 +9,9 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from mesh.errors import CallerNotAllowed, Code, Overloaded, Unavailable
-from mesh.status import DETAILS_KEY
+from mesh.status import DETAILS_KEY, UNSENT_KEY
 from topology.edge import errors as edge_errors
 from topology.envoy import Json
-from topology.upstreams import UNSENT_KEY
 
 DOMAIN = "satreel.mesh"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from mesh.contracts import MethodContract
 from mesh.interceptors.guards import TEAM_KEY
+from mesh.status import UNSENT_KEY
 from topology.calls import callers_of
 from topology.envoy import SPIFFE, Json, http_filter, listener, takes_parts
 from topology.parts import EDGE, PARTS, Protocol
 from topology.sidecar.clusters import APPLICATION, AUTHORITY, IDENTITY
 from topology.sidecar.manager import manager
 from topology.sidecar.places import Places
-from topology.upstreams import HEALTH_PATH, UNSENT_KEY, retries
+from topology.upstreams import HEALTH_PATH, retries
 
 _HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
 

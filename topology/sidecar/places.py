@@ -11,13 +11,15 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a sidecar bears. Sizes are in bytes."""
+    """What a sidecar bears. Sizes are in bytes, times in seconds."""
 
     # All open connections; to a gateway every WebSocket is one.
     connections: int = 20_000
     # Calls at once to the application, and to each peer; streams are calls that last.
     calls: int = 11_000
     heap_bytes: int = 512 * MIB
+    # Connections to peers are made anew so often, with the certificates of then.
+    connection_s: float = 3600
 
 
 @dataclass(frozen=True, slots=True)
