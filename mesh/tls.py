@@ -79,7 +79,7 @@ class Authority:
     ) -> None:
         """Makes the service's certificate, in the authority's folder or `into` another, unless one is there.
 
-        One that has less than that part of its life left is none: with `renew_below` 1 it is made in any case.
+        One that has less than that part of its life left is none: with `renew_below` 1 each is made anew.
         Key and certificate are moved into their places. Who does not serve gets one for calling alone.
         """
         folder = into or self._folder

@@ -25,6 +25,7 @@ from tests.sidecar.town import Town
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOTALS = "/satreel.ledger.v1.LedgerService/GetTotals"
+LOCK_ROUND = "/satreel.ledger.v1.LedgerService/LockRound"
 LOCK = pb.LockRoundRequest(round_id="0190a000-0000-7000-8000-000000000001")
 
 
@@ -116,20 +117,28 @@ async def test_names_that_a_caller_gives_itself_are_not_believed(town: Town) -> 
         assert ledger.callers[-1] == "insight"
         assert ledger.metadata["x-forwarded-client-cert"].count("URI=") == 1
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await _raw(channel, "/satreel.ledger.v1.LedgerService/LockRound", said)
+            await _raw(channel, LOCK_ROUND, said)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert "x-envoy-retry-on" not in ledger.metadata
 
 
 @pytest.mark.parametrize(
-    ("team", "caller"),
-    [("", "edge"), ("spiffe://satreel/insight", "insight"), ("spiffe://satreel/market", None)],
+    ("team", "path", "caller"),
+    [
+        ("", TOTALS, "edge"),
+        # What is given to the edge is given to all who come in there.
+        ("news", TOTALS, "news"),
+        ("rounds", LOCK_ROUND, "rounds"),
+        ("news", LOCK_ROUND, None),
+        ("", LOCK_ROUND, None),
+    ],
 )
-async def test_the_edge_says_whose_certificate_it_saw(town: Town, team: str, caller: str | None) -> None:
+async def test_the_edge_says_whose_certificate_it_saw(
+    town: Town, team: str, path: str, caller: str | None
+) -> None:
     replica, ledger, _ = town.ledgers[0]
-    town.authority.issue("edge")
     async with _secure(town, "edge", replica.listen) as channel:
-        call = _raw(channel, TOTALS, ((TEAM_KEY, team),) if team else ())
+        call = _raw(channel, path, ((TEAM_KEY, f"spiffe://satreel/{team}"),) if team else ())
         if caller is None:
             with pytest.raises(grpc.aio.AioRpcError, match="may not call"):
                 await call
@@ -204,9 +213,7 @@ def _secure(town: Town, me: str, address: str) -> grpc.aio.Channel:
 async def _raw(channel: grpc.aio.Channel, path: str, metadata: Any = ()) -> bytes:
     """The answer to a request without fields."""
     call: Any = channel.unary_unary(path)
-    request = (
-        LOCK.SerializeToString() if path.endswith("LockRound") else empty_pb2.Empty().SerializeToString()
-    )
+    request = LOCK.SerializeToString() if path == LOCK_ROUND else empty_pb2.Empty().SerializeToString()
     answer: bytes = await call(request, metadata=metadata, timeout=5)
     return answer
 

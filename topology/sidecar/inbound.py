@@ -92,16 +92,6 @@ def _named(name: Json) -> Json:
 
 def _callers(caller: str) -> list[Json]:
     """It itself; or the edge, which says whose certificate it saw at the door."""
-    edge, itself = _named({"exact": SPIFFE + EDGE}), _named({"exact": SPIFFE + caller})
-    by_edge = _all_of(edge, _team({"exact": SPIFFE + caller}))
-    if caller == EDGE:
-        itself = _all_of(edge, {"not_id": _team({"safe_regex": {"regex": ".+"}})})
-    return [itself, by_edge]
-
-
-def _all_of(*principals: Json) -> Json:
-    return {"and_ids": {"ids": list(principals)}}
-
-
-def _team(match: Json) -> Json:
-    return {"header": {"name": TEAM_KEY, "string_match": match}}
+    team = {"header": {"name": TEAM_KEY, "string_match": {"exact": SPIFFE + caller}}}
+    by_edge = {"and_ids": {"ids": [_named({"exact": SPIFFE + EDGE}), team]}}
+    return [_named({"exact": SPIFFE + caller}), by_edge]
