@@ -53,12 +53,17 @@ async def play_round(town: Town) -> str:
             group.create_task(seen.follow_leaderboard(town.viewers[0])),
         ]
 
+        async def entered() -> bool:
+            return any(found["entryCount"] >= len(town.memes) for found in seen.rounds)
+
         async def active() -> dict[str, Any] | None:
             return seen.round_in("ACTIVE")
 
         async def completed() -> dict[str, Any] | None:
             return seen.round_in("COMPLETED")
 
+        # Published is not yet entered: a block at once would open the round without them.
+        await town.until("the memes are entries of the round to come", entered)
         played = await town.mine_until("a block opens the round", active)
         town.report.step(f"the round opened at block {played['anchor']['height']} {played['anchor']['hash']}")
         viewings, film = await _watch(town)

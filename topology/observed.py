@@ -52,8 +52,11 @@ def collector(place: str) -> Json:
     return cluster(OTLP, (place,), http=HTTP2, calls=_OTLP_CALLS)
 
 
-def tracing(service: str, ratio: float, *, upstream_spans: bool) -> Json:
-    """`tracing` of a connection manager: of traces that begin here this part is kept."""
+def tracing(service: str, ratio: float, *, operation: str, upstream_spans: bool) -> Json:
+    """`tracing` of a connection manager: of traces that begin here this part is kept.
+
+    `operation` names the spans, in the words of an access log.
+    """
     provider = typed(
         "envoy.config.trace.v3.OpenTelemetryConfig",
         grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": seconds(_OTLP_S)},
@@ -68,6 +71,8 @@ def tracing(service: str, ratio: float, *, upstream_spans: bool) -> Json:
     )
     return {
         "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
+        "operation": operation,
+        "upstream_operation": operation,
         "spawn_upstream_span": upstream_spans,
         # Envoy's own tag of the address has its query, which may hold a film ticket or a document: it is cut
         # before any query can begin.

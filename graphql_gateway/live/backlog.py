@@ -6,9 +6,21 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
+from mesh import telemetry
 from mesh.errors import Exhausted
 
 BACKLOG_MAX = 256
+
+_conflated = telemetry.counter(
+    "graphql.subscriptions.conflated",
+    "States that a subscriber who reads slowly was not told, as a newer one came.",
+    unit="{event}",
+)
+_fell_behind = telemetry.counter(
+    "graphql.subscriptions.fell_behind",
+    "Subscribers who let more news wait than are kept, and are told FELL_BEHIND.",
+    unit="{subscription}",
+)
 
 T = TypeVar("T")
 
@@ -49,12 +61,14 @@ class Backlog(Generic[T]):
         if subject is not None:
             if self._items.pop(subject, None) is not None:
                 self.replaced += 1
+                _conflated.add(1)
             self._items[subject] = item
         elif len(self._items) < self._room:
             self._number += 1
             self._items[self._number] = item
         else:
             self._is_overrun = True
+            _fell_behind.add(1)
 
     def put_first(self, item: T) -> None:
         """Lets it wait before all others, whether there is room or not."""

@@ -41,6 +41,7 @@ ERRORS = frozenset(
 KEPT_PER_S = 100
 LINKS_MAX = 32
 
+_RATIO_PARTS = 1_000_000
 _SAMPLED, _NOT_SAMPLED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
 _SCOPE = InstrumentationScope("mesh")
 _OK, _BROKEN = Status(), Status(StatusCode.ERROR)
@@ -212,7 +213,7 @@ class Tracer(trace.Tracer):
 
     def __init__(self) -> None:
         self._teller: Teller | None = None
-        self._chosen_below = 2**64
+        self._chosen_below = _RATIO_PARTS
         self._trusts_callers = True
 
     @property
@@ -226,7 +227,7 @@ class Tracer(trace.Tracer):
         Also without a teller: those behind may have one, and follow who begins.
         """
         self._teller = teller
-        self._chosen_below = round(ratio * 2**64)
+        self._chosen_below = round(ratio * _RATIO_PARTS)
         self._trusts_callers = trusts_callers
 
     def start_span(
@@ -247,7 +248,7 @@ class Tracer(trace.Tracer):
             sampled = self._follows(parent)
         else:
             trace_id, state = random.getrandbits(128) or 1, None
-            sampled = trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._chosen_below
+            sampled = self._is_chosen(trace_id)
         own = SpanContext(
             trace_id, random.getrandbits(64) or 1, False, _SAMPLED if sampled else _NOT_SAMPLED, state
         )
@@ -260,7 +261,12 @@ class Tracer(trace.Tracer):
             return False
         if self._trusts_callers or not parent.is_remote:
             return True
-        return parent.trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._chosen_below
+        return self._is_chosen(parent.trace_id)
+
+    def _is_chosen(self, trace_id: int) -> bool:
+        """As Envoy chooses (by its first eight bytes, little end first), so that edge and gateway agree."""
+        known = int.from_bytes(trace_id.to_bytes(16)[:8], "little")
+        return known % _RATIO_PARTS < self._chosen_below
 
     def start_as_current_span(  # type: ignore[override] # noqa: PLR0917 - the interface's own decorator is private
         self,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.clock import SystemClock
+from mesh.clock import NS_PER_S, SystemClock
 from mesh.ids import uuid7
 from services.content.adapters.instance import InstanceTaken, sole_instance
 from services.content.adapters.queue import SaqQueue, open_queue, work
@@ -64,6 +64,17 @@ async def all_published(world: World, memes: list[MemeId]) -> None:
             if all(meme.state is MemeState.PUBLISHED for meme in found.values()):
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_how_many_jobs_there_are_is_counted_by_state(valkey_url: str) -> None:
+    clock = SystemClock()
+    async with open_queue(valkey_url, f"test-{uuid7()}") as saq:
+        queue = SaqQueue(saq, clock, 60)
+        for due_s in (0, 0, 60):
+            await queue.enqueue(MemeId(uuid7()), 1, InstantNs(clock.now_ns() + due_s * NS_PER_S))
+        assert await saq.counted() == {"queued": 2, "active": 0, "later": 1}
+        assert await saq.dequeue() is not None
+        assert await saq.counted() == {"queued": 1, "active": 1, "later": 1}
 
 
 async def test_more_than_a_thousand_background_steps_a_minute(world: World, valkey_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Which hops the trace of a user's action must have. The edge and sidecars are further entries of `ROUTE`."""
+"""Which hops the trace of a user's action must have, from the edge to what keeps it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def call(caller: str, callee: str, method: str) -> tuple[str, ...]:
     return tuple(hop.format(caller=caller, callee=callee, call=name) for hop in ROUTE)
 
 
+# A request's way in; a WebSocket is one request, and each of its operations a trace of its own.
+DOOR = ("edge server POST /graphql", "edge client POST /graphql", "gateway server ")
 # The ledger's writer commits for many at once: under one of them, linked to the others.
 COMMITTED = ("ledger internal ledger commit", "ledger client sqlite write")
 # By action: hops that stand under each other, from the gateway down to what keeps it.
@@ -29,6 +31,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         *COMMITTED,
     ),
 }
+OVER_SOCKETS = {ACTIONS["watch"]}
 # By what is done later: a span, and one that the trace must have that it links to.
 LATER = {
     "content consumer process satreel-content": "content server ContentService/UploadMeme",
@@ -45,11 +48,12 @@ def missing(collector: Collector) -> list[str]:
 
 
 def _in_order(path: str, hops: tuple[str, ...]) -> bool:
-    """One under the other, in one trace that begins in the gateway."""
+    """One under the other, in one trace that begins at the edge, or in the gateway for a WebSocket's."""
     steps = path.split(" > ")
-    if not steps[0].startswith("gateway server "):
+    begins = DOOR[-1:] if hops in OVER_SOCKETS else DOOR
+    if not all(step.startswith(one) for step, one in zip(steps, begins, strict=False)):
         return False
-    rest = iter(steps)
+    rest = iter(steps[len(begins) :])
     return all(hop in rest for hop in hops)
 
 

@@ -14,6 +14,7 @@ from sandbox.report import Report
 from sandbox.settings import elsewhere
 from tests.e2e import hops
 from tests.mesh.collector import collecting
+from tests.observability.attributes import strange
 from tools.metrics import declared
 
 CHECKS = 26
@@ -33,6 +34,7 @@ async def test_the_demo_round_holds_every_claim(tmp_path: Path) -> None:
     # It was told where Redis is.
     assert "limits are counted by each gateway for itself" not in house.parts.log_path("gateway").read_text()
     assert hops.missing(collector) == []
+    assert strange(seen.attributes for seen in collector.spans) == set()
     assert {name for _, name in collector.metrics} <= set(declared())
     assert report.failed == []
     assert len(report.passed) >= CHECKS

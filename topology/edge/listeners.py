@@ -65,7 +65,12 @@ def _manager(name: str, places: Places) -> Json:
         "route_config": route_configuration(places),
     }
     if places.otlp:
-        found["tracing"] = tracing(EDGE, places.trace_ratio, upstream_spans=True)
+        found["tracing"] = tracing(
+            EDGE,
+            places.trace_ratio,
+            operation="%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %ROUTE_NAME%",
+            upstream_spans=True,
+        )
     return found
 
 

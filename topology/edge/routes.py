@@ -60,7 +60,7 @@ def _gateway(places: Places) -> list[Json]:
         {"path": "/healthz"},
         {"path": "/"},
     ]
-    return [{"name": GATEWAY, "match": match, **own} for match in matches]
+    return [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
 
 
 def _documentation(places: Places) -> list[Json]:

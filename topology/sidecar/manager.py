@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from topology.envoy import Json, http_filter
 from topology.observed import access_log, tracing
+from topology.parts import GATEWAY
 from topology.sidecar.errors import local_replies
 from topology.sidecar.places import Places
 
@@ -37,5 +38,7 @@ def manager(name: str, routes: Json, places: Places, filters: Sequence[Json] = (
         "route_config": routes,
     }
     if places.otlp:
-        found["tracing"] = tracing(f"{places.part}-sidecar", places.trace_ratio, upstream_spans=False)
+        # Whoever begins a trace decides about it, and no trace begins here: looks at health have none.
+        operation = "%REQ(:METHOD)%" if places.part == GATEWAY and name == "inbound" else "%PATH(NQ)%"
+        found["tracing"] = tracing(f"{places.part}-sidecar", 0, operation=operation, upstream_spans=False)
     return found

@@ -32,6 +32,11 @@ log = logs.logger(__name__)
 _due = telemetry.gauge(
     "chain.deposits.due", "Deposits with the confirmations they need that are not credited.", unit="{deposit}"
 )
+_took = telemetry.durations(
+    "chain.deposits.duration",
+    "Time from the look that first found a deposit with its confirmations to its credit.",
+    buckets_s=(0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0),
+)
 _credited = telemetry.counter("chain.deposits.credited", "Deposits credited.", unit="{deposit}")
 
 CREDITS_MAX = 1_000
@@ -68,6 +73,8 @@ class Deposits:
         # Coins that cost more to spend than they are worth would be paid out with the coins of others.
         self.sats_min = sats_min
         self.confirmations_needed = confirmations_needed
+        # When each that is due was first found so; after a restart, anew.
+        self._due_since_s: dict[str, float] = {}
 
     async def found(self, payments: Iterable[Payment], block: Block | None) -> None:
         """Payments to our addresses were seen, waiting (no block) or in a block of the winning chain."""
@@ -119,6 +126,8 @@ class Deposits:
         """Credits every deposit that has the confirmations it needs."""
         due = [kept for kept in self._books.deposits.values() if self._is_due(kept.value)]
         _due.set(len(due))
+        now_s = self._clock.monotonic_s()
+        self._due_since_s = {kept.value.id: self._due_since_s.get(kept.value.id, now_s) for kept in due}
         for start in range(0, len(due) or 1, CREDITS_MAX):
             await self._credit([kept.value.id for kept in due[start : start + CREDITS_MAX]])
 
@@ -145,7 +154,9 @@ class Deposits:
                 await self._put(kept, after)
         _due.set(0)
         _credited.add(len(batch))
+        now_s = self._clock.monotonic_s()
         for kept in batch:
+            _took.record(now_s - self._due_since_s.pop(kept.value.id, now_s))
             log.info(
                 "deposit credited", deposit=kept.value.id, sats=kept.value.sats, txid=kept.value.outpoint.txid
             )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ REDIS_TIMEOUT_S = 5.0
 QUEUE_SWEEP_S = 60
 EARLY_NS = NS_PER_S // 2
 END_S_MAX = 5
+COUNT_EVERY_S = 5.0
 
 _MESSAGING = {
     "messaging.system": "redis",
@@ -44,6 +45,12 @@ _MESSAGING = {
 }
 
 log = logger(__name__)
+_jobs = telemetry.gauge(
+    "content.jobs",
+    "Background jobs of all instances: waiting for a worker, at work, or due later.",
+    unit="{job}",
+    by=("state",),
+)
 
 
 class PatientQueue(RedisQueue):
@@ -81,6 +88,13 @@ class PatientQueue(RedisQueue):
                 pipe.delete(job_id)
             await pipe.execute()
         return forgotten
+
+    async def counted(self) -> dict[str, int]:
+        """How many jobs there are, by state. Raises RedisError, OSError."""
+        queued, active = await self.count("queued"), await self.count("active")
+        # Jobs come and go between the counts.
+        later = max(0, await self.count("incomplete") - queued - active)
+        return {"queued": queued, "active": active, "later": later}
 
     async def write_worker_info(self, worker_id: str, info: WorkerInfo, ttl: int) -> None:
         """Nobody asks for it: what the workers do is in the records."""
@@ -184,11 +198,22 @@ async def work(
         timers={"sweep": QUEUE_SWEEP_S},  # type: ignore[arg-type] # the others keep their defaults
     )
     started = asyncio.create_task(worker.start())
+    counting = asyncio.create_task(_count(queue))
     try:
         await asyncio.shield(started)
     finally:
         queue.closed = True
+        counting.cancel()
         if at_work:
             await asyncio.wait(at_work, timeout=grace_s)
         await worker.end()
         await started
+
+
+async def _count(queue: PatientQueue) -> None:
+    """Tells until cancelled how many jobs there are."""
+    while True:
+        with suppress(RedisError, OSError):
+            for state, count in (await queue.counted()).items():
+                _jobs.set(count, {"state": state})
+        await asyncio.sleep(COUNT_EVERY_S)

@@ -1,0 +1,101 @@
+"""Traces at the door: joined with those of browsers, chosen as the gateway chooses, told without queries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from opentelemetry import trace
+
+from mesh import telemetry
+from sandbox.process import LOOPBACK
+from tests.edge.lone import alone
+from tests.mesh.collector import collecting
+
+REQUESTS = 100
+RATIO = 0.5
+
+
+@asynccontextmanager
+async def gateway(heard: list[str]) -> AsyncIterator[str]:
+    """Somebody behind the edge who keeps what each request says of its trace; its address."""
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers["traceparent"])
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/graphql", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        yield f"{LOOPBACK}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_traces_go_on_at_the_door_and_tell_no_query(tmp_path: Path) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with collecting() as collector:
+        collector_place = collector.endpoint.removeprefix("http://")
+        async with alone(tmp_path, otlp=collector_place) as places, aiohttp.ClientSession() as client:
+            url = f"http://{places.http}/media/one/film?ticket=secret"
+            headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+            async with client.get(url, headers=headers) as response:
+                assert response.status == 503
+            await collector.until_spans(1)
+    seen = collector.trace(trace_id)[0]
+    assert (seen.attributes["url.path"], seen.attributes["http.route"]) == ("/media/one/film", "/media/")
+    # Of traces that begin here one in twenty is kept, of those that come in whoever began them decides.
+    assert "secret" not in str(seen.attributes)
+
+
+async def test_edge_and_gateway_choose_the_same_traces(tmp_path: Path) -> None:
+    heard: list[str] = []
+    tracer = telemetry.Tracer()
+    tracer.tell(None, ratio=RATIO, trusts_callers=False)
+    async with collecting() as collector, gateway(heard) as behind:
+        places = {
+            "gateway": (behind,),
+            "otlp": collector.endpoint.removeprefix("http://"),
+            "trace_ratio": RATIO,
+        }
+        async with alone(tmp_path, **places) as at, aiohttp.ClientSession() as client:
+            for _ in range(REQUESTS):
+                async with client.post(f"http://{at.http}/graphql") as response:
+                    assert response.status == 200
+    of_edge = [telemetry.context_of(one) for one in heard]
+    sampled = [one.trace_flags.sampled for one in of_edge]
+    assert 0.2 < sum(sampled) / REQUESTS < 0.8
+    for parent in of_edge:
+        within = trace.set_span_in_context(trace.NonRecordingSpan(parent))
+        span = tracer.start_span("POST /graphql", within)
+        assert span.context.trace_flags.sampled == parent.trace_flags.sampled
+
+
+async def test_the_browsers_span_is_the_parent_of_the_edges(tmp_path: Path) -> None:
+    heard: list[str] = []
+    trace_id, browser = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with collecting() as collector, gateway(heard) as behind:
+        otlp = collector.endpoint.removeprefix("http://")
+        async with (
+            alone(tmp_path, gateway=(behind,), otlp=otlp) as at,
+            aiohttp.ClientSession() as client,
+        ):
+            for flags in ("01", "00"):
+                headers = {"traceparent": f"00-{trace_id}-{browser}-{flags}"}
+                async with client.post(f"http://{at.http}/graphql", headers=headers) as response:
+                    assert response.status == 200
+            await collector.until_spans(2)
+    by_kind = {seen.kind: seen for seen in collector.trace(trace_id)}
+    assert by_kind["server"].span.parent_span_id.hex() == browser
+    assert by_kind["client"].span.parent_span_id == by_kind["server"].span.span_id
+    assert {seen.name for seen in by_kind.values()} == {"POST /graphql"}
+    # Who does not want to be seen is not, and goes on under the same trace.
+    assert telemetry.context_of(heard[0]).span_id.to_bytes(8, "big") == by_kind["client"].span.span_id
+    assert heard[1].split("-")[1::2] == [trace_id, "00"]
+    assert len(collector.spans) == 2
