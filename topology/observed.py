@@ -27,6 +27,7 @@ ACCESS = {
     "sent_bytes": "%BYTES_SENT%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "certificate": "%DOWNSTREAM_PEER_URI_SAN%",
+    "certificate_serial": "%DOWNSTREAM_PEER_SERIAL%",
     "tls": "%DOWNSTREAM_TLS_VERSION%",
     "route": "%ROUTE_NAME%",
     "upstream": "%UPSTREAM_CLUSTER%",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2 as pb
-from satreel.ledger.v1 import ledger_service_pb2_grpc
 
 from mesh import caller, tls
-from mesh.channel import HEALTH_KEY, MeshChannel, connect, service_of
+from mesh.caller import Caller
+from mesh.channel import MeshChannel, connect, service_of
+from mesh.clock import SystemClock
 from mesh.config import MeshSettings
 from mesh.server import MeshServer
+from mesh.tokens import UserTokenSigner
 from sandbox.environment import inherited
 from sandbox.parts import Parts
 from sandbox.process import LOOPBACK, free_port
@@ -72,6 +75,10 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.left_s = context.time_remaining()
         return pb.GetTotalsResponse(sum_sats=self.number)
 
+    async def CloseSession(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
+        self.callers.append(caller.current().service)
+        return pb.CloseSessionResponse(session=ledger_pb2.Session(id=str(self.number)))
+
     async def LockRound(self, request: pb.LockRoundRequest, context: Any) -> pb.LockRoundResponse:
         self.callers.append(caller.current().service)
         return pb.LockRoundResponse()
@@ -80,7 +87,7 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: pb.WatchLedgerRequest, context: Any
     ) -> AsyncIterator[pb.WatchLedgerResponse]:
         self.callers.append(caller.current().service)
-        yield pb.WatchLedgerResponse()
+        yield pb.WatchLedgerResponse(cursor=str(self.number))
 
 
 class LedgerSettings(MeshSettings):
@@ -138,13 +145,30 @@ class Town:
     async def start_ledger(self, number: int, replica: Replica, *, leads: bool) -> None:
         """The application beside it."""
         ledger = Ledger(number)  # type: ignore[abstract] # the others answer UNIMPLEMENTED
-        settings = LedgerSettings(listen=replica.application, behind_sidecar=True, drain_s=0, stop_grace_s=1)
+        _, public_key = tls.make_user_token_keys(self.tls_dir)
+        settings = LedgerSettings(
+            listen=replica.application,
+            behind_sidecar=True,
+            user_token_key=public_key,
+            drain_s=0,
+            stop_grace_s=1,
+        )
         server = MeshServer(settings)
         await server.add(ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, ledger, serving=leads)
         await server.health.set(READS, True)
         await server.start()
         self.stack.push_async_callback(server.abort)
         self.ledgers.append((replica, ledger, server))
+
+    @contextmanager
+    def user(self) -> Iterator[None]:
+        """Calls in the block carry a user's token."""
+        private_key, _ = tls.make_user_token_keys(self.tls_dir)
+        token, _ = UserTokenSigner(private_key.read_bytes(), SystemClock()).sign(
+            user_id="u", roles=frozenset(), session_id="s"
+        )
+        with caller.acting_as(Caller("", "u"), token):
+            yield
 
     async def lead(self, number: int | None) -> None:
         """This ledger leads, or none."""
@@ -200,7 +224,4 @@ async def standing(folder: Path) -> AsyncIterator[Town]:
         yield town
     finally:
         await town.stack.aclose()
-        await town.parts.stop([*town.parts.running])
-
-
-__all__ = ["HEALTH_KEY", "READS", "Replica", "Town", "standing"]
+        await town.parts.stop([town.parts.running])

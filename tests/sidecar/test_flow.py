@@ -1,0 +1,105 @@
+"""Where calls go by a sidecar: to whoever leads, spread over who is alike, and nowhere twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+from satreel.identity.v1 import identity_service_pb2 as identity
+from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from satreel.ledger.v1 import ledger_service_pb2 as pb
+from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+
+from mesh import ids
+from mesh.errors import Code, RemoteFailure
+from tests.sidecar.load import loaded
+from tests.sidecar.town import READS, Town
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TOTALS = pb.GetTotalsRequest()
+CLOSE = pb.CloseSessionRequest(session_id="0190a000-0000-7000-8000-000000000001")
+
+
+async def test_calls_follow_the_leader(town: Town) -> None:
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        for leader in (1, 0, 1):
+            await town.lead(leader)
+            async with asyncio.timeout(5):
+                while (await stub.GetTotals(TOTALS)).sum_sats != leader:
+                    await asyncio.sleep(0.05)
+
+
+async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
+    await town.lead(None)
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        await _until_nobody_leads(stub)
+        reached = [len(ledger.callers) for _, ledger, _ in town.ledgers]
+        with town.user():
+            read = asyncio.ensure_future(stub.GetTotals(TOTALS, timeout=10))
+            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
+        first = asyncio.ensure_future(anext(aiter(stub.WatchLedger(pb.WatchLedgerRequest()))))
+        await asyncio.wait([read, command, first], timeout=0.5)
+        assert not any(task.done() for task in (read, command, first))
+        await town.lead(0)
+        assert (await read).sum_sats == 0
+        assert (await command).session.id == "0"
+        assert (await first).cursor == "0"
+        assert [len(ledger.callers) for _, ledger, _ in town.ledgers] == [reached[0] + 3, reached[1]]
+
+
+async def test_a_call_for_which_nobody_came_is_known_not_to_be_done(town: Town) -> None:
+    await town.lead(None)
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        await _until_nobody_leads(stub)
+        for call in (stub.CloseSession(CLOSE, timeout=0.6), stub.GetTotals(TOTALS, timeout=0.6)):
+            began_s = time.monotonic()
+            with pytest.raises(RemoteFailure) as failed:
+                await call
+            assert (failed.value.code, failed.value.domain) == (Code.UNAVAILABLE, "satreel.mesh")
+            assert failed.value.unsent
+            assert not failed.value.outcome_unknown
+            assert time.monotonic() - began_s < 2
+    await town.lead(0)
+
+
+async def test_calls_that_name_a_health_go_to_whoever_reports_it(town: Town) -> None:
+    await town.lead(0)
+    async with town.channel("ledger", health=READS) as channel:
+        stub = LedgerServiceStub(channel)
+        answered = Counter([(await stub.GetTotals(TOTALS)).sum_sats for _ in range(40)])
+        assert set(answered) == {0, 1}
+        # Nobody leads: reads go on.
+        await town.lead(None)
+        async with town.channel("ledger") as other:
+            await _until_nobody_leads(LedgerServiceStub(other))
+        assert (await stub.GetTotals(TOTALS)).sum_sats in {0, 1}
+    await town.lead(0)
+
+
+async def test_calls_are_spread_over_those_who_are_alike(town: Town) -> None:
+    async with town.channel("identity") as channel:
+        stub = IdentityServiceStub(channel)
+        await stub.GetUser(identity.GetUserRequest(user_id=ids.uuid7()))
+        async with loaded(stub, workers=8, reads_only=True) as load:
+            await load.until(1_200)
+    share = Counter(load.answered_by)
+    assert not load.lost
+    assert max(share.values()) <= 1.1 * len(load.answered_by) / 2, share
+
+
+async def _until_nobody_leads(stub: LedgerServiceStub) -> None:
+    """The sidecar has noticed."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await stub.GetTotals(TOTALS, timeout=0.01)
+            except RemoteFailure as failure:
+                if failure.unsent:
+                    return
+            await asyncio.sleep(0.05)

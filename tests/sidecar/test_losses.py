@@ -1,0 +1,108 @@
+"""Replicas die and leave, certificates are renewed, all under load: what may be repeated is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+from tests.sidecar.load import Load, loaded, times_done
+from tests.sidecar.town import Replica, Town
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WORKERS = 6
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def load(town: Town) -> AsyncIterator[Load]:
+    """On both identities, which both answer."""
+    async with (
+        town.channel("identity") as channel,
+        loaded(IdentityServiceStub(channel), workers=WORKERS) as running,
+    ):
+        await _until_both_answer(running)
+        running.lost.clear()
+        yield running
+
+
+async def test_a_replica_that_dies_takes_nothing_along_that_could_be_saved(town: Town, load: Load) -> None:
+    replica = town.identities[0]
+    await town.parts.kill(replica.name)
+    await load.more(200)
+    await town.parts.kill(replica.sidecar.name)
+    await load.more(200)
+    await _until_both_answer(load)
+    done = times_done(town.journal)
+    # Commands that were with it at that moment, of which nobody knows; none of them twice.
+    assert all(failure.outcome_unknown for failure in load.lost.values()), load.lost
+    assert all(failure.method.endswith("/LogIn") for failure in load.lost.values()), load.lost
+    assert len(load.lost) <= 2 * WORKERS
+    assert {done[id_] for id_ in load.commands_done} == {1}
+    assert max(done.values()) == 1
+
+
+async def test_a_replica_that_leaves_loses_nothing(town: Town, load: Load) -> None:
+    replica = town.identities[1]
+    async with town.parts.ended(replica.name):
+        await load.more(200)
+    await _until_both_answer(load)
+    done = times_done(town.journal)
+    assert not load.lost
+    assert {done[id_] for id_ in load.commands_done} == {1}
+
+
+async def test_certificates_are_renewed_under_load(town: Town, load: Load) -> None:
+    replica = town.identities[0]
+    before = {part: _serial(town, part) for part in ("gateway", "identity")}
+    assert await _shown_by(replica, town) == before["identity"]
+    for part in before:
+        town.authority.issue(part, renew_below=1)
+    now = {part: _serial(town, part) for part in before}
+    assert not set(now.values()) & set(before.values())
+    async with asyncio.timeout(15):
+        while await _shown_by(replica, town) != now["identity"] or _seen_by(replica, town) != now["gateway"]:
+            await asyncio.sleep(0.1)
+    await load.more(200)
+    assert not load.lost
+
+
+async def _until_both_answer(load: Load) -> None:
+    async with asyncio.timeout(20):
+        seen = len(load.answered_by)
+        while len(set(load.answered_by[seen:])) < 2:
+            await asyncio.sleep(0.02)
+
+
+def _serial(town: Town, part: str) -> int:
+    return x509.load_pem_x509_certificate((town.tls_dir / f"{part}.pem").read_bytes()).serial_number
+
+
+async def _shown_by(replica: Replica, town: Town) -> int:
+    """The serial number of the certificate that its sidecar shows to whoever connects now."""
+    context = ssl.create_default_context(cafile=str(town.tls_dir / "ca.pem"))
+    context.load_cert_chain(town.tls_dir / "gateway.pem", town.tls_dir / "gateway.key")
+    context.set_alpn_protocols(["h2"])
+    host, _, port = replica.listen.rpartition(":")
+    _, writer = await asyncio.open_connection(
+        host, int(port), ssl=context, server_hostname="identity.satreel"
+    )
+    shown: Any = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+def _seen_by(replica: Replica, town: Town) -> int:
+    """The serial number of the certificate that the last of its callers showed."""
+    lines = town.parts.log_path(replica.sidecar.name).read_text().splitlines()
+    calls = (json.loads(line) for line in reversed(lines) if '"listener":"inbound"' in line)
+    return int(
+        next(call["certificate_serial"] for call in calls if call["certificate"].endswith("/gateway")), 16
+    )
