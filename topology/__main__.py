@@ -19,7 +19,7 @@ GENERATED: Mapping[str, Callable[[], str]] = MappingProxyType(
         "topology/edge/openapi.json": openapi.document,
         "k8s/overlays/istio/authorization.yaml": meshes.istio,
         "k8s/overlays/linkerd/authorization.yaml": meshes.linkerd,
-        **cluster.edge_files(),
+        **cluster.envoys(),
     }
 )
 

@@ -14,7 +14,7 @@ READY_PATH, STATS_PATH = "/ready", "/stats/prometheus"
 # Whoever asks keeps a connection: Prometheus, kubelet, and a person.
 _CONNECTIONS, _STREAMS = 64, 16
 _CONNECTION_LIMIT = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
-_ANSWER_S = 5
+ANSWER_S = 5
 
 
 def monitor_listener(place: str, *application: Json) -> Json:
@@ -31,9 +31,9 @@ def monitor_listener(place: str, *application: Json) -> Json:
         "server_name": "satreel",
         "normalize_path": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "request_headers_timeout": seconds(_ANSWER_S),
-        "request_timeout": seconds(_ANSWER_S),
-        "stream_idle_timeout": seconds(3 * _ANSWER_S),
+        "request_headers_timeout": seconds(ANSWER_S),
+        "request_timeout": seconds(ANSWER_S),
+        "stream_idle_timeout": seconds(3 * ANSWER_S),
         "common_http_protocol_options": {"idle_timeout": "75s", "max_headers_count": 50},
         "http2_protocol_options": {"max_concurrent_streams": _STREAMS},
         "route_config": {
@@ -60,5 +60,5 @@ def _page(path: str) -> Json:
     reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
     return {
         "match": {"path": path, "headers": [reads]},
-        "route": {"cluster": ADMIN, "timeout": seconds(_ANSWER_S)},
+        "route": {"cluster": ADMIN, "timeout": seconds(ANSWER_S)},
     }

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import yaml
 
 from topology.calls import called_by, callers_of
-from topology.parts import PARTS, Backing, From, Part
+from topology.parts import MONITOR_PORT, PARTS, Backing, From, Part
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int"
 
@@ -45,7 +45,11 @@ def _part(part: Part) -> Json:
 
 
 def _serves(part: Part) -> list[Json]:
-    return [_from(_callers(part, port.connects), port.number) for port in part.ports]
+    """What comes to its ports, and to the monitor of its Envoy."""
+    ports = [(port.connects, port.number) for port in part.ports]
+    if part.name != EDGE:
+        ports.append((From.MONITORS, MONITOR_PORT))
+    return [_from(_callers(part, connects), number) for connects, number in ports]
 
 
 def _callers(part: Part, connects: From) -> Sequence[Json]:

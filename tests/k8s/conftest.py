@@ -15,6 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("dev", "prod", "prod-eu", "prod-us", "prod-us/lead", "istio", "linkerd")
+# Where an Envoy of ours stands beside every part; Istio and Linkerd bring their own.
+WITH_SIDECARS = {f"overlays/{name}" for name in OVERLAYS if name not in {"istio", "linkerd"}}
 FOLDERS = ("base", "sqlite", *(f"overlays/{name}" for name in OVERLAYS))
 
 Manifest = dict[str, Any]

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import ssl
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mesh import tls
-from sandbox.envoy import envoy_binary
+from sandbox.envoy import Envoy, envoy_binary
+from sandbox.parts import Parts
+from sandbox.process import LOOPBACK, free_port
 from tests.edge.lone import alone
 from tests.k8s.conftest import Manifest, Manifests, render
+from topology.cluster import ADMIN, APPLICATION, MONITOR
 from topology.comments import DESCRIPTORS
 from topology.edge import OPENAPI
 from topology.parts import MONITOR_PORT, PARTS
@@ -27,46 +37,63 @@ def envoy_of(manifests: Manifests, part: str) -> Manifest:
     return dict(found)
 
 
-def mounted(manifests: Manifests, part: str, folder: Path) -> dict[str, str]:
-    """Makes what is mounted for the part's Envoy, within `folder`; gives where each of its folders is now."""
-    authority = tls.Authority.open(folder / "run" / "satreel" / "tls")
-    authority.issue(part)
+def mounted(manifests: Manifests, part: str, folder: Path) -> Path:
+    """Makes what is mounted for the part's Envoy within `folder`; gives the file that it starts with."""
     pod = manifests.named("Deployment", part)["spec"]["template"]["spec"]
-    maps = {one["name"]: one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one}
-    moved = {}
-    for mount in envoy_of(manifests, part)["volumeMounts"]:
-        here = folder / mount["mountPath"].lstrip("/")
-        here.mkdir(parents=True, exist_ok=True)
-        moved[mount["mountPath"]] = str(here)
-        if mount["name"] in maps:
-            for name, text in manifests.named("ConfigMap", maps[mount["name"]])["data"].items():
-                (here / name).write_text(text)
-    if "/contracts" in moved:
-        (folder / "contracts" / "descriptors.binpb").write_bytes(DESCRIPTORS.read_bytes())
-        (folder / "contracts" / "openapi.json").write_bytes(OPENAPI.read_bytes())
-        site = folder / "run" / "satreel" / "site"
-        (site / "tls.crt").write_bytes((folder / f"run/satreel/tls/{part}.pem").read_bytes())
-        (site / "tls.key").write_bytes((folder / f"run/satreel/tls/{part}.key").read_bytes())
-    return moved
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    places = {mount["mountPath"]: mount["name"] for mount in envoy_of(manifests, part)["volumeMounts"]}
+    for place in places:
+        (folder / place.lstrip("/")).mkdir(parents=True)
+    swapped(folder / "run/satreel/tls", part, folder / "authority")
+    if part == "edge":
+        (folder / "contracts/descriptors.binpb").write_bytes(DESCRIPTORS.read_bytes())
+        (folder / "contracts/openapi.json").write_bytes(OPENAPI.read_bytes())
+        for own, site in (("edge.pem", "tls.crt"), ("edge.key", "tls.key")):
+            content = (folder / "run/satreel/tls" / own).read_bytes()
+            (folder / "run/satreel/site" / site).write_bytes(content)
+    here = "|".join(map(re.escape, places))
+    data = manifests.named("ConfigMap", volumes["envoy"]["configMap"]["name"])["data"]
+    for name, text in data.items():
+        moved = re.sub(f'(?<=")({here})(?=[/"])', lambda found: f"{folder}{found[1]}", text)
+        (folder / "etc/envoy" / name).write_text(moved)
+    return folder / "etc/envoy/envoy.json"
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+def swapped(mount: Path, part: str, authority: Path) -> None:
+    """A new certificate, as kubelet brings it: files are links into `..data`, a link that is replaced."""
+    (authority / f"{part}.pem").unlink(missing_ok=True)
+    tls.Authority.open(authority).issue(part)
+    fresh = mount / f"..{len(list(mount.iterdir()))}"
+    fresh.mkdir()
+    for name in ("ca.pem", f"{part}.pem", f"{part}.key"):
+        (fresh / name).write_bytes((authority / name).read_bytes())
+        if not (mount / name).is_symlink():
+            (mount / name).symlink_to(Path("..data") / name)
+    (mount / "..data_tmp").symlink_to(fresh.name)
+    (mount / "..data_tmp").replace(mount / "..data")
+
+
+def taken(program: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(envoy_binary()), "--mode", "validate", "--config-path", str(program)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.mark.parametrize("overlay", ["prod", "istio"], ids=["sidecars", "none"])
 def test_envoy_takes_what_is_mounted_for_the_edge(overlay: str, tmp_path: Path) -> None:
-    moved = mounted(render(f"overlays/{overlay}"), "edge", tmp_path)
-    for file in Path(moved["/etc/envoy"]).iterdir():
-        places = "|".join(moved)
-        file.write_text(re.sub(f'(?<=")({places})(?=/)', lambda found: moved[found[1]], file.read_text()))
-
-    command = [
-        str(envoy_binary()),
-        "--mode",
-        "validate",
-        "--config-path",
-        f"{moved['/etc/envoy']}/envoy.json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
-
+    done = taken(mounted(render(f"overlays/{overlay}"), "edge", tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("part", sorted(set(PARTS) - {"edge"}))
+def test_envoy_takes_what_is_mounted_for_a_sidecar(part: str, tmp_path: Path) -> None:
+    done = taken(mounted(render("overlays/prod"), part, tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_envoy_refuses_what_is_wrong(tmp_path: Path) -> None:
+    program = mounted(render("overlays/prod"), "identity", tmp_path)
+    program.write_text(program.read_text().replace("TLSv1_3", "TLSv1_9"))
+    assert taken(program).returncode != 0
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -112,3 +139,91 @@ async def test_the_hook_before_its_end_closes_the_door_gently(tmp_path: Path) ->
                     return
             await asyncio.sleep(0.05)
     raise AssertionError("connections stay")
+
+
+@asynccontextmanager
+async def beside(part: str, folder: Path) -> AsyncIterator[dict[str, str]]:
+    """The sidecar of a part as it is mounted, on free ports; gives where those of the manifest are now."""
+    program = mounted(render("overlays/prod"), part, folder)
+    configuration = json.loads(program.read_text())
+    here: dict[str, str] = {}
+
+    def moved(found: Any) -> None:
+        if isinstance(found, list):
+            for one in found:
+                moved(one)
+        elif isinstance(found, dict):
+            address = found.get("socket_address", {})
+            if address.get("address") in {LOOPBACK, "0.0.0.0"}:
+                place = f"{address['address']}:{address['port_value']}"
+                new = here.setdefault(place, f"{LOOPBACK}:{free_port()}")
+                address |= {"address": LOOPBACK, "port_value": int(new.rpartition(":")[2])}
+            for one in found.values():
+                moved(one)
+
+    moved(configuration)
+    program.write_text(json.dumps(configuration))
+    parts = Parts(folder / "logs", print)
+    envoy = Mounted(f"{part}-sidecar", bootstrap=program, admin=here[ADMIN])
+    try:
+        await envoy.start(parts)
+        yield here
+    finally:
+        await parts.stop([envoy.name])
+
+
+class Mounted(Envoy):
+    """One whose files are there."""
+
+    def write(self) -> None:
+        pass
+
+
+@pytest.mark.timeout(60)
+async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certificates(
+    tmp_path: Path,
+) -> None:
+    # None of its peers has a name here: it starts all the same.
+    async with beside("market", tmp_path) as here, grpc.aio.insecure_channel(here[MONITOR]) as kubelet:
+        ask = health_pb2_grpc.HealthStub(kubelet).Check  # type: ignore[attr-defined] # its stubs lack it
+
+        with pytest.raises(grpc.aio.AioRpcError) as nobody:
+            await ask(health_pb2.HealthCheckRequest(), timeout=5)
+        assert nobody.value.code() == grpc.StatusCode.UNAVAILABLE
+
+        market, healths = grpc.aio.server(), health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(healths, market)
+        market.add_insecure_port(here[APPLICATION])
+        await market.start()
+        contract = str(PARTS["market"].contract)
+        for status in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING):
+            await healths.set(contract, status)
+            answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=5)
+            assert answer.status == status
+        # And nothing else of the application.
+        other = kubelet.unary_unary(f"/{contract}/GetSale")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await other(b"", timeout=5)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        await market.stop(None)
+
+        before = await shown(here["0.0.0.0:7105"], tmp_path)
+        swapped(tmp_path / "run/satreel/tls", "market", tmp_path / "authority")
+        for _ in range(100):
+            if await shown(here["0.0.0.0:7105"], tmp_path) != before:
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("the old certificate is still shown")
+
+
+async def shown(place: str, folder: Path) -> bytes:
+    """The certificate that is shown to a part of the mesh."""
+    authority = folder / "authority"
+    tls.Authority.open(authority).issue("edge")
+    trusting = ssl.create_default_context(cafile=str(authority / "ca.pem"))
+    trusting.load_cert_chain(authority / "edge.pem", authority / "edge.key")
+    host, _, port = place.partition(":")
+    _, writer = await asyncio.open_connection(host, int(port), ssl=trusting, server_hostname="market.satreel")
+    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return found

@@ -14,10 +14,11 @@ from mesh.config import MeshSettings, variable_name
 from mesh.interceptors.guards import SPIFFE_PREFIX
 from mesh.records.aerospike import AerospikeSettings
 from mesh.tls import host_name
-from tests.k8s.conftest import ROOT, Manifest, Manifests
+from tests.k8s.conftest import ROOT, WITH_SIDECARS, Manifest, Manifests
+from topology.parts import MONITOR_PORT, PARTS, Instances
 
 SERVICES = ("identity", "content", "rounds", "ledger", "market", "chain", "insight", "gateway")
-LEADERS = {"ledger", "rounds", "chain"}
+LEADERS = {part.name for part in PARTS.values() if part.instances is Instances.LEADER}
 SECRET = re.compile(r"KEY|SECRET|PASSWORD|SEED|REDIS_URL|NODE_URL")
 # Secrets and ConfigMaps that whoever applies the manifests makes: k8s/README.md says how.
 MADE_BY_HAND = {
@@ -49,7 +50,7 @@ def pod(deployment: Manifest) -> dict[str, Any]:
 
 def containers(manifests: Manifests) -> Iterator[tuple[str, dict[str, Any]]]:
     for deployment in manifests.of("Deployment"):
-        for container in pod(deployment)["containers"]:
+        for container in pod(deployment)["containers"] + pod(deployment).get("initContainers", []):
             yield deployment["metadata"]["name"], container
 
 
@@ -103,10 +104,13 @@ def test_services_and_probes_name_ports_that_exist(manifests: Manifests) -> None
             # The door has the port that the world expects.
             assert port["targetPort"] in ports
             assert port["port"] == (443 if target == "edge" else ports[port["targetPort"]])
-    for _, container in containers(manifests):
+    for name, container in containers(manifests):
+        named = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-            port = container.get(probe, {}).get("httpGet", {}).get("port")
-            assert port is None or port in {found["name"] for found in container["ports"]}
+            asked = container.get(probe, {})
+            port = asked.get("httpGet", asked.get("grpc", {})).get("port")
+            beside = manifests.folder in WITH_SIDECARS and container["name"] == "service"
+            assert port is None or port in named or (beside and port == MONITOR_PORT), name
 
 
 def test_services_listen_where_the_manifests_say(manifests: Manifests) -> None:
@@ -114,6 +118,8 @@ def test_services_listen_where_the_manifests_say(manifests: Manifests) -> None:
     assert set(peers) == set(SERVICES) - {"gateway"}
     for service in SERVICES:
         (container,) = pod(manifests.named("Deployment", service))["containers"]
+        if manifests.folder in WITH_SIDECARS:
+            continue  # tests/k8s/test_sidecars.py
         listens = {
             value for name, value in plain_settings(manifests, service).items() if name.endswith("LISTEN")
         }
@@ -129,12 +135,21 @@ def test_services_listen_where_the_manifests_say(manifests: Manifests) -> None:
 def test_probes_ask_the_service_itself(manifests: Manifests) -> None:
     for service in set(SERVICES) - {"gateway"}:
         (container,) = pod(manifests.named("Deployment", service))["containers"]
+        if manifests.folder in WITH_SIDECARS:
+            continue  # tests/k8s/test_sidecars.py
         alive = ["python", "-m", "mesh.probe", service]
         assert container["livenessProbe"]["exec"]["command"] == alive
         # A standby that waits for its turn is ready; who leads is told by gRPC health alone.
         serves = alive if service in LEADERS else [*alive, "--serving"]
         assert container["readinessProbe"]["exec"]["command"] == serves
-        assert manifests.named("Service", service)["spec"]["clusterIP"] == "None"
+
+
+def test_callers_see_every_instance_of_a_service(manifests: Manifests) -> None:
+    for service in set(SERVICES) - {"gateway"}:
+        spec = manifests.named("Service", service)["spec"]
+        assert spec["clusterIP"] == "None"
+        # A standby is found by what it reports, whether kubelet thinks it ready or not.
+        assert spec["publishNotReadyAddresses"] is True
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -155,7 +170,8 @@ def test_settings_are_real_and_accepted(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     read = settings()
-    for path in (read.tls_dir, read.user_token_key, read.data_dir):
+    assert (read.tls_dir is None) == read.behind_sidecar == (manifests.folder in WITH_SIDECARS)
+    for path in filter(None, (read.tls_dir, read.user_token_key, read.data_dir)):
         mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
         assert any(str(path).startswith(mount) for mount in mounts), path
 

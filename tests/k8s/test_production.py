@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.k8s.conftest import OVERLAYS, ROOT, Manifest, Manifests, render
+from tests.k8s.test_manifests import LEADERS
 from topology.calls import called_by
 from topology.parts import PARTS, SERVICES
 
@@ -55,7 +56,7 @@ def test_there_are_two_of_everything_and_a_disruption_leaves_one(production: Man
 
 
 def test_leader_and_standby_share_no_node(production: Manifests) -> None:
-    for name in ("ledger", "rounds", "chain"):
+    for name in LEADERS:
         pod = production.named("Deployment", name)["spec"]["template"]["spec"]
         (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert term["topologyKey"] == "kubernetes.io/hostname"

@@ -4,6 +4,6 @@
 """
 
 from topology.sidecar.bootstrap import BOOTSTRAP_FILE, files
-from topology.sidecar.places import Limits, Peer, Places
+from topology.sidecar.places import MIB, Limits, Peer, Places
 
-__all__ = ["BOOTSTRAP_FILE", "Limits", "Peer", "Places", "files"]
+__all__ = ["BOOTSTRAP_FILE", "MIB", "Limits", "Peer", "Places", "files"]

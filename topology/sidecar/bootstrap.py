@@ -9,6 +9,7 @@ from topology.calls import called_by
 from topology.envoy import Json, authority_file, bootstrap, certificate_file
 from topology.sidecar.clusters import AUTHORITY, IDENTITY, clusters
 from topology.sidecar.inbound import inbound
+from topology.sidecar.monitor import monitors
 from topology.sidecar.outbound import outbound
 from topology.sidecar.places import Places
 
@@ -35,7 +36,11 @@ def _bootstrap(places: Places) -> Json:
     return bootstrap(
         f"{places.part}-sidecar",
         places.admin,
-        listeners=[inbound(places), *(outbound(peer, places) for peer in places.peers)],
+        listeners=[
+            inbound(places),
+            *(outbound(peer, places) for peer in places.peers),
+            *monitors(places),
+        ],
         clusters=clusters(places),
         connections=places.limits.connections,
         heap_bytes=places.limits.heap_bytes,

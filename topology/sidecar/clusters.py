@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from topology.envoy import Json, calls_part
+from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import PARTS, Instances, Protocol
 from topology.sidecar.places import Places
@@ -19,6 +20,8 @@ def clusters(places: Places) -> list[Json]:
         found += [_peer(peer, health, places) for health in healths(peer)]
     if places.otlp:
         found.append(collector(places.otlp))
+    if places.monitor:
+        found.append(admin_cluster(places.admin))
     return found
 
 

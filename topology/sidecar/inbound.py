@@ -13,7 +13,8 @@ from topology.sidecar.manager import manager
 from topology.sidecar.places import Places
 from topology.upstreams import HEALTH_PATH, retries
 
-_HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+_HEALTH = (HEALTH_CHECK, "/grpc.health.v1.Health/Watch")
 
 
 def inbound(places: Places) -> Json:

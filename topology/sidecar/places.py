@@ -50,6 +50,8 @@ class Places:
     admin: str
     # Folder with `<part>.pem`, `<part>.key` and `ca.pem`.
     tls: Path
+    # Where others ask whether it and its application are well, and what it counts; None: nowhere.
+    monitor: str | None = None
     # Collector of traces; None: none are made here. Of those that begin here this part is kept; of those that
     # come in, whoever began them decides.
     otlp: str | None = None
