@@ -201,7 +201,7 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
             answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=5)
             assert answer.status == status
         # And nothing else of the application.
-        other = kubelet.unary_unary(f"/{contract}/GetSale")
+        other: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = kubelet.unary_unary(f"/{contract}/GetSale")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await other(b"", timeout=5)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
