@@ -132,10 +132,7 @@ class Layout:
             require_free_port(port, part="The edge", setting=f"SATREEL_SANDBOX_{setting}")
 
     def certificates(self) -> dict[str, str]:
-        """Makes them; gives what every part of the mesh is told."""
-        authority = tls.Authority.open(self.tls_dir)
-        for name in (GATEWAY, "edge", "launcher", *SERVICES):
-            authority.issue(name)
+        """What every part of the mesh is told of them; makes the key of user tokens."""
         _, public_key = tls.make_user_token_keys(self.tls_dir)
         return {
             "SATREEL_TLS_DIR": str(self.tls_dir),

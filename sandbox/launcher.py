@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from sandbox.binaries import require_programs
+from sandbox.certificates import Certificates
 from sandbox.edge import Edge
 from sandbox.environment import inherited
 from sandbox.instances import Instance, Layout
@@ -75,6 +76,7 @@ class House:
         told = await self._outside_world()
         # On one machine every trace is kept.
         seen = {"SATREEL_OTLP_ENDPOINT": otlp_endpoint, "SATREEL_TRACE_RATIO": "1"} if otlp_endpoint else {}
+        self._keep_certificates()
         shared = seen | self.layout.certificates()
         own = self.layout.own_environment(admin_addresses)
         # The second of each start when the first serve: all at once they would only wait for each other.
@@ -89,6 +91,12 @@ class House:
         self.edge = Edge(self.layout.edge_places(otlp_endpoint))
         await self.edge.start(self.parts)
         self.progress("edge serves")
+
+    def _keep_certificates(self) -> None:
+        """Makes them, and renews them as long as it all runs."""
+        certificates = Certificates(self.tls_dir)
+        certificates.make()
+        self._stack.callback(asyncio.create_task(certificates.keep()).cancel)
 
     async def stop(self) -> None:
         """Stops the edge first, then the gateway, then the services, then the outside world."""
