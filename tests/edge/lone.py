@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from mesh import tls
 from sandbox.edge import Edge
 from sandbox.parts import Parts
@@ -46,3 +48,22 @@ async def alone(folder: Path, **places: Any) -> AsyncIterator[edge.Places]:
         yield found
     finally:
         await parts.stop([["edge"]])
+
+
+@asynccontextmanager
+async def gateway(heard: list[str]) -> AsyncIterator[str]:
+    """Somebody behind the edge who keeps what each request says of its trace; its address."""
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("traceparent", ""))
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/graphql", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        yield f"{LOOPBACK}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

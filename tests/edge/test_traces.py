@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 from opentelemetry import trace
 
 from mesh import telemetry
-from sandbox.process import LOOPBACK
-from tests.edge.lone import alone
+from tests.edge.lone import alone, gateway
 from tests.mesh.collector import collecting
 
 REQUESTS = 100
 RATIO = 0.5
-
-
-@asynccontextmanager
-async def gateway(heard: list[str]) -> AsyncIterator[str]:
-    """Somebody behind the edge who keeps what each request says of its trace; its address."""
-
-    async def answer(request: web.Request) -> web.Response:
-        heard.append(request.headers["traceparent"])
-        return web.Response()
-
-    application = web.Application()
-    application.router.add_post("/graphql", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, LOOPBACK, 0).start()
-        yield f"{LOOPBACK}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 async def test_traces_go_on_at_the_door_and_tell_no_query(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from mesh.telemetry import Kind
-from tools.metrics import declared, prometheus_name
+from tools.envoy_metrics import names as envoy_names
+from tools.metrics import WATCHED, declared, prometheus_name
 from tools.promtool import Missing, promtool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def known() -> set[str]:
         name = prometheus_name(metric)
         parts = ("_bucket", "_sum", "_count") if metric.kind is Kind.HISTOGRAM else ("",)
         names |= {f"{name}{part}" for part in parts}
-    return names | {rule["record"] for rule in RULES if "record" in rule}
+    return names | envoy_names() | {rule["record"] for rule in RULES if "record" in rule}
 
 
 def asked(expression: str) -> set[str]:
@@ -45,7 +46,17 @@ def expressions() -> list[str]:
         found += [
             target["expr"] for panel in json.loads(board.read_text())["panels"] for target in panel["targets"]
         ]
+    for file in (ROOT / "k8s" / "scale").glob("*.yaml"):
+        found += _queries([*yaml.safe_load_all(file.read_text())])
     return found
+
+
+def _queries(read: Any) -> list[str]:
+    """What KEDA asks Prometheus."""
+    if isinstance(read, dict):
+        own = [read["query"]] if isinstance(read.get("query"), str) else []
+        return own + _queries(list(read.values()))
+    return [one for below in read for one in _queries(below)] if isinstance(read, list) else []
 
 
 def test_only_names_that_there_are_are_asked_for() -> None:
@@ -64,6 +75,36 @@ def test_every_alert_says_what_and_links_a_runbook() -> None:
         runbook = ROOT / rule["annotations"]["runbook_url"]
         assert runbook.is_file(), runbook
         assert f"`{rule['alert']}`" in runbook.read_text() or rule["labels"].get("slo"), rule["alert"]
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    fires: set[str] = set()
+    is_silent: set[str] = set()
+    for case in yaml.safe_load((FOLDER / "rules.test.yaml").read_text())["tests"]:
+        asked = {name for one in case.get("input_series", ()) for name in [one["series"].partition("{")[0]]}
+        for looked in case["alert_rule_test"]:
+            if looked.get("exp_alerts"):
+                fires.add(looked["alertname"])
+            elif asked:
+                is_silent.add(looked["alertname"])
+    alerts = {rule["alert"] for rule in RULES if "alert" in rule}
+    assert fires == is_silent == alerts
+
+
+def test_what_is_silent_while_all_is_well_has_numbers_to_look_at() -> None:
+    well = yaml.safe_load((FOLDER / "rules.test.yaml").read_text())["tests"][0]
+    given = {one["series"].partition("{")[0] for one in well["input_series"]}
+    recorded = {rule["record"]: asked(rule["expr"]) for rule in RULES if "record" in rule}
+    for rule in (rule for rule in RULES if "alert" in rule):
+        wanted = {below for name in asked(rule["expr"]) for below in recorded.get(name, {name})}
+        assert wanted <= given, rule["alert"]
+
+
+def test_all_that_must_be_seen_can_be_seen() -> None:
+    there = declared()
+    for what, names in WATCHED.items():
+        assert not set(names) - set(there), what
+        assert all(there[name].unit for name in names), what
 
 
 def test_promtool_accepts_the_rules_and_their_cases() -> None:
