@@ -144,7 +144,7 @@ def connect(
     )
     if tls_dir is None:
         core = Core(partial(grpc.aio.insecure_channel, target, options=options))
-        return MeshChannel(core, pool, claimed_service=me, health=health)
+        return MeshChannel(core, pool, claimed_service=me, health=health, behind_sidecar=behind_sidecar)
     pool.server_name, pool.tls = tls.host_name(peer), partial(tls.client_context, tls_dir, me)
     options.append(("grpc.ssl_target_name_override", pool.server_name))
 
@@ -176,8 +176,10 @@ class MeshChannel(grpc.aio.Channel):
         claimed_service: str = "",
         health: str = "",
         renewal: Renewal | None = None,
+        behind_sidecar: bool = False,
     ) -> None:
         self._core = core
+        self._behind_sidecar = behind_sidecar
         self._pool = pool
         self._renewal = renewal
         own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
@@ -221,6 +223,7 @@ class MeshChannel(grpc.aio.Channel):
         parse: Callable[[bytes], Any] | None = None,
     ) -> Callable[..., Any]:
         contract = contracts.method(path)
+        repeatable = contract.repeatable and self._behind_sidecar
 
         async def once(requests: Any, measured: _Measured) -> Any:
             self._follow_renewal()
@@ -250,12 +253,15 @@ class MeshChannel(grpc.aio.Channel):
             with _Measured(contract, timeout_s) as measured:
                 if contract.streams:  # some of its requests may be gone
                     return await once(requests, measured)
-                return await waiting.until_sent(lambda: once(requests, measured), lambda: measured.left_s)
+                return await waiting.until_taken(
+                    lambda: once(requests, measured), lambda: measured.left_s, repeatable=repeatable
+                )
 
         return call
 
     def _answering_many(self, path: str, start: Callable[..., Any]) -> Callable[..., ResponseStream]:
         contract = contracts.method(path)
+        repeatable = contract.repeatable and self._behind_sidecar
 
         def call(requests: Any = None, *, timeout: float | None = None) -> ResponseStream:
             timeout_s = _time_given_s(math.inf if timeout is None else timeout)
@@ -270,7 +276,7 @@ class MeshChannel(grpc.aio.Channel):
                 given_s = None if timeout_s == math.inf else max(0.0, ends_s - time.perf_counter())
                 return start(requests, timeout=given_s, metadata=metadata, wait_for_ready=True)
 
-            return ResponseStream(begin, contract, span, ends_s=ends_s)
+            return ResponseStream(begin, contract, span, ends_s=ends_s, repeatable=repeatable)
 
         return call
 

@@ -139,6 +139,10 @@ class Unavailable(Failure):
     reason = "UNAVAILABLE"
 
 
+# Reason of an instance that does not lead, and finds it out after the call has come: another leads, or will.
+NOT_LEADER = "NOT_LEADER"
+
+
 class DeadlineExceeded(Failure):
     """The time given to the call is over."""
 

@@ -22,25 +22,33 @@ class ResponseStream:
     """
 
     def __init__(
-        self, begin: Callable[[], Any], contract: MethodContract, span: telemetry.Span, *, ends_s: float
+        self,
+        begin: Callable[[], Any],
+        contract: MethodContract,
+        span: telemetry.Span,
+        *,
+        ends_s: float,
+        repeatable: bool,
     ) -> None:
         self._begin = begin
         self._contract = contract
         self._span = span
         self._ends_s = ends_s
+        self._repeatable = repeatable
         self._call = begin()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        pauses = waiting.pauses_s()
+        pauses, answered = waiting.pauses_s(), False
         try:
             while True:
                 try:
                     async for response in self._call:
+                        answered = True
                         yield response
                     break
                 except grpc.aio.AioRpcError as error:
                     pause_s = next(pauses)
-                    if not self._may_begin_again(error, pause_s):
+                    if answered or not self._may_begin_again(error, pause_s):
                         raise self._failed(error) from None
                 await asyncio.sleep(pause_s)
                 self._call = self._begin()
@@ -51,7 +59,9 @@ class ResponseStream:
     def _may_begin_again(self, error: grpc.aio.AioRpcError, pause_s: float) -> bool:
         failure = from_rpc_error(error, method=self._contract.path)
         in_time = time.perf_counter() + pause_s < self._ends_s
-        return self._contract.asks_once and in_time and waiting.is_worth_it(failure)
+        return (
+            self._contract.asks_once and in_time and waiting.is_worth_it(failure, repeatable=self._repeatable)
+        )
 
     async def read(self) -> Any:
         """The next response, or grpc.aio.EOF."""

@@ -1,6 +1,7 @@
-"""Calls that reached nobody, as an Envoy on the way says, are made again: a leader may be on its way.
+"""Calls that nobody took, as there is no leader at this moment, are made again until one has come.
 
-Without a sidecar gRPC itself waits for a server (`wait_for_ready`); Envoy answers at once.
+Without a sidecar gRPC itself waits for a server (`wait_for_ready`); Envoy answers at once that the call has
+reached nobody. For a second after a change of leaders a call may also find the one of before, which says so.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from mesh.errors import Code, RemoteFailure
+from mesh.errors import NOT_LEADER, Code, RemoteFailure
 
 Answer = TypeVar("Answer")
 
 PAUSE_S, PAUSE_S_MAX = 0.05, 0.5
 
 
-def is_worth_it(failure: RemoteFailure) -> bool:
-    """Whether a call that ended so did nothing and may find somebody later. Overload is told at once."""
-    return failure.unsent and failure.code is Code.UNAVAILABLE
+def is_worth_it(failure: RemoteFailure, *, repeatable: bool) -> bool:
+    """Whether a call that ended so may be made again and may find somebody. Overload is told at once."""
+    if failure.unsent:
+        return failure.code is Code.UNAVAILABLE
+    return repeatable and failure.reason == NOT_LEADER
 
 
-async def until_sent(attempt: Callable[[], Awaitable[Answer]], left_s: Callable[[], float]) -> Answer:
-    """What an attempt gives that reached somebody, while time is left. Raises RemoteFailure."""
+async def until_taken(
+    attempt: Callable[[], Awaitable[Answer]], left_s: Callable[[], float], *, repeatable: bool
+) -> Answer:
+    """What an attempt gives that somebody took, while time is left. Raises RemoteFailure."""
     pauses: Iterator[float] | None = None
     while True:
         try:
             return await attempt()
         except RemoteFailure as failure:
-            if not is_worth_it(failure):
+            if not is_worth_it(failure, repeatable=repeatable):
                 raise
             pauses = pauses or pauses_s()
             if (pause_s := next(pauses)) >= left_s():

@@ -52,6 +52,24 @@ async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
         assert [len(ledger.callers) for _, ledger, _ in town.ledgers] == [reached[0] + 3, reached[1]]
 
 
+async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(town: Town) -> None:
+    await town.lead(0)
+    _, ledger, _ = town.ledgers[0]
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
+            await asyncio.sleep(0.05)
+        ledger.refuses = True
+        with town.user():
+            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
+        await asyncio.wait([command], timeout=0.5)
+        assert not command.done()
+        await town.lead(1)
+        assert (await command).session.id == "1"
+    ledger.refuses = False
+    await town.lead(0)
+
+
 async def test_a_call_for_which_nobody_came_is_known_not_to_be_done(town: Town) -> None:
     await town.lead(None)
     async with town.channel("ledger") as channel:

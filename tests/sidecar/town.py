@@ -18,6 +18,7 @@ from mesh.caller import Caller
 from mesh.channel import MeshChannel, connect, service_of
 from mesh.clock import SystemClock
 from mesh.config import MeshSettings
+from mesh.errors import NOT_LEADER, Unavailable
 from mesh.server import MeshServer
 from mesh.tokens import UserTokenSigner
 from sandbox.environment import inherited
@@ -60,6 +61,12 @@ class Replica:
         return self.sidecar.places.application
 
 
+class NotLeader(Unavailable):
+    """It does not lead any more."""
+
+    reason = NOT_LEADER
+
+
 class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
     """Says which replica answers, as a number, and remembers what reached it."""
 
@@ -68,6 +75,8 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.callers: list[str] = []
         self.metadata: dict[str, Any] = {}
         self.left_s: float | None = None
+        # It has lost its lead, and its sidecar's callers do not know it yet.
+        self.refuses = False
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: Any) -> pb.GetTotalsResponse:
         self.callers.append(caller.current().service)
@@ -77,6 +86,8 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def CloseSession(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
         self.callers.append(caller.current().service)
+        if self.refuses:
+            raise NotLeader
         return pb.CloseSessionResponse(session=ledger_pb2.Session(id=str(self.number)))
 
     async def LockRound(self, request: pb.LockRoundRequest, context: Any) -> pb.LockRoundResponse:
