@@ -111,7 +111,6 @@ class Layout:
             admin=self._at_sidecar(instance, _ADMIN),
             tls=self.tls_dir,
             otlp=otlp_endpoint.removeprefix("http://") or None,
-            trace_ratio=1,
         )
 
     def require_ports(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mesh.contracts import MethodContract
 from mesh.interceptors.guards import TEAM_KEY
 from mesh.status import UNSENT_KEY
@@ -29,11 +31,18 @@ def inbound(places: Places) -> Json:
     if not _is_service(places):
         own["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     filters = [http_filter("envoy.filters.http.rbac", "rbac.v3.RBAC", rules=_rules(places))]
-    found = manager("inbound", _routes(), places, filters) | own
+    found = manager("inbound", _routes(), places, filters=filters, logged=_all_but_health()) | own
     return {
         **listener("inbound", places.listen, found, transport_socket=tls),
         "traffic_direction": "INBOUND",
     }
+
+
+def _all_but_health() -> Json:
+    """Every sidecar of every caller looks every second."""
+    looks = "|".join(re.escape(path) for path in (*_HEALTH, HEALTH_PATH))
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": looks}}, "invert_match": True}
+    return {"header_filter": {"header": path}}
 
 
 def _is_service(places: Places) -> bool:

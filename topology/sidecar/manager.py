@@ -13,8 +13,11 @@ from topology.sidecar.places import Places
 _WINDOW_BYTES = 1024 * 1024
 
 
-def manager(name: str, routes: Json, places: Places, filters: Sequence[Json] = ()) -> Json:
-    """Fields of an HTTP connection manager that sends requests by these routes, through these filters."""
+def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] = (), logged: Json) -> Json:
+    """Fields of an HTTP connection manager that sends requests by these routes, through these filters.
+
+    `logged` is a filter of Envoy's that finds what the access log tells.
+    """
     found: Json = {
         "stat_prefix": name,
         "codec_type": "AUTO",
@@ -33,7 +36,7 @@ def manager(name: str, routes: Json, places: Places, filters: Sequence[Json] = (
             "connection_keepalive": {"interval": "20s", "timeout": "5s"},
         },
         "local_reply_config": local_replies(),
-        "access_log": [access_log({"listener": name})],
+        "access_log": [access_log({"listener": name}, only=logged)],
         "http_filters": [*filters, http_filter("envoy.filters.http.router", "router.v3.Router")],
         "route_config": routes,
     }

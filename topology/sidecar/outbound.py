@@ -12,6 +12,9 @@ from topology.sidecar.manager import manager
 from topology.sidecar.places import Places
 from topology.upstreams import retries
 
+# What ends well is told by the other side.
+_ENDED_BADLY: Json = {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
+
 
 def outbound(peer: str, places: Places) -> Json:
     """The listener for calls to one peer: those that the part may make, and no others."""
@@ -33,7 +36,9 @@ def outbound(peer: str, places: Places) -> Json:
         ],
     }
     return {
-        **listener(peer, places.peers[peer].listen, manager(peer, configuration, places)),
+        **listener(
+            peer, places.peers[peer].listen, manager(peer, configuration, places, logged=_ENDED_BADLY)
+        ),
         "traffic_direction": "OUTBOUND",
     }
 

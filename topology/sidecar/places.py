@@ -52,8 +52,6 @@ class Places:
     tls: Path
     # Where others ask whether it and its application are well, and what it counts; None: nowhere.
     monitor: str | None = None
-    # Collector of traces; None: none are made here. Of those that begin here this part is kept; of those that
-    # come in, whoever began them decides.
+    # Collector of traces; None: it takes no part in them. Whoever begins one decides whether it is kept.
     otlp: str | None = None
-    trace_ratio: float = 0.05
     limits: Limits = field(default_factory=Limits)
