@@ -109,6 +109,8 @@ def runner(application: web.Application, *, head_s: float = HEAD_S) -> web.AppRu
         application,
         head_s=head_s,
         auto_decompress=False,
+        # Who goes away stops what is done for them.
+        handler_cancellation=True,
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
         keepalive_timeout=IDLE_S,

@@ -7,7 +7,7 @@ Documents that were found valid before pass Strawberry and its extensions by.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing
 from contextvars import copy_context
 from typing import Any, cast
 
@@ -44,7 +44,12 @@ from graphql_gateway.safety.price import Bounds
 from graphql_gateway.safety.rules import Rules
 from graphql_gateway.safety.turns import Lane
 from graphql_gateway.telemetry import Operation, Outcome
+from mesh import deadlines
 from mesh.errors import Failure, Unavailable
+
+# Time for all calls of an operation together: of a query; of a mutation, which may upload, or wait for
+# the ledger. A call never has more than its contract gives it.
+QUERY_S, MUTATION_S = 10.0, 60.0
 
 
 class OperationNamed(SchemaExtension):
@@ -94,7 +99,8 @@ class SatreelSchema(strawberry.Schema):
             if known is not None and known.type in allowed:
                 result = await self._carry_out(known, own, kwargs)
             else:
-                result = await super().execute(query, *args, **kwargs)
+                with _time_of(OperationType.MUTATION if OperationType.MUTATION in allowed else None):
+                    result = await super().execute(query, *args, **kwargs)
             _remember_change(own)
             operation.over(_outcome(with_errors_shown(result)))
             return result
@@ -108,16 +114,17 @@ class SatreelSchema(strawberry.Schema):
             priced = known.document.prices(self.rules).of(own.operation_name)
             charge = charge_for(priced, variables, self._bounds)
             own.valid()
-            if charge is not None:
-                await own.spend(charge)
-                key = self._shared.key_of(known, charge.priced, variables, own)
-                if key is not None:
-                    shared = await self._shared.answer(key, known, variables, own)
-                    shared.extensions = told(charge, given.get("operation_extensions"))
-                    return shared
-            execution = await self.engine.execute(
-                known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
-            )
+            with _time_of(known.type):
+                if charge is not None:
+                    await own.spend(charge)
+                    key = self._shared.key_of(known, charge.priced, variables, own)
+                    if key is not None:
+                        shared = await self._shared.answer(key, known, variables, own)
+                        shared.extensions = told(charge, given.get("operation_extensions"))
+                        return shared
+                execution = await self.engine.execute(
+                    known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
+                )
         except Exception as problem:
             return PreExecutionError(data=None, errors=[GraphQLError(str(problem), original_error=problem)])
         own.executed(execution.way)
@@ -274,6 +281,11 @@ def _execute(*given: Any, **named: Any) -> Any:
     named.pop("operation_extensions", None)
     named["executor_class"] = IncrementalExecutor if context.takes_increments else Executor
     return experimental_execute_incrementally(*given, **named)
+
+
+def _time_of(type_: OperationType | None) -> AbstractContextManager[None]:
+    """Calls made in the block end in time."""
+    return deadlines.within(MUTATION_S if type_ is OperationType.MUTATION else QUERY_S)
 
 
 def _give_own_context(arguments: dict[str, Any], operation: Operation) -> Context:

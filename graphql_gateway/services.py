@@ -31,7 +31,8 @@ class _SharedReads:
     def unary_unary(self, method: str, *codec: Any, **options: Any) -> Any:
         """A callable for one method, as the generated stubs ask for it."""
         call: Any = self._channel.unary_unary(method, *codec, **options)
-        return SingleFlight(call) if contracts.method(method).reads else call
+        contract = contracts.method(method)
+        return SingleFlight(call, timeout_s=contract.timeout_s) if contract.reads else call
 
 
 @dataclass(frozen=True, slots=True)

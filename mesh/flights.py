@@ -6,7 +6,7 @@
 Those share a call whose requests are equal, byte by byte, and that carry the same user's token, or none. An
 answer is never older than the question: who comes after a call was sent waits for the next one, together with
 all who come meanwhile. So there are two of a kind at most, unless the first is slow. The response is shared:
-nobody may change it.
+nobody may change it. Who leaves takes it from nobody; the last one who waits for a call ends it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from mesh import caller, deadlines
-from mesh.batching import Shared
+from mesh.contracts import TIMEOUT_S_DEFAULT
 from mesh.errors import Unavailable
 
 # Who waits behind a call that takes longer goes ahead.
@@ -31,33 +31,59 @@ _Key: TypeAlias = tuple[str, bytes]
 
 
 class _Flight:
-    """One call, of the context of who asked first, and what it answers to all."""
+    """One call, of the context of who asked first, and those who wait for its answer."""
 
-    __slots__ = ("answer", "context", "following", "is_sent", "request")
+    __slots__ = ("context", "following", "is_over", "is_sent", "request", "task", "waiting")
 
     def __init__(self, request: Message) -> None:
         self.request = request
         self.context: Context = copy_context()
-        self.answer = Shared()
-        # A failure that nobody is left to hear of.
-        self.answer.add_done_callback(_heard, context=self.context)
-        self.is_sent = False
+        self.waiting: set[asyncio.Future[Any]] = set()
+        self.task: asyncio.Task[None] | None = None
+        self.is_sent = self.is_over = False
         # The next of its kind, for those who came too late for this one.
         self.following: _Flight | None = None
 
+    def answered(self, answer: Any) -> None:
+        """Tells all who wait."""
+        self.is_over = True
+        for one in self.waiting:
+            if not one.done():
+                one.set_result(answer)
+
+    def failed(self, problem: Exception) -> None:
+        """Tells all who wait."""
+        self.is_over = True
+        for one in self.waiting:
+            if not one.done():
+                one.set_exception(problem)
+                # Who is cancelled in this turn of the loop will not hear of it.
+                one.exception()
+
 
 class SingleFlight:
-    """A stub's method without side effects, shared. A call with a deadline or `timeout` is made by itself."""
+    """A stub's method without side effects, shared.
 
-    def __init__(self, call: Callable[..., Awaitable[Any]], *, slow_s: float = SLOW_S) -> None:
+    A call with a `timeout`, or with a deadline before `timeout_s`, its contract's, is made by itself.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., Awaitable[Any]],
+        *,
+        timeout_s: float = TIMEOUT_S_DEFAULT,
+        slow_s: float = SLOW_S,
+    ) -> None:
         self._call = call
+        self._timeout_s = timeout_s
         self._slow_s = slow_s
         self._flights: dict[_Key, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: Message, *, timeout: float | None = None) -> Any:
         """The response. Raises what the call raises, for all who share it."""
-        if timeout is not None or deadlines.remaining_s() is not None:
+        left_s = deadlines.remaining_s()
+        if timeout is not None or (left_s is not None and left_s < self._timeout_s):
             return await self._call(request, timeout=timeout)
         key = caller.user_token(), request.SerializeToString(deterministic=True)
         flight = self._flights.get(key)
@@ -72,12 +98,20 @@ class SingleFlight:
             first, flight = flight, _Flight(request)
             first.following = flight
             asyncio.get_running_loop().call_later(self._slow_s, self._follow, key, first)
-        return await flight.answer
+        own = asyncio.get_running_loop().create_future()
+        flight.waiting.add(own)
+        try:
+            return await own
+        except asyncio.CancelledError:
+            flight.waiting.discard(own)
+            if not flight.waiting:
+                self._abandon(key, flight)
+            raise
 
     def _begin(self, key: _Key, flight: _Flight) -> _Flight:
         self._flights[key] = flight
         work = self._fly(key, flight)
-        task = asyncio.get_running_loop().create_task(work, context=flight.context)
+        task = flight.task = asyncio.get_running_loop().create_task(work, context=flight.context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return flight
@@ -85,12 +119,12 @@ class SingleFlight:
     async def _fly(self, key: _Key, flight: _Flight) -> None:
         flight.is_sent = True
         try:
-            flight.answer.set_result(await self._call(flight.request))
+            flight.answered(await self._call(flight.request))
         except Exception as problem:
-            flight.answer.set_exception(problem)
+            flight.failed(problem)
         except asyncio.CancelledError:
             # Nothing else would end those who wait.
-            flight.answer.set_exception(Unavailable("the process is stopping"))
+            flight.failed(Unavailable("the process is stopping"))
             raise
         finally:
             self._follow(key, flight)
@@ -101,12 +135,20 @@ class SingleFlight:
             return
         if flight.following is not None:
             self._begin(key, flight.following)
-        elif flight.answer.done():
+        elif flight.is_over:
             del self._flights[key]
 
-
-def _heard(answer: asyncio.Future[Any]) -> None:
-    answer.exception()
+    def _abandon(self, key: _Key, flight: _Flight) -> None:
+        """Nobody waits for it any more."""
+        if flight.is_over:
+            return
+        flight.is_over = True
+        first = self._flights.get(key)
+        if first is not None and first.following is flight:
+            first.following = None
+        if flight.task is not None:
+            self._follow(key, flight)
+            flight.task.cancel()
 
 
 def _link(flight: _Flight) -> None:

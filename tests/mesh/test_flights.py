@@ -120,6 +120,55 @@ async def test_who_leaves_takes_nothing_from_the_others() -> None:
         await first
 
 
+async def test_the_last_one_who_leaves_ends_the_call() -> None:
+    source = Source()
+    source.holds = True
+    read = SingleFlight(source.call)
+    together = [asked(read), asked(read)]
+    await settled()
+    late = [asked(read), asked(read)]
+    await settled()
+    flight = next(iter(read._flights.values())).task
+    assert flight is not None
+    for one in together:
+        assert not flight.done()
+        one.cancel()
+        await settled()
+    assert flight.cancelled()
+    # Those who came later have a call of their own, at once.
+    assert len(source.calls) == 2
+    late[0].cancel()
+    await settled()
+    source.held[1].set()
+    assert (await late[1]).text == " x 2"
+    assert not read._flights
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_nobody_joins_a_call_that_was_given_up(turns: int) -> None:
+    """Whenever they leave: before it begins, while it waits behind another, while it runs."""
+    source = Source()
+    source.holds = True
+    read = SingleFlight(source.call)
+    first = asked(read)
+    await settled()
+    gone = asked(read)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    gone.cancel()
+    first.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stays = asked(read)
+    await settled()
+    for held in source.held:
+        held.set()
+    assert (await asyncio.wait_for(stays, 5)).text.startswith(" x ")
+    await settled()
+    assert not read._flights
+    assert not read._tasks
+
+
 async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_after() -> None:
     source = Source()
     source.fails = Unavailable("away")
@@ -130,10 +179,14 @@ async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_after() -> No
     assert (await asked(read)).text == " x 2"
 
 
-async def test_calls_with_a_time_of_their_own_are_not_shared() -> None:
+async def test_calls_with_less_time_than_their_contract_gives_are_not_shared() -> None:
     source = Source()
-    read = SingleFlight(source.call)
-    with deadlines.within(5):
+    read = SingleFlight(source.call, timeout_s=2)
+    with deadlines.within(60):
+        await asyncio.gather(asked(read), asked(read))
+    assert len(source.calls) == 1
+    source.calls.clear()
+    with deadlines.within(1):
         await asyncio.gather(asked(read), asked(read))
     await asyncio.gather(read(EchoRequest(text="x"), timeout=1), read(EchoRequest(text="x"), timeout=1))
     assert len(source.calls) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from satreel.mesh.v1 import access_pb2
 
-from mesh import caller
+from mesh import caller, deadlines
 from mesh.caller import Caller
 from mesh.errors import Code, Failure, NotFound, Unavailable
 from mesh.feeds.feed import HEARTBEAT_S
@@ -41,6 +42,8 @@ class Call:
     name: str
     request: Any
     caller: Caller
+    # Time that it had left.
+    left_s: float | None
 
 
 @dataclass
@@ -50,13 +53,19 @@ class Log:
     calls: list[Call] = field(default_factory=list)
     failing: dict[str, Exception] = field(default_factory=dict)
     holding: dict[str, asyncio.Event] = field(default_factory=dict)
+    # Held calls that nobody waited for any more, by method.
+    given_up: Counter[str] = field(default_factory=Counter)
 
     async def take(self, request: Message) -> None:
         """Remembers a call; raises what it shall fail with; waits if it is held."""
         name = type(request).__name__.removesuffix("Request")
-        self.calls.append(Call(name, request, caller.current()))
+        self.calls.append(Call(name, request, caller.current(), deadlines.remaining_s()))
         if name in self.holding:
-            await self.holding[name].wait()
+            try:
+                await self.holding[name].wait()
+            except asyncio.CancelledError:
+                self.given_up[name] += 1
+                raise
         if name in self.failing:
             raise self.failing[name]
 
