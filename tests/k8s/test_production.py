@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.conftest import OVERLAYS, ROOT, Manifest, Manifests, render
+from tests.k8s.conftest import OVERLAYS, Manifest, Manifests, render
 from tests.k8s.test_manifests import LEADERS
+from tests.observability.test_rules import asked, known
 from topology.calls import called_by
 from topology.parts import PARTS, SERVICES
 
 LEADING = ("prod", "prod-eu", "prod-us/lead", "istio", "linkerd")
-# As Prometheus names what OpenTelemetry exports: dots become underscores, units and kinds follow.
-SUFFIXES = r"(_seconds)?(_bucket|_count|_sum|_total)?"
-# Envoy's own, https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_stats
-ENVOYS = {"envoy_cluster_upstream_rq_active", "envoy_cluster_upstream_cx_active"}
 
 
 @pytest.fixture(params=LEADING)
@@ -40,8 +37,46 @@ def test_autoscalers_have_a_target_that_says_no_number_itself(production: Manife
     for name in targets:
         spec = production.named("Deployment", name)["spec"]
         assert "replicas" not in spec
-        container = spec["template"]["spec"]["containers"][0]
+        (container,) = spec["template"]["spec"]["containers"]
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+
+
+def test_autoscalers_look_at_the_program_and_not_at_what_stands_beside_it(production: Manifests) -> None:
+    for scaler in production.of("HorizontalPodAutoscaler"):
+        (container,) = production.named("Deployment", scaler["metadata"]["name"])["spec"]["template"]["spec"][
+            "containers"
+        ]
+        for metric in scaler["spec"]["metrics"]:
+            assert metric["containerResource"]["container"] == container["name"]
+    for scaler in production.of("ScaledObject"):
+        for trigger in scaler["spec"]["triggers"]:
+            if trigger["type"] in {"cpu", "memory"}:
+                assert trigger["metadata"]["containerName"] == "service"
+
+
+QUANTITIES = {"": 1.0, "m": 0.001, "Mi": 2.0**20, "Gi": 2.0**30}
+
+
+def quantity(text: str) -> float:
+    """In cores, or in bytes."""
+    (number, unit) = re.fullmatch(r"(\d+)(m|Mi|Gi)?", text).groups(default="")  # type: ignore[union-attr] # fails
+    return int(number) * QUANTITIES[unit]
+
+
+def test_a_pod_is_an_instance_of_the_plan(production: Manifests) -> None:
+    for deployment in production.of("Deployment"):
+        name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"]
+        running = pod["containers"] + [
+            one for one in pod.get("initContainers", []) if one.get("restartPolicy") == "Always"
+        ]
+        asks, may = ([one["resources"][bound] for one in running] for bound in ("requests", "limits"))
+        assert sum(quantity(one["cpu"]) for one in asks) <= 4, name
+        assert max(quantity(one["cpu"]) for one in may) <= 4
+        assert sum(quantity(one["memory"]) for one in may) <= 8e9, name
+        assert sum(quantity(one["ephemeral-storage"]) for one in may) <= 100e9
+        for asked_for, allowed in zip(asks, may, strict=True):
+            for what in ("cpu", "memory", "ephemeral-storage"):
+                assert quantity(asked_for[what]) < quantity(allowed[what]), (name, what)
 
 
 def test_there_are_two_of_everything_and_a_disruption_leaves_one(production: Manifests) -> None:
@@ -63,24 +98,37 @@ def test_leader_and_standby_share_no_node(production: Manifests) -> None:
         assert term["labelSelector"]["matchLabels"] == {"app.kubernetes.io/name": name}
 
 
-def test_keda_asks_for_metrics_that_somebody_exports(production: Manifests) -> None:
-    sources = [*(ROOT / "mesh").rglob("*.py"), *(ROOT / "graphql_gateway").rglob("*.py")]
-    named = set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)+)"', "".join(path.read_text() for path in sources)))
-    exported = {name.replace(".", "_") for name in named}
-    for scaler in production.of("ScaledObject"):
-        queries = [
-            one["metadata"]["query"] for one in scaler["spec"]["triggers"] if one["type"] == "prometheus"
-        ]
-        assert len(queries) == 4
-        text = re.sub(r"\{[^}]*\}", "", " ".join(queries))
-        for name in re.findall(r"\b(?:envoy|graphql|rpc|process)_[a-z_]+", text):
-            assert name in ENVOYS or re.sub(f"{SUFFIXES}$", "", name) in exported, name
+def queries(manifests: Manifests) -> dict[str, str]:
+    """What KEDA asks Prometheus, by the trigger's name."""
+    return {
+        one["name"]: one["metadata"]["query"]
+        for scaler in manifests.of("ScaledObject")
+        for one in scaler["spec"]["triggers"]
+        if one["type"] == "prometheus"
+    }
+
+
+def test_keda_asks_for_metrics_that_are_declared(production: Manifests) -> None:
+    found = queries(production)
+    assert set(found) == {"queue", "connections", "errors", "response"}
+    for query in found.values():
+        wanted = asked(query)
+        assert wanted
+        # Envoy's own names are held against an Envoy in tests/k8s/test_envoys.py.
+        assert {name for name in wanted if not name.startswith("envoy_")} <= known()
+
+
+def test_alerts_and_autoscalers_judge_by_the_same_metric(production: Manifests) -> None:
+    for name in ("errors", "response"):
+        assert all(
+            one.startswith("graphql_operation_duration_seconds") for one in asked(queries(production)[name])
+        )
 
 
 def test_thresholds_are_those_of_the_plan(production: Manifests) -> None:
     for scaler in production.of("HorizontalPodAutoscaler"):
         utilization = {
-            one["resource"]["name"]: one["resource"]["target"]["averageUtilization"]
+            one["containerResource"]["name"]: one["containerResource"]["target"]["averageUtilization"]
             for one in scaler["spec"]["metrics"]
         }
         assert utilization == {"cpu": 70, "memory": 80}
@@ -146,6 +194,94 @@ def test_records_are_open_to_parts_jobs_operator_and_the_other_region_alone() ->
         for region in ("prod-eu", "prod-us/lead")
     ]
     assert opened[0] != opened[1]
+
+
+def wanted_keys(manifest: Any) -> set[tuple[str, str]]:
+    """Secrets and keys within them that a manifest needs; the key is "" where all of them are taken."""
+    if isinstance(manifest, list):
+        return set().union(*map(wanted_keys, manifest))
+    if not isinstance(manifest, dict):
+        return set()
+    found = set().union(*map(wanted_keys, manifest.values()))
+    if "secretKeyRef" in manifest:
+        found.add((manifest["secretKeyRef"]["name"], manifest["secretKeyRef"]["key"]))
+    if "secretRef" in manifest:
+        found.add((manifest["secretRef"]["name"], ""))
+    if "secretName" in manifest:
+        items = [item["key"] for item in manifest.get("items", [])]
+        found |= {(manifest["secretName"], key) for key in items or [manifest.get("secretPasswordKey", "")]}
+    return found
+
+
+def test_every_secret_is_brought_with_the_keys_that_are_asked_for(production: Manifests) -> None:
+    brought = {
+        (one["spec"]["target"]["name"], key["secretKey"])
+        for one in production.of("ExternalSecret")
+        for key in one["spec"]["data"]
+    }
+    issued = {one["spec"]["secretName"] for one in production.of("Certificate")}
+    brought |= {(name, key) for name in issued for key in ("tls.crt", "tls.key", "ca.crt")}
+    brought |= {(name, "") for name, _ in brought}
+    wanted = set().union(*map(wanted_keys, (one for one in production.all if one["kind"] != "Certificate")))
+    assert ("aerospike-user", "password") in wanted
+    assert wanted <= brought
+    # And none that nobody asks for.
+    assert {name for name, _ in brought} - issued <= {name for name, _ in wanted}
+
+
+def test_what_is_worth_most_goes_first(production: Manifests) -> None:
+    order = {one["metadata"]["name"]: one["value"] for one in production.of("PriorityClass")}
+    given = {
+        one["metadata"]["name"]: one["spec"]["template"]["spec"]["priorityClassName"]
+        for one in production.of("Deployment")
+    }
+    jobs = {
+        one["spec"]["jobTemplate"]["spec"]["template"]["spec"]["priorityClassName"]
+        for one in production.of("CronJob")
+    }
+    assert {name for name, its in given.items() if its == "satreel-money"} == {"ledger", "chain"}
+    assert set(given.values()) == {"satreel-money", "satreel-serving"}
+    assert jobs == {"satreel-chores"}
+    assert order["satreel-money"] > order["satreel-serving"] > order["satreel-chores"]
+
+
+def test_instances_are_spread_over_zones_and_nodes(production: Manifests) -> None:
+    for deployment in production.of("Deployment"):
+        name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"]
+        mine = {"app.kubernetes.io/name": name}
+        (zones,) = pod["topologySpreadConstraints"]
+        assert zones["topologyKey"] == "topology.kubernetes.io/zone"
+        assert zones["labelSelector"]["matchLabels"] == mine
+        (apart,) = pod["affinity"]["podAntiAffinity"].values()
+        term = apart[0].get("podAffinityTerm", apart[0])
+        assert term["topologyKey"] == "kubernetes.io/hostname"
+        assert term["labelSelector"]["matchLabels"] == mine
+
+
+def test_stores_survive_a_zone(production: Manifests) -> None:
+    aerospike = production.named("AerospikeCluster", "aerospike")["spec"]
+    (namespace,) = aerospike["aerospikeConfig"]["namespaces"]
+    assert (aerospike["size"], len(aerospike["rackConfig"]["racks"])) == (3, 3)
+    assert namespace["replication-factor"] == 2
+    assert namespace["strong-consistency"]
+    assert namespace["storage-engine"]["commit-to-device"]
+    # The file of records fits its volume, of the plan's 100 GB.
+    sizes = {
+        v["name"]: v["source"].get("persistentVolume", {}).get("size")
+        for v in aerospike["storage"]["volumes"]
+    }
+    assert namespace["storage-engine"]["filesize"] < int(sizes["records"].removesuffix("Gi")) * 1024**3
+    valkey = production.named("Valkey", "valkey")["spec"]
+    assert (valkey["replicas"], valkey["sentinel"]) == (3, {"enabled": True, "replicas": 3})
+
+
+def test_a_copy_is_made_as_often_as_may_be_lost(production: Manifests) -> None:
+    job = production.named("CronJob", "records-backup")["spec"]
+    (minutes,) = re.findall(r"^\*/(\d+) \* \* \* \*$", job["schedule"])
+    runs_s = job["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+    # RPO 5 min: what was written just after a window ended is in the next one.
+    assert int(minutes) * 60 + 30 + runs_s <= 300
+    assert job["concurrencyPolicy"] == "Forbid"
 
 
 def test_everything_else_is_closed() -> None:
