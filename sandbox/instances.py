@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,7 @@ class Layout:
             gateway_has_sidecar=settings.sidecars,
             services={name: self.entrances(name) for name in SERVICES},
             openapi=edge.OPENAPI,
+            allowed_origins=tuple(json.loads(os.environ.get("SATREEL_GATEWAY_ALLOWED_ORIGINS", "[]"))),
             otlp=otlp_endpoint.removeprefix("http://") or None,
             trace_ratio=1,
             pages=next(PAGE_FILES.glob("swagger-ui-dist@*"), None),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,10 @@ import pytest_asyncio
 
 from sandbox.launcher import House, running
 from sandbox.people import Person
-from sandbox.settings import elsewhere
+from sandbox.settings import SandboxSettings, elsewhere
+
+# Whose pages may use GraphQL and REST.
+PAGES = "https://pages.example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
     admin = Person.of("Admin", "", seed=seed)
     await admin.client.close()
     settings = elsewhere(tmp_path_factory.mktemp("edge"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SATREEL_GATEWAY_ALLOWED_ORIGINS", json.dumps([PAGES]))
+        async with opened(settings, admin, seed) as door:
+            yield door
+
+
+@asynccontextmanager
+async def opened(settings: SandboxSettings, admin: Person, seed: str) -> AsyncIterator[Door]:
+    """The mesh for the length of the block, and somebody in it."""
     async with running(settings, admin_addresses=[admin.wallet.address], progress=print) as house:
         user = Person.of("Ute", house.url, seed=seed)
         await user.log_in()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY, TEAM_KEY, TRUSTED_KEYS, USER_TOKEN_KEY
 from topology.edge.addresses import ADDRESSES_FILE, FILTER, RBAC_TYPE
 from topology.edge.clusters import AUTHORITY
+from topology.edge.cors import CORS
 from topology.edge.errors import local_replies
 from topology.edge.places import Limits, Places
 from topology.edge.routes import AUTHORIZER, BUFFER, CERTIFICATES, TRANSCODER, route_configuration
@@ -79,6 +80,8 @@ def _filters(places: Places) -> list[Json]:
     return [
         http_filter("satreel.word", "header_mutation.v3.HeaderMutation", mutations=_word()),
         _addresses(places),
+        # Before whatever refuses: pages may read refusals, too.
+        http_filter(CORS, "cors.v3.Cors"),
         http_filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
         http_filter(
             "envoy.filters.http.local_ratelimit", "local_ratelimit.v3.LocalRateLimit", **_rate(places.limits)
@@ -94,7 +97,7 @@ def _filters(places: Places) -> list[Json]:
 
 def _for_sockets(places: Places) -> list[Json]:
     """Those for a WebSocket, which has no end to wait for."""
-    not_for_them = {CERTIFICATES, BUFFER, AUTHORIZER, TRANSCODER, "envoy.filters.http.grpc_web"}
+    not_for_them = {CERTIFICATES, BUFFER, CORS, AUTHORIZER, TRANSCODER, "envoy.filters.http.grpc_web"}
     return [one for one in _filters(places) if one["name"] not in not_for_them]
 
 

@@ -55,6 +55,9 @@ class Places:
     # The description of REST, and the folder with Swagger UI's files for its page; None: no page.
     openapi: Path
     pages: Path | None = None
+    # Pages of these origins, as browsers write them ("https://satreel.example"), may use REST; "*": all. What
+    # the gateway's ALLOWED_ORIGINS is for GraphQL, and to be the same.
+    allowed_origins: tuple[str, ...] = ()
     # Whether the gateway's instances are reached by mTLS, at their sidecars.
     gateway_has_sidecar: bool = False
     # Where others ask whether it is ready and what it counts (topology.monitor); None: nowhere.

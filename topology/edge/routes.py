@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mesh.contracts import MethodContract
 from topology.calls import all_calls
+from topology.edge.cors import for_pages
 from topology.edge.places import Places
 from topology.envoy import Json, seconds, typed
 from topology.parts import GATEWAY
@@ -24,6 +26,7 @@ CERTIFICATES: Final = "satreel.certificates"
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 _PAGE = Path(__file__).with_name("page")
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+_NO_HEADERS: Mapping[str, str] = {}
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
 # The page loads nothing but its own files, and nobody may frame it.
 _PAGE_POLICY = (
@@ -64,7 +67,9 @@ def _gateway(places: Places) -> list[Json]:
 
 
 def _documentation(places: Places) -> list[Json]:
-    found = [_file(OPENAPI_PATH, str(places.openapi), "application/json")]
+    # Everybody's pages may read what REST there is.
+    everybody = {"access-control-allow-origin": "*"}
+    found = [_file(OPENAPI_PATH, str(places.openapi), "application/json", everybody)]
     if places.pages is not None:
         found += [
             _file(PAGES_PATH, str(_PAGE / "index.html"), _HTML),
@@ -75,8 +80,9 @@ def _documentation(places: Places) -> list[Json]:
     return found
 
 
-def _file(path: str, filename: str, content_type: str) -> Json:
+def _file(path: str, filename: str, content_type: str, more: Mapping[str, str] = _NO_HEADERS) -> Json:
     headers = {
+        **more,
         "content-type": content_type,
         "cache-control": "public, max-age=300",
         "x-content-type-options": "nosniff",
@@ -106,8 +112,9 @@ def _rest(places: Places) -> Json:
     return {
         "name": "rest",
         "match": {"prefix": REST_PREFIX},
-        "direct_response": {"status": 404},
-        "typed_per_filter_config": {BUFFER: buffer},
+        # Never taken, but CORS heeds no other kind of route.
+        "route": {"cluster": GATEWAY},
+        "typed_per_filter_config": {BUFFER: buffer, **for_pages(places)},
     }
 
 
