@@ -13,6 +13,8 @@ import aiohttp
 
 REQUEST_TIMEOUT_S = 30.0
 ACK_TIMEOUT_S = 10.0
+# What a proxy says of a gateway that it cannot reach.
+_AWAY = {502, 503, 504}
 
 
 class GraphqlError(Exception):
@@ -45,7 +47,7 @@ class Client:
         """The `data` of a query or mutation. Raises GraphqlError."""
         body = {"query": query, "variables": variables}
         async with self._http.post(f"{self._url}/graphql", json=body, headers=self._headers) as response:
-            return _data(await response.json())
+            return await _answer(response)
 
     async def upload(
         self, query: str, file: bytes, file_name: str, mime: str, **variables: Any
@@ -58,7 +60,7 @@ class Client:
         form.add_field("0", file, filename=file_name, content_type=mime)
         headers = {**self._headers, "X-Satreel-Preflight": "1"}
         async with self._http.post(f"{self._url}/graphql", data=form, headers=headers) as response:
-            return _data(await response.json())
+            return await _answer(response)
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Status and body of a plain GET, as a <video> element would do it: without the access token."""
@@ -105,6 +107,15 @@ async def _expect_ack(socket: aiohttp.ClientWebSocketResponse) -> None:
         raise GraphqlError(
             [{"message": f"no connection_ack but {message}", "extensions": {"code": "NO_ACK"}}]
         )
+
+
+async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """`data` of what the gateway answers; the edge before it has words of its own."""
+    answer = await response.json()
+    if "data" not in answer and "errors" not in answer:
+        code = "UNAVAILABLE" if response.status in _AWAY else "NOT_GRAPHQL"
+        answer = {"errors": [{"message": f"{response.status} {answer}", "extensions": {"code": code}}]}
+    return _data(answer)
 
 
 def _data(answer: dict[str, Any]) -> dict[str, Any]:
