@@ -22,7 +22,7 @@ FLOATS = 3
 MONEY_SATS = 40_000
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     """Everybody is logged in, and who pays has money."""
     folder: Path = tmp_path_factory.mktemp("replicas")
