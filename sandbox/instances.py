@@ -158,6 +158,9 @@ class Layout:
                 own |= {"LENGTH_S": str(settings.round_s), "GRACE_S": str(settings.grace_s)}
             case "content":
                 own |= {"MEDIA_LISTEN": more, "INSTANCE": f"content-{one.replica}"}
+                if settings.replicas > 1:
+                    # By the edge: who ordered may be gone when the picture is fetched.
+                    own["MEDIA_URL"] = f"http://{LOOPBACK}:{settings.http_port}"
             case "chain":
                 own |= {"NETWORK": "regtest", "BATCH_S": "1", "CALLBACK_LISTEN": more}
                 if settings.explorers:
@@ -173,6 +176,12 @@ class Layout:
         named = {f"SATREEL_{one.part.upper()}_{name}": value for name, value in own.items()}
         return named | {"SATREEL_PEERS": json.dumps(self._peers(one))}
 
+    def _pictures(self) -> tuple[str, ...]:
+        if self._settings.replicas == 1:
+            return ()
+        ports = (self._settings.port(_MORE["content"], one.replica) for one in self.of("content"))
+        return tuple(f"{LOOPBACK}:{port}" for port in ports)
+
     def edge_places(self, otlp_endpoint: str) -> edge.Places:
         """Of the edge in front of all; `otlp_endpoint` as in `SATREEL_OTLP_ENDPOINT`."""
         settings, tls_dir = self._settings, self.tls_dir
@@ -186,6 +195,7 @@ class Layout:
             site_key=tls_dir / "edge.key",
             descriptors=DESCRIPTORS,
             gateway=self.entrances(GATEWAY),
+            pictures=self._pictures(),
             gateway_has_sidecar=settings.sidecars,
             services={name: self.entrances(name) for name in SERVICES},
             openapi=edge.OPENAPI,

@@ -99,3 +99,13 @@ async def test_who_leaves_stops_the_call_and_what_may_be_is_repeated(tmp_path: P
         assert market.metadata["x-satreel-client-address"] == "127.0.0.1"
         assert "x-satreel-team" not in market.metadata
         assert 0 < market.metadata["left_s"] <= 5
+
+
+async def test_that_nobody_answers_is_told_as_json(tmp_path: Path) -> None:
+    async with (
+        behind(tmp_path) as (url, _),
+        aiohttp.ClientSession(headers={"Authorization": "Bearer any"}) as client,
+        client.get(f"{url}/v1/blocks/tip") as response,
+    ):
+        assert (response.status, response.headers["retry-after"]) == (503, "1")
+        assert (await response.json())["details"][0]["reason"] == "UNAVAILABLE"

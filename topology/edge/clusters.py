@@ -7,15 +7,19 @@ from topology.envoy import Json, calls_part
 from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import GATEWAY, PARTS, SERVICES
-from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2_WATCHED, by_health, cluster, grpc_health
+from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2_WATCHED, by_health, cluster, grpc_health, outliers
 
 IDENTITY, AUTHORITY = "identity", "authority"
+PICTURES = "pictures"
 _CALLS = 1_024
 
 
 def clusters(places: Places) -> list[Json]:
     """All of them."""
     found = [_gateway(places), *(_service(name, places) for name in SERVICES)]
+    if places.pictures:
+        # Each serves the links of all.
+        found.append(cluster(PICTURES, places.pictures, http=HTTP1, calls=_CALLS) | outliers())
     if places.otlp:
         found.append(collector(places.otlp))
     if places.monitor:

@@ -43,9 +43,9 @@ def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, untouched by this."""
     return {
         "mappers": [
-            _mapper(is_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
+            _mapper(_is_answered_as_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
             # Also where the gateway itself does not answer.
-            _mapper(_has_status(503), told_as_json(ERRORS[503])),
+            {**_mapper(_has_status(503), told_as_json(ERRORS[503])), "headers_to_add": [_in_a_second()]},
             # The gateway's refusals are such bodies already.
             _mapper(
                 {"response_flag_filter": {"flags": ["UAEX"]}},
@@ -59,6 +59,12 @@ def local_replies() -> Json:
     }
 
 
+def _in_a_second() -> Json:
+    """Another instance is found within it, and a new leader within some."""
+    header = {"key": "retry-after", "value": "1"}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
 def _mapper(filter_: Json, body: Json) -> Json:
     return {"filter": filter_, "body_format_override": body}
 
@@ -67,6 +73,12 @@ def is_grpc() -> Json:
     """A filter that finds requests of gRPC."""
     header = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     return {"header_filter": {"header": header}}
+
+
+def _is_answered_as_grpc() -> Json:
+    """The same without REST's requests, which are gRPC's once they are transcoded."""
+    transcoded = {"name": "x-envoy-original-path", "present_match": True, "invert_match": True}
+    return {"and_filter": {"filters": [is_grpc(), {"header_filter": {"header": transcoded}}]}}
 
 
 def _has_status(status: int) -> Json:

@@ -58,6 +58,8 @@ class Places:
     # Pages of these origins, as browsers write them ("https://satreel.example"), may use REST; "*": all. What
     # the gateway's ALLOWED_ORIGINS is for GraphQL, and to be the same.
     allowed_origins: tuple[str, ...] = ()
+    # Instances of content, where AITubo fetches pictures by signed links; none: it does so elsewhere.
+    pictures: tuple[str, ...] = ()
     # Whether the gateway's instances are reached by mTLS, at their sidecars.
     gateway_has_sidecar: bool = False
     # Where others ask whether it is ready and what it counts (topology.monitor); None: nowhere.

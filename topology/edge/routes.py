@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh.contracts import MethodContract
 from topology.calls import all_calls
+from topology.edge.clusters import PICTURES
 from topology.edge.cors import for_pages
 from topology.edge.places import Places
 from topology.envoy import Json, seconds, typed
@@ -15,6 +16,7 @@ from topology.parts import GATEWAY
 from topology.upstreams import retries
 
 REST_PREFIX = "/v1/"
+PICTURES_PREFIX = "/pictures/"
 OPENAPI_PATH, PAGES_PATH = "/openapi.json", "/docs"
 
 # Filters that are not for every request, by their names in the chain (topology.edge.listeners).
@@ -27,6 +29,7 @@ _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 _PAGE = Path(__file__).with_name("page")
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _NO_HEADERS: Mapping[str, str] = {}
+_PICTURE_S = 30
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
 # The page loads nothing but its own files, and nobody may frame it.
 _PAGE_POLICY = (
@@ -37,7 +40,14 @@ _PAGE_POLICY = (
 
 def route_configuration(places: Places) -> Json:
     """`route_config`, the same on all ports."""
-    routes = [*_gateway(places), *_documentation(places), _rest(places), *_methods(places), _nothing()]
+    routes = [
+        *_gateway(places),
+        *_pictures(places),
+        *_documentation(places),
+        _rest(places),
+        *_methods(places),
+        _nothing(),
+    ]
     return {
         "name": "edge",
         "max_direct_response_body_size_bytes": _PAGE_BYTES_MAX,
@@ -64,6 +74,21 @@ def _gateway(places: Places) -> list[Json]:
         {"path": "/"},
     ]
     return [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
+
+
+def _pictures(places: Places) -> list[Json]:
+    if not places.pictures:
+        return []
+    route = {"cluster": PICTURES, "timeout": seconds(_PICTURE_S), "retry_policy": retries(repeatable=True)}
+    off = dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF)
+    return [
+        {
+            "name": PICTURES_PREFIX,
+            "match": {"prefix": PICTURES_PREFIX},
+            "route": route,
+            "typed_per_filter_config": off,
+        }
+    ]
 
 
 def _documentation(places: Places) -> list[Json]:
