@@ -99,7 +99,11 @@ class MeshSettings(BaseSettings):
     )
     log_format: Literal["json", "text"] = shared("SATREEL_LOG_FORMAT", "json", "How log lines look.")
     drain_s: float = shared(
-        "SATREEL_DRAIN_S", 2.0, "Time between reporting NOT_SERVING and refusing new calls.", ge=0, le=60
+        "SATREEL_DRAIN_S",
+        2.0,
+        "Time between reporting NOT_SERVING and refusing new calls; twice that while calls still come.",
+        ge=0,
+        le=60,
     )
     stop_grace_s: float = shared(
         "SATREEL_STOP_GRACE_S", 10.0, "Time that running calls get to end when stopping.", ge=0, le=300

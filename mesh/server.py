@@ -21,6 +21,8 @@ from mesh.tokens import UserTokenVerifier
 
 log = logs.logger(__name__)
 
+# While it drains: how often it looks whether calls still come.
+_LOOKS = 4
 LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 Servicer = TypeVar("Servicer")
 
@@ -68,10 +70,13 @@ class MeshServer:
         self.health = Health()
         self.port = 0
         self._streams = around.OpenStreams()
+        self._bounds = around.Bounds(calls_max=settings.calls_max, streams_max=settings.streams_max)
         self._settings = settings
         self.services: list[str] = []
         self._server = grpc.aio.server(
-            interceptors=[_pipeline(settings, clock or SystemClock(), self._streams, revocations)],
+            interceptors=[
+                _pipeline(settings, clock or SystemClock(), (self._bounds, self._streams), revocations)
+            ],
             options=[
                 ("grpc.max_receive_message_length", settings.message_bytes_max),
                 ("grpc.max_send_message_length", settings.message_bytes_max),
@@ -119,8 +124,17 @@ class MeshServer:
         """Drains: reports NOT_SERVING, lets callers turn away, then waits for running calls and stops."""
         await self.health.leave()
         await asyncio.sleep(self._settings.drain_s)
+        await self._until_calls_stay_away()
         self._streams.end()
         await self._server.stop(self._settings.stop_grace_s)
+
+    async def _until_calls_stay_away(self) -> None:
+        """For `drain_s` more at most: gRPC's core cancels what comes in the moment when it stops."""
+        for _ in range(_LOOKS):
+            seen = self._bounds.begun
+            await asyncio.sleep(self._settings.drain_s / _LOOKS)
+            if self._bounds.begun == seen:
+                return
 
     async def abort(self) -> None:
         """Stops now; after `stop` it does nothing more."""
@@ -128,16 +142,18 @@ class MeshServer:
 
 
 def _pipeline(
-    settings: MeshSettings, clock: Clock, streams: around.OpenStreams, revocations: Revocations | None
+    settings: MeshSettings,
+    clock: Clock,
+    own: tuple[around.Bounds, around.OpenStreams],
+    revocations: Revocations | None,
 ) -> Pipeline:
-    bounds = around.Bounds(calls_max=settings.calls_max, streams_max=settings.streams_max)
     verifier = None
     if settings.user_token_key is None:
         log.warning("user tokens are not accepted: SATREEL_USER_TOKEN_KEY is not set")
     else:
         verifier = UserTokenVerifier(settings.user_token_key.read_bytes(), clock, revocations)
     return Pipeline(
-        arounds=(around.measured, around.failures_rendered, bounds, streams),
+        arounds=(around.measured, around.failures_rendered, *own),
         guards=(
             guards.CallerIdentified(_identity_source(settings), verifier),
             guards.deadline_entered,

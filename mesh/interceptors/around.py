@@ -104,9 +104,12 @@ class Bounds:
     def __init__(self, *, calls_max: int, streams_max: int) -> None:
         self._limits = {False: calls_max, True: streams_max}
         self._running = {False: 0, True: 0}
+        # Calls that have come so far.
+        self.begun = 0
 
     async def __call__(self, call: IncomingCall, request: Any, proceed: Proceed) -> Any:
         """Counts the call while it runs. Raises Overloaded."""
+        self.begun += 1
         streams = call.contract.streams
         if self._running[streams] >= self._limits[streams]:
             raise Overloaded

@@ -236,7 +236,7 @@ def test_stopping_takes_no_longer_than_it_may(manifests: Manifests) -> None:
         drain_s = float(plain_settings(manifests, service)["SATREEL_DRAIN_S"])
         grace_s = settings_of(service).model_fields["stop_grace_s"].default
         may_take_s = pod(manifests.named("Deployment", service))["terminationGracePeriodSeconds"]
-        assert drain_s + grace_s < may_take_s
+        assert 2 * drain_s + grace_s < may_take_s
 
 
 def test_records_have_one_writer_and_outlive_the_pod(manifests: Manifests) -> None:

@@ -8,21 +8,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 from satreel.identity.v1 import identity_service_pb2 as pb
 from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from mesh import ids
 from mesh.errors import RemoteFailure
+from mesh.status import from_rpc_error
+from tests.sidecar.town import Town
 
 CALL_S = 10.0
 
 
 class Load:
-    """Reads and commands in turn."""
+    """Reads, as any client of gRPC makes them, and commands, as parts of the mesh do."""
 
-    def __init__(self, stub: IdentityServiceStub, *, reads_only: bool) -> None:
-        self._stub = stub
-        self._reads_only = reads_only
+    def __init__(self, reads: IdentityServiceStub, commands: IdentityServiceStub) -> None:
+        self._reads = reads
+        self._commands = commands
         self.answered_by: list[str] = []
         self.commands_done: set[str] = set()
         # Those that failed, by the ids they carried.
@@ -37,19 +40,23 @@ class Load:
         """So many more."""
         await self.until(len(self.answered_by) + count)
 
-    async def run(self, worker: int) -> None:
-        """One caller."""
-        is_command = worker % 2 == 1 and not self._reads_only
+    async def read(self) -> None:
+        """One reader."""
         while True:
-            await (self._command() if is_command else self._read())
+            await self._read()
+
+    async def command(self) -> None:
+        """One who commands."""
+        while True:
+            await self._command()
 
     async def _read(self) -> None:
         id_ = ids.uuid7()
         try:
-            answer = await self._stub.GetUser(pb.GetUserRequest(user_id=id_), timeout=CALL_S)
+            answer = await self._reads.GetUser(pb.GetUserRequest(user_id=id_), timeout=CALL_S)
             self.answered_by.append(answer.user.display_name)
-        except RemoteFailure as failure:
-            self.lost[id_] = failure
+        except grpc.aio.AioRpcError as error:
+            self.lost[id_] = from_rpc_error(error, method="/GetUser")
 
     async def _command(self) -> None:
         id_ = ids.uuid7()
@@ -57,7 +64,7 @@ class Load:
             challenge_id=id_, address="1BoatSLRHtKNngkdXEeobR76b53LETtpyT", signature="s"
         )
         try:
-            answer = await self._stub.LogIn(request, timeout=CALL_S)
+            answer = await self._commands.LogIn(request, timeout=CALL_S)
             self.commands_done.add(id_)
             self.answered_by.append(answer.session.user.display_name)
         except RemoteFailure as failure:
@@ -65,16 +72,20 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(stub: IdentityServiceStub, *, workers: int, reads_only: bool = False) -> AsyncIterator[Load]:
-    """Load within the block; the last calls end with it."""
-    load = Load(stub, reads_only=reads_only)
-    tasks = [asyncio.create_task(load.run(number)) for number in range(workers)]
-    try:
-        yield load
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+async def loaded(town: Town, *, readers: int, commanders: int) -> AsyncIterator[Load]:
+    """Load on the identities within the block; the last calls end with it."""
+    assert town.gateway is not None
+    place = town.gateway.places.peers["identity"].listen
+    async with grpc.aio.insecure_channel(place) as plain, town.channel("identity") as channel:
+        load = Load(IdentityServiceStub(plain), IdentityServiceStub(channel))
+        work = [load.read() for _ in range(readers)] + [load.command() for _ in range(commanders)]
+        tasks = [asyncio.create_task(one) for one in work]
+        try:
+            yield load
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
 
 def times_done(journal: Path) -> Counter[str]:

@@ -21,7 +21,7 @@ from mesh.config import MeshSettings
 from mesh.server import MeshServer
 
 # How long a command takes.
-WORK_S = 0.01
+WORK_S = 0.05
 
 
 class StandInSettings(MeshSettings, env_prefix="SATREEL_IDENTITY_"):

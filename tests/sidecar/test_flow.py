@@ -7,12 +7,9 @@ import time
 from collections import Counter
 
 import pytest
-from satreel.identity.v1 import identity_service_pb2 as identity
-from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
-from mesh import ids
 from mesh.errors import Code, RemoteFailure
 from tests.sidecar.load import loaded
 from tests.sidecar.town import READS, Town
@@ -101,11 +98,8 @@ async def test_calls_that_name_a_health_go_to_whoever_reports_it(town: Town) -> 
 
 
 async def test_calls_are_spread_over_those_who_are_alike(town: Town) -> None:
-    async with town.channel("identity") as channel:
-        stub = IdentityServiceStub(channel)
-        await stub.GetUser(identity.GetUserRequest(user_id=ids.uuid7()))
-        async with loaded(stub, workers=8, reads_only=True) as load:
-            await load.until(1_200)
+    async with loaded(town, readers=8, commanders=0) as load:
+        await load.until(1_200)
     share = Counter(load.answered_by)
     assert not load.lost
     assert max(share.values()) <= 1.1 * len(load.answered_by) / 2, share

@@ -11,23 +11,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cryptography import x509
-from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from tests.sidecar.load import Load, loaded, times_done
 from tests.sidecar.town import Replica, Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WORKERS = 6
+READERS, COMMANDERS = 3, 6
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def load(town: Town) -> AsyncIterator[Load]:
     """On both identities, which both answer."""
-    async with (
-        town.channel("identity") as channel,
-        loaded(IdentityServiceStub(channel), workers=WORKERS) as running,
-    ):
+    async with loaded(town, readers=READERS, commanders=COMMANDERS) as running:
         await _until_both_answer(running)
         running.lost.clear()
         yield running
@@ -44,7 +40,7 @@ async def test_a_replica_that_dies_takes_nothing_along_that_could_be_saved(town:
     # Commands that were with it at that moment, of which nobody knows; none of them twice.
     assert all(failure.outcome_unknown for failure in load.lost.values()), load.lost
     assert all(failure.method.endswith("/LogIn") for failure in load.lost.values()), load.lost
-    assert len(load.lost) <= 2 * WORKERS
+    assert len(load.lost) <= 2 * COMMANDERS
     assert {done[id_] for id_ in load.commands_done} == {1}
     assert max(done.values()) == 1
 
