@@ -9,13 +9,8 @@ Spans and metrics hold ids and names, never amounts, addresses, tokens, texts of
 
 from __future__ import annotations
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import NonRecordingSpan, SpanContext
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from mesh.telemetry.causes import links_to, note_cause
+from mesh.telemetry.carrying import PROPAGATOR, carried, context_of
+from mesh.telemetry.causes import links_to, note_cause, traceparents_of
 from mesh.telemetry.exporting import CLOSE_S, Telemetry, start, tracer
 from mesh.telemetry.instruments import (
     DECLARED,
@@ -53,27 +48,8 @@ __all__ = [
     "note_cause",
     "observed",
     "start",
+    "traceparents_of",
     "tracer",
     "up_down",
     "watch_loop",
 ]
-
-PROPAGATOR: TextMapPropagator = TraceContextTextMapPropagator()
-
-
-def carried(known: SpanContext) -> dict[str, str]:
-    """What tells another process of the trace that a span is in: fields of a call's metadata."""
-    if not known.is_valid:
-        return {}
-    if known.trace_state:
-        carrier: dict[str, str] = {}
-        PROPAGATOR.inject(carrier, trace.set_span_in_context(NonRecordingSpan(known), Context()))
-        return carrier
-    # As the propagator writes it, for a fifth of the time.
-    return {"traceparent": f"00-{known.trace_id:032x}-{known.span_id:016x}-{known.trace_flags:02x}"}
-
-
-def context_of(traceparent: str) -> SpanContext:
-    """The span that a `traceparent` names; an invalid one where it names none."""
-    known = PROPAGATOR.extract({"traceparent": traceparent}, Context())
-    return trace.get_current_span(known).get_span_context()

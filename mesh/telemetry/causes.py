@@ -1,6 +1,7 @@
 """What caused work that is done later: remembered by the id of the job, for as long as there is room.
 
-In memory: after a crash a job is done all the same, and its trace links to nothing.
+In memory, until the job has a record of its own that keeps its causes (`traceparents_of`): what a crash takes
+before is the link, never the job.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext
 
+from mesh.telemetry.carrying import context_of, traceparent_of
 from mesh.telemetry.spans import LINKS_MAX
 
 CAUSES_MAX = 10_000
@@ -27,7 +29,18 @@ def note_cause(job: str) -> None:
     _causes[job] = here
 
 
-def links_to(jobs: Iterable[str]) -> list[Link]:
-    """Links to those who ordered these jobs, where that is known."""
-    found = {one.span_id: Link(one) for job in jobs if (one := _causes.get(job)) is not None}
+def traceparents_of(jobs: Iterable[str]) -> tuple[str, ...]:
+    """Who ordered these jobs, where that is known: for the record of the work."""
+    return tuple(traceparent_of(one) for one in _ordered(jobs))
+
+
+def links_to(jobs: Iterable[str], kept: Iterable[str] = ()) -> list[Link]:
+    """Links to those who ordered these jobs, where that is known, and to those whom a record kept."""
+    contexts = [*map(context_of, kept), *_ordered(jobs)]
+    found = {one.span_id: Link(one) for one in contexts if one.is_valid}
+    return list(found.values())[:LINKS_MAX]
+
+
+def _ordered(jobs: Iterable[str]) -> list[SpanContext]:
+    found = {one.span_id: one for job in jobs if (one := _causes.get(job)) is not None}
     return list(found.values())[:LINKS_MAX]

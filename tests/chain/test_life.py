@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from mesh import telemetry
 from mesh.ids import uuid7
 from services.chain.app.pauses import FIRST_S, MOST_S, Pauses
 from services.chain.app.ports import Sent
@@ -388,3 +389,15 @@ async def test_what_does_not_arrive_is_not_sent_at_every_look(rig: Rig, sim: Sim
     sim.mine()
     await rig.sync()  # a new block may have changed what was wrong
     assert len(sim.sent) == 1
+
+
+async def test_a_transactions_record_keeps_who_ordered_it(rig: Rig, sim: SimNode) -> None:
+    await fund(rig, sim, ANNA, 50_000)
+    with telemetry.tracer.start_as_current_span("asks") as asks:
+        await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
+    signed = await rig.desk.withdrawals.batch()
+    assert signed is not None
+    kept = await rig.world.records.txs.get(signed.plan)
+    assert kept is not None
+    (cause,) = kept.value.causes
+    assert telemetry.context_of(cause).span_id == asks.context.span_id

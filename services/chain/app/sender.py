@@ -69,7 +69,7 @@ class Sender:
             context=Context(),
             kind=SpanKind.PRODUCER,
             attributes={"satreel.tx.id": tx.txid, "satreel.tx.purpose": tx.purpose},
-            links=telemetry.links_to(tx.jobs),
+            links=telemetry.links_to(tx.jobs, tx.causes),
         ):
             telemetry.note_cause(tx.txid)
             sent = await self._broadcaster.send(tx.raw, self._wallet.spent_by(tx))
@@ -118,7 +118,7 @@ class Sender:
             context=Context(),
             kind=SpanKind.CONSUMER,
             attributes={"satreel.tx.id": txid},
-            links=telemetry.links_to([txid, *kept.value.jobs]),
+            links=telemetry.links_to([txid], kept.value.causes),
         ):
             said = await self._broadcaster.ask(txid)
             if said.outcome is Broadcast.ACCEPTED:

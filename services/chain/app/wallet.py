@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mesh import logs
+from mesh import logs, telemetry
 from mesh.clock import Clock
 from mesh.ids import uuid7
 from mesh.records import Exists
@@ -187,6 +187,7 @@ class Wallet:
             created_ns=now_ns,
             change=found.change,
             title=str(order.title or ""),
+            causes=telemetry.traceparents_of(order.jobs),
         )
         try:
             self._books.remember(await self._books.records.txs.create(tx))
