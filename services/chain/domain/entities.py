@@ -60,7 +60,7 @@ class Tx:
     come back; `title` is the key path of its first output if that carries a title. `cost_sats` is what the
     float pays, `cost_done` whether the ledger knows; `due_sats` is what the ledger posts
     once it is mined, 0 afterwards. `sent_height` is our tip when it was sent, and again when a reorganisation
-    took its block. `replaced_by` does what it was for. `causes` are the traces (`traceparent`) that ordered it.
+    took its block. `replaced_by` does what it was for. `causes` are who ordered it (`traceparent`).
     `open` is 1 while something is left to do about it.
     """
 
