@@ -114,6 +114,13 @@ class MeshSettings(BaseSettings):
     calls_max: int = shared(
         "SATREEL_CALLS_MAX", 1_000, "Unary calls worked on at once; more are refused.", gt=0
     )
+    call_wait_max_s: float = shared(
+        "SATREEL_CALL_WAIT_MAX_S",
+        0.5,
+        "Longest that calls may wait for their turn; when they do for a second, new ones are refused.",
+        gt=0,
+        le=60,
+    )
     streams_max: int = shared("SATREEL_STREAMS_MAX", 10_000, "Open streams at once; more are refused.", gt=0)
 
     @property

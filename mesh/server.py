@@ -15,6 +15,7 @@ from mesh import logs, tls
 from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
+from mesh.interceptors.bounds import Bounds, Queue
 from mesh.interceptors.pipeline import Pipeline
 from mesh.revocations import Revocations
 from mesh.tokens import UserTokenVerifier
@@ -70,7 +71,11 @@ class MeshServer:
         self.health = Health()
         self.port = 0
         self._streams = around.OpenStreams()
-        self._bounds = around.Bounds(calls_max=settings.calls_max, streams_max=settings.streams_max)
+        self._bounds = Bounds(
+            calls_max=settings.calls_max,
+            streams_max=settings.streams_max,
+            queue=Queue(settings.call_wait_max_s),
+        )
         self._settings = settings
         self.services: list[str] = []
         self._server = grpc.aio.server(
@@ -144,7 +149,7 @@ class MeshServer:
 def _pipeline(
     settings: MeshSettings,
     clock: Clock,
-    own: tuple[around.Bounds, around.OpenStreams],
+    own: tuple[Bounds, around.OpenStreams],
     revocations: Revocations | None,
 ) -> Pipeline:
     verifier = None

@@ -1,4 +1,4 @@
-"""Parts that run around a whole call: telemetry, failures, overload, the end of streams."""
+"""Parts that run around a whole call: telemetry, failures, the end of streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from mesh import logs, telemetry
-from mesh.errors import Code, Failure, Overloaded, RemoteFailure, Unavailable
+from mesh.errors import Code, Failure, RemoteFailure, Unavailable
 from mesh.interceptors.pipeline import IncomingCall, Proceed
 from mesh.status import domain_of, to_status
 
@@ -28,11 +28,7 @@ _duration = telemetry.durations(
     "Time from the arrival of a call to its end.",
     by=("rpc.system.name", "rpc.method", "rpc.response.status_code"),
 )
-_running = telemetry.up_down(
-    "rpc.server.running", "Calls being worked on, by kind.", unit="{call}", by=("kind",)
-)
 _NEW_TRACE = trace_context.Context()
-_KINDS = {False: {"kind": "unary"}, True: {"kind": "stream"}}
 
 
 class Internal(Failure):
@@ -96,32 +92,6 @@ def _as_failure(problem: Exception, call: IncomingCall) -> Failure:
     error_id = secrets.token_hex(8)
     log.error("call failed", method=call.contract.path, error_id=error_id, exc_info=problem)
     return Internal(error_id=error_id)
-
-
-class Bounds:
-    """Refuses calls beyond a number that run at once; streams, which live long, are counted apart."""
-
-    def __init__(self, *, calls_max: int, streams_max: int) -> None:
-        self._limits = {False: calls_max, True: streams_max}
-        self._running = {False: 0, True: 0}
-        # Calls that have come so far.
-        self.begun = 0
-
-    async def __call__(self, call: IncomingCall, request: Any, proceed: Proceed) -> Any:
-        """Counts the call while it runs. Raises Overloaded."""
-        self.begun += 1
-        streams = call.contract.streams
-        if self._running[streams] >= self._limits[streams]:
-            raise Overloaded
-        self._count(streams, 1)
-        try:
-            return await proceed(call, request)
-        finally:
-            self._count(streams, -1)
-
-    def _count(self, streams: bool, change: int) -> None:
-        self._running[streams] += change
-        _running.add(change, _KINDS[streams])
 
 
 class Stopping(Unavailable):

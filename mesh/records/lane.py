@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
+from weakref import WeakSet
 
 from mesh import telemetry
 from mesh.errors import Failure
@@ -19,6 +20,19 @@ from mesh.records.errors import Busy, InDoubt, StoreUnavailable
 QUEUE_MAX = 20_000
 # Operations committed, or answered, together.
 GROUP_MAX = 512
+
+_lanes: WeakSet[Lane] = WeakSet()
+
+
+def _lengths() -> Iterator[tuple[float, dict[str, str]]]:
+    for lane in tuple(_lanes):
+        yield lane.waiting, {"db.operation.name": lane.operation}
+
+
+telemetry.observed(
+    "records.queue", "Operations on records that wait for their result, SQLite's.", _lengths,
+    unit="{operation}", by=("db.operation.name",),
+)  # fmt: skip
 
 Result = TypeVar("Result")
 _Work = Callable[[sqlite3.Connection], object]
@@ -34,7 +48,8 @@ class _Job:
 class Lane:
     """Runs operations on a connection, off the event loop. Bound to the loop that started it.
 
-    With `commit`, operations that wait together are committed together. Each must be one changing statement:
+    What its caller has given up, by the end of its time or otherwise, before it was begun, is not begun. With
+    `commit`, operations that wait together are committed together. Each must be one changing statement:
     SQLite undoes a failed statement by itself, so a failure harms none of its group and needs no savepoint.
     """
 
@@ -44,13 +59,15 @@ class Lane:
         self._name = name
         self._connect = connect
         self._commit = commit
-        self._span_name = "sqlite write" if commit else "sqlite read"
-        self._attributes = {"db.system.name": "sqlite", "db.operation.name": "write" if commit else "read"}
+        self.operation = "write" if commit else "read"
+        self._span_name = f"sqlite {self.operation}"
+        self._attributes = {"db.system.name": "sqlite", "db.operation.name": self.operation}
         self._thread_count = threads
         self._threads: list[Thread] = []
         self._handed: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._gathered: list[_Job] = []
-        self._waiting = 0
+        # Operations that are not answered yet.
+        self.waiting = 0
         self._open = False
 
     async def start(self) -> None:
@@ -63,6 +80,7 @@ class Lane:
             self._threads.append(thread)
             await opened
         self._open = True
+        _lanes.add(self)
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """The result of the operation, committed if the lane commits.
@@ -71,14 +89,14 @@ class Lane:
         """
         if not self._open:
             raise StoreUnavailable("the store is closed")
-        if self._waiting >= QUEUE_MAX:
+        if self.waiting >= QUEUE_MAX:
             raise Busy(f"{QUEUE_MAX} operations are waiting")
         answer: asyncio.Future[object] = self._loop.create_future()
         if not self._gathered:
             # All that the tasks of this turn of the loop ask for goes over in one piece.
             self._loop.call_soon(self._hand_over)
         self._gathered.append(_Job(work, answer))
-        self._waiting += 1
+        self.waiting += 1
         with telemetry.tracer.outgoing(self._span_name, self._attributes):
             result: Result = await answer  # type: ignore[assignment] # the answer to `work` is what `work` returned
         return result
@@ -99,7 +117,7 @@ class Lane:
             self._gathered = []
 
     def _settle(self, group: list[_Job]) -> None:
-        self._waiting -= len(group)
+        self.waiting -= len(group)
         for job in group:
             if job.answer.done():
                 continue  # its task was cancelled
@@ -153,6 +171,9 @@ class Lane:
                 job.outcome = kind(_told(problem))
 
     def _work_through(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+        group = [job for job in group if not job.answer.cancelled()]
+        if not group:
+            return
         if not self._commit:
             for job in group:
                 job.outcome = _outcome(connection, job.work)

@@ -1,0 +1,189 @@
+"""What cannot be done soon is refused before it is begun; nor is begun what nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
+
+from mesh import deadlines
+from mesh.errors import Code, RemoteFailure
+from mesh.interceptors.bounds import Queue
+from mesh.records.lane import Lane
+from mesh.telemetry import DECLARED
+from tests.mesh.conftest import House
+from tests.mesh.echo import Echo, EchoStub
+
+HI = EchoRequest(text="hi")
+
+
+@contextmanager
+def busy(tasks: int, each_s: float) -> Iterator[None]:
+    """A loop that has so much to do in every turn."""
+
+    async def spin() -> None:
+        while True:
+            time.sleep(each_s)  # noqa: ASYNC251 - this is what it is about
+            await asyncio.sleep(0)
+
+    spinning = [asyncio.ensure_future(spin()) for _ in range(tasks)]
+    try:
+        yield
+    finally:
+        for task in spinning:
+            task.cancel()
+
+
+async def refused(stub: EchoStub) -> bool:
+    """Whether a call is; else it is answered."""
+    try:
+        answer = await stub.Command(HI)
+    except RemoteFailure as failure:
+        return (failure.code, failure.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert answer.text == "hi"
+    return False
+
+
+async def test_a_queue_that_stands_refuses_calls_before_they_begin(house: House, echo: Echo) -> None:
+    stub = house.stub(await house.start(echo, call_wait_max_s=0.01))
+    assert not await refused(stub)
+    begun = 1
+    async with asyncio.timeout(20):
+        with busy(3, 0.005):
+            while not await refused(stub):
+                begun += 1
+        assert echo.seen["Command"] == begun
+        while await refused(stub):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_burst_is_no_queue_that_stands() -> None:
+    queue = Queue(0.02, standing_s=0.3)
+    for _ in range(5):
+        assert not queue.stands()
+        time.sleep(0.1)  # noqa: ASYNC251 - this is what it is about
+        await asyncio.sleep(0)
+        assert not queue.stands()
+        # The look that goes on finds nothing.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_a_queue_stands_until_it_is_short_again() -> None:
+    queue = Queue(0.02, standing_s=0.1)
+    assert not queue.stands()
+    with busy(3, 0.01):
+        async with asyncio.timeout(5):
+            while not queue.stands():
+                await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    assert not queue.stands()
+
+
+def test_the_queues_are_metrics() -> None:
+    assert {"rpc.server.queue.wait", "rpc.server.running", "rpc.server.refused", "records.queue"} <= set(
+        DECLARED
+    )
+
+
+class Down(Echo):
+    """A service that stands on a store, on Redis, and on somebody's HTTP."""
+
+    def __init__(self, lane: Lane, redis: Redis, url: str) -> None:
+        super().__init__()
+        self.lane, self.redis, self.url = lane, redis, url
+        self.done: list[str] = []
+
+    async def Command(self, request: EchoRequest, context: object) -> EchoResponse:
+        self.waiting.set()
+        match request.text:
+            case "record":
+                await self.lane.run(lambda _: self.done.append("record"))
+            case "redis":
+                await self.redis.blpop(["nothing"])
+            case "http":
+                async with aiohttp.ClientSession() as client, client.get(self.url) as response:
+                    await response.read()
+        self.done.append(request.text)
+        return EchoResponse(text=str(deadlines.remaining_s()))
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """An HTTP server that takes a request and does not answer; the event tells that its caller is gone."""
+    gone = asyncio.Event()
+
+    async def hold(_request: web.Request) -> web.Response:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        raise AssertionError
+
+    application = web.Application()
+    application.router.add_get("/", hold)
+    runner = web.AppRunner(application, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", gone
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def down(
+    house: House, tmp_path: Path, valkey_url: str
+) -> AsyncIterator[tuple[Down, EchoStub, asyncio.Event]]:
+    lane = Lane("test", lambda: sqlite3.connect(tmp_path / "records.sqlite"), threads=1, commit=True)
+    await lane.start()
+    async with silent() as (url, gone), Redis.from_url(valkey_url) as redis:
+        service = Down(lane, redis, url)
+        yield service, house.stub(await house.start(service)), gone
+    await lane.close()
+
+
+@pytest.mark.parametrize("ended_by", ["its deadline", "who asked"])
+@pytest.mark.parametrize("stands_on", ["record", "redis", "http"])
+async def test_what_a_call_waits_for_ends_with_it(
+    down: tuple[Down, EchoStub, asyncio.Event], stands_on: str, ended_by: str
+) -> None:
+    service, stub, gone = down
+    held = threading.Event()
+    if stands_on == "record":
+        # Somebody else's operation takes long.
+        before = asyncio.ensure_future(service.lane.run(lambda _: held.wait(10)))
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        if ended_by == "its deadline":
+            with pytest.raises(RemoteFailure, match="DEADLINE_EXCEEDED"):
+                await stub.Command(EchoRequest(text=stands_on), timeout=0.3)
+        else:
+            call = asyncio.ensure_future(stub.Command(EchoRequest(text=stands_on)))
+            await service.waiting.wait()
+            await asyncio.sleep(0.05)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        match stands_on:
+            case "http":
+                await gone.wait()
+            case "redis":
+                while any(one["cmd"] == "blpop" for one in await service.redis.client_list()):
+                    await asyncio.sleep(0.01)
+            case "record":
+                while service.lane.waiting < 2:  # it had been handed over
+                    await asyncio.sleep(0.01)
+                held.set()
+                await before
+                await service.lane.run(lambda _: None)
+    assert service.done == []
