@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mesh.config import MeshSettings
+from services.ledger.rpc.reading import READS
+from topology import sidecar
 from topology.__main__ import GENERATED, drifted, main, write
 from topology.calls import all_calls, called_by, callers_of
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES, From, Part, Port
@@ -36,6 +39,20 @@ def test_programs_listen_where_the_topology_says(part: Part) -> None:
         if name.endswith("listen") and (name != "listen" or part.name != GATEWAY)
     }
     assert listens == {port.number for port in part.ports}
+
+
+def test_healths_are_those_that_services_report() -> None:
+    assert [name for part in PARTS.values() for name in part.healths] == [READS]
+
+
+def test_a_sidecar_is_told_of_whom_its_part_calls_and_of_nobody_else(tmp_path: Path) -> None:
+    peers = {name: sidecar.Peer("127.0.0.1:1", ("127.0.0.1:2",)) for name in called_by("market")}
+    here = "127.0.0.1:3"
+    places = sidecar.Places("market", tmp_path, here, here, peers, here, tmp_path)
+    assert sidecar.BOOTSTRAP_FILE in sidecar.files(places)
+    for wrong in ({**peers, "rounds": peers["ledger"]}, {"ledger": peers["ledger"]}):
+        with pytest.raises(ValueError, match="calls others than told"):
+            sidecar.files(replace(places, peers=wrong))
 
 
 def test_ports_are_unique() -> None:
