@@ -13,6 +13,7 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from mesh.errors import Code, RemoteFailure
 from tests.sidecar.load import loaded
 from tests.sidecar.town import READS, Town
+from topology.sidecar import Limits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,7 +40,8 @@ async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
         with town.user():
             read = asyncio.ensure_future(stub.GetTotals(TOTALS, timeout=10))
             command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
-        first = asyncio.ensure_future(anext(aiter(stub.WatchLedger(pb.WatchLedgerRequest()))))
+        stream = aiter(stub.WatchLedger(pb.WatchLedgerRequest()))
+        first = asyncio.ensure_future(anext(stream))
         await asyncio.wait([read, command, first], timeout=0.5)
         assert not any(task.done() for task in (read, command, first))
         await town.lead(0)
@@ -81,6 +83,26 @@ async def test_a_call_for_which_nobody_came_is_known_not_to_be_done(town: Town) 
             assert not failed.value.outcome_unknown
             assert time.monotonic() - began_s < 2
     await town.lead(0)
+
+
+async def test_overload_is_told_at_once(town: Town) -> None:
+    await town.lead(0)
+    replicas = tuple(replica.listen for replica, _, _ in town.ledgers)
+    rounds = town.sidecar("rounds-sidecar", "rounds", {"ledger": replicas}, Limits(calls=1))
+    await rounds.start(town.parts)
+    async with town.channel("ledger", by=rounds) as channel:
+        stub = LedgerServiceStub(channel)
+        stream = aiter(stub.WatchLedger(pb.WatchLedgerRequest()))
+        await anext(stream)
+        began_s = time.monotonic()
+        with pytest.raises(RemoteFailure) as refused:
+            await stub.LockRound(pb.LockRoundRequest(round_id=CLOSE.session_id), timeout=10)
+        assert time.monotonic() - began_s < 5
+        assert (refused.value.code, refused.value.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert not refused.value.outcome_unknown
+        town.ledgers[0][1].release.set()
+        assert [response async for response in stream] == []
+        await stub.LockRound(pb.LockRoundRequest(round_id=CLOSE.session_id))
 
 
 async def test_calls_that_name_a_health_go_to_whoever_reports_it(town: Town) -> None:

@@ -77,6 +77,8 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.left_s: float | None = None
         # It has lost its lead, and its sidecar's callers do not know it yet.
         self.refuses = False
+        # Streams end.
+        self.release = asyncio.Event()
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: Any) -> pb.GetTotalsResponse:
         self.callers.append(caller.current().service)
@@ -99,6 +101,7 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> AsyncIterator[pb.WatchLedgerResponse]:
         self.callers.append(caller.current().service)
         yield pb.WatchLedgerResponse(cursor=str(self.number))
+        await self.release.wait()
 
 
 class LedgerSettings(MeshSettings):
@@ -125,7 +128,9 @@ class Town:
         """The authority's."""
         return self.folder / "tls"
 
-    def sidecar(self, name: str, part: str, peers: dict[str, tuple[str, ...]]) -> Sidecar:
+    def sidecar(
+        self, name: str, part: str, peers: dict[str, tuple[str, ...]], limits: Limits = LIMITS
+    ) -> Sidecar:
         """One that calls these; nobody is at the others that its part calls."""
         self.authority.issue(part)
         found = {peer: Peer(place(), peers.get(peer, (place(),))) for peer in called_by(part)}
@@ -137,7 +142,7 @@ class Town:
             peers=found,
             admin=place(),
             tls=self.tls_dir,
-            limits=LIMITS,
+            limits=limits,
         )
         return Sidecar(name, places)
 
@@ -186,12 +191,13 @@ class Town:
         for at, (_, _, server) in enumerate(self.ledgers):
             await server.health.set(service_of("ledger"), at == number)
 
-    def channel(self, peer: str, *, health: str = "") -> MeshChannel:
-        """As the gateway calls it, through its sidecar."""
-        assert self.gateway is not None
-        address = self.gateway.places.peers[peer].listen
+    def channel(self, peer: str, *, health: str = "", by: Sidecar | None = None) -> MeshChannel:
+        """As the gateway, or whoever is beside this sidecar, calls it."""
+        by = by or self.gateway
+        assert by is not None
+        address = by.places.peers[peer].listen
         return connect(
-            me="gateway", peer=peer, addresses=address, tls_dir=None, behind_sidecar=True, health=health
+            me=by.places.part, peer=peer, addresses=address, tls_dir=None, behind_sidecar=True, health=health
         )
 
     def direct(self, me: str, peer: str, address: str) -> MeshChannel:

@@ -44,7 +44,7 @@ ANSWERS = (
         unsent=True,
     ),
     Told(
-        _flags("UO"),
+        _flags("UO", "OM"),
         Code.RESOURCE_EXHAUSTED,
         Overloaded.reason,
         "as many calls as a sidecar bears are under way",
@@ -71,7 +71,10 @@ def local_replies() -> Json:
 
 
 def _mapper(told: Told) -> Json:
-    own = {DETAILS_KEY: _details(told)} | ({UNSENT_KEY: "1"} if told.unsent else {})
+    # Where Envoy itself would say another code: it fills in what is not there.
+    own = {"grpc-status": str(code_pb2.Code.Value(told.code)), DETAILS_KEY: _details(told)}
+    if told.unsent:
+        own[UNSENT_KEY] = "1"
     return {
         "filter": {"and_filter": {"filters": [edge_errors.is_grpc(), told.found_by]}},
         "body_format_override": {"text_format_source": {"inline_string": told.message}},

@@ -30,7 +30,8 @@ def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] 
         "request_headers_timeout": "10s",
         "common_http_protocol_options": {"max_headers_count": 100},
         "http2_protocol_options": {
-            "max_concurrent_streams": places.limits.calls,
+            # Who calls more than may be under way shall hear of it, and not wait in silence.
+            "max_concurrent_streams": 2 * places.limits.calls,
             "initial_stream_window_size": _WINDOW_BYTES,
             "initial_connection_window_size": 16 * _WINDOW_BYTES,
             "connection_keepalive": {"interval": "20s", "timeout": "5s"},
