@@ -12,7 +12,7 @@ WIDTH = 1180
 ROW, LABEL = 24, 430
 ROWS_MAX = 500
 SERIES_MAX = 6
-NODE_W, NODE_H, GAP_X, GAP_Y = 128, 34, 250, 64
+NODE_W, NODE_H, GAP_X_MAX, GAP_Y = 128, 34, 250, 64
 
 
 def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
@@ -36,8 +36,10 @@ def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
     return result
 
 
-def ms(value: float) -> str:
+def ms(value: float | None) -> str:
     """A time, short."""
+    if value is None:
+        return "–"
     if value >= 1000:
         return f"{value / 1000:.2f} s"
     return f"{value:.1f} ms" if value >= 1 else f"{value * 1000:.0f} µs"
@@ -56,7 +58,7 @@ def waterfall(spans: Sequence[Span]) -> str:
         kept = (LABEL - indent - 12) // 6
         label = f"{one.service} · {one.name.rpartition('.')[2] if '/' in one.name else one.name}"
         label = label if len(label) <= kept else f"{label[: kept - 1]}…"
-        bad = " bad" if one.failed else ""
+        bad = (" bad" if one.failed else "") + (" proxy" if one.is_proxy else "")
         out.append(
             f'<g class="row"><title>{escape(f"{one.service} {one.kind} {one.name}")}</title>'
             f'<rect class="ground" x="0" y="{y - 3}" width="{WIDTH}" height="{ROW}"/>'
@@ -69,26 +71,28 @@ def waterfall(spans: Sequence[Span]) -> str:
 
 def picture(found: Sequence[Edge]) -> str:
     """Boxes from left to right, and lines as thick as calls are many."""
+    rows = columns(found)
+    gap_x = min(GAP_X_MAX, (WIDTH - NODE_W - 80) // max(1, len(rows) - 1))
     placed = {
-        name: (20 + x * GAP_X, 20 + y * GAP_Y)
-        for x, column in enumerate(columns(found))
+        name: (20 + x * gap_x, 20 + y * GAP_Y)
+        for x, column in enumerate(rows)
         for y, name in enumerate(column)
     }
-    wide = max(x for x, _ in placed.values()) + NODE_W + 20
+    wide = max(x for x, _ in placed.values()) + NODE_W + 60
     high = max(y for _, y in placed.values()) + NODE_H + 20
     out = [f'<svg viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" role="img">']
-    busiest = max(len(edge.took_ms) for edge in found)
+    busiest = max(edge.calls for edge in found)
     for edge in found:
         (x0, y0), (x1, y1) = placed[edge.caller], placed[edge.callee]
         # To the right, or along the right side of a column.
         bend = 70 if x1 > x0 else 40
         x0, y0, y1 = x0 + NODE_W, y0 + NODE_H // 2, y1 + NODE_H // 2
         x1, side = (x1, -bend) if x1 > x0 else (x1 + NODE_W, bend)
-        told = f"{edge.caller} → {edge.callee}: {len(edge.took_ms)} calls, {edge.failed} failed"
+        told = f"{edge.caller} → {edge.callee}: {edge.calls} calls, {edge.failed} failed"
         out.append(
             f'<path class="edge{" bad" if edge.failed else ""}" '
             f'd="M{x0} {y0} C{x0 + bend} {y0} {x1 + side} {y1} {x1} {y1}" '
-            f'stroke-width="{1 + 4 * len(edge.took_ms) / busiest:.1f}">'
+            f'stroke-width="{1 + 4 * edge.calls / busiest:.1f}">'
             f"<title>{escape(told)}</title></path>"
         )
     for name, (x, y) in placed.items():

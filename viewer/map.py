@@ -8,41 +8,79 @@ from dataclasses import dataclass, field
 
 from viewer.store import Span
 
+_SIDECAR = "-sidecar"
+_MESH = "satreel."
+
 
 @dataclass(slots=True)
 class Edge:
-    """Calls from one to another."""
+    """Calls from one to another. Those that last (streams, WebSockets) count, but not how long they took."""
 
     caller: str
     callee: str
-    took_ms: list[float] = field(default_factory=list)
+    calls: int = 0
     failed: int = 0
+    took_ms: list[float] = field(default_factory=list)
 
-    def percentile_ms(self, part: float) -> float:
-        """Of the times that calls took."""
+    def add(self, one: Span) -> None:
+        """One call."""
+        self.calls += 1
+        self.failed += one.failed
+        if not one.lasts:
+            self.took_ms.append(one.took_ms)
+
+    def percentile_ms(self, part: float) -> float | None:
+        """Of the times that calls took; None where all of them last."""
         ordered = sorted(self.took_ms)
-        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
 
 
 def edges(spans: Iterable[Span]) -> list[Edge]:
-    """From spans of clients, and of servers under them in another part; the busiest first."""
+    """Who calls whom, the busiest first. A sidecar is a part of what it stands beside.
+
+    From spans of servers, and of clients where nothing told of the other side: what is not ours, and calls
+    that failed before anybody took them.
+    """
     found: dict[tuple[str, str], Edge] = {}
     spans = list(spans)
     by_id = {(one.trace, one.span): one for one in spans}
+    taken: set[tuple[str, str]] = set()
+
+    def count(caller: str, callee: str, one: Span) -> None:
+        found.setdefault((caller, callee), Edge(caller, callee)).add(one)
+
     for one in spans:
-        parent = by_id.get((one.trace, one.parent))
-        if one.kind == "server" and (parent is None or parent.service != one.service):
-            caller, callee = parent.service if parent else "outside", one.service
-        elif one.kind == "client" and (
-            peer := one.attributes.get("service.peer.name") or one.attributes.get("db.system.name")
-        ):
-            caller, callee = one.service, str(peer)
-        else:
+        if one.kind != "server" or one.service.endswith(_SIDECAR):
             continue
-        edge = found.setdefault((caller, callee), Edge(caller, callee))
-        edge.took_ms.append(one.took_ms)
-        edge.failed += one.failed
-    return sorted(found.values(), key=lambda edge: -len(edge.took_ms))
+        above = by_id.get((one.trace, one.parent))
+        way = {(one.trace, one.span)}
+        while above is not None and (above.trace, above.span) not in way:
+            way.add((above.trace, above.span))
+            # The sidecars on the way, and the call itself.
+            if not above.service.endswith(_SIDECAR):
+                break
+            above = by_id.get((above.trace, above.parent))
+        taken |= way
+        caller = part_of(above.service) if above is not None else "outside"
+        if caller != one.service:
+            count(caller, one.service, one)
+    for one in spans:
+        if one.kind == "client" and (one.trace, one.span) not in taken and (callee := _callee(one)):
+            count(one.service, callee, one)
+    return sorted(found.values(), key=lambda edge: -edge.calls)
+
+
+def part_of(service: str) -> str:
+    """The part that an instance, or the sidecar beside it, belongs to."""
+    return service.removesuffix(_SIDECAR)
+
+
+def _callee(one: Span) -> str:
+    said = one.attributes
+    if outside := said.get("service.peer.name") or said.get("db.system.name"):
+        return str(outside)
+    method = str(said.get("rpc.method", ""))
+    return method.split(".")[1] if one.failed and method.startswith(_MESH) else ""
 
 
 def columns(found: Iterable[Edge]) -> list[list[str]]:

@@ -126,12 +126,13 @@ class Pages:
         )
         took = (max(one.ended_ns for one in spans) - min(one.began_ns for one in spans)) / 1e6
         parts = len({one.service for one in spans})
-        body = f"<h1>{escape(spans[0].name)}</h1><p class=quiet>{_when(spans[0].began_ns)} UTC · "
+        name = next((one.name for one in spans if not one.is_proxy), spans[0].name)
+        body = f"<h1>{escape(name)}</h1><p class=quiet>{_when(spans[0].began_ns)} UTC · "
         body += f"{drawing.ms(took)} · {len(spans)} spans in {parts} parts · <code>{trace}</code></p>"
         body += (
             f'<div class="card">{drawing.waterfall(spans)}</div><h2>Spans</h2><div class="card">{told}</div>'
         )
-        return _page(spans[0].name, "", body)
+        return _page(name, "", body)
 
     @staticmethod
     def _attributes(found: dict[str, object]) -> str:
@@ -157,9 +158,9 @@ class Pages:
         length_s = max(1.0, time.time() - began_s)
         rows = "".join(
             f"<tr><td>{escape(edge.caller)}</td><td>{escape(edge.callee)}</td>"
-            f'<td class="n">{len(edge.took_ms) / length_s:.2f}/s</td>'
+            f'<td class="n">{edge.calls / length_s:.2f}/s</td>'
             f'<td class="n{" bad" if edge.failed else " quiet"}">'
-            f"{100 * edge.failed / len(edge.took_ms):.1f} %</td>"
+            f"{100 * edge.failed / edge.calls:.1f} %</td>"
             f'<td class="n">{drawing.ms(edge.percentile_ms(0.5))}</td>'
             f'<td class="n">{drawing.ms(edge.percentile_ms(0.95))}</td></tr>'
             for edge in found

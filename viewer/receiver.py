@@ -25,6 +25,10 @@ KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 TRACE_BYTES, SPAN_BYTES = 16, 8
 
 InThread = Callable[..., Awaitable[Any]]
+# Words of failures, which Envoy tells and nobody else does: they may hold an amount.
+LEFT_OUT = {"grpc.message"}
+# Statuses of gRPC that are faults, as Envoy tells them: the others are refusals.
+FAULTS = {"2", "4", "12", "13", "14", "15"}
 
 
 def text(value: object) -> str:
@@ -57,6 +61,7 @@ def spans_of(request: Any) -> Iterator[Span]:
             began, ended = span.start_time_unix_nano, span.end_time_unix_nano
             if not 0 < began <= ended <= latest:
                 continue
+            told = attributes(span.attributes)
             yield Span(
                 trace=span.trace_id.hex(),
                 span=span.span_id.hex(),
@@ -66,14 +71,23 @@ def spans_of(request: Any) -> Iterator[Span]:
                 kind=KINDS.get(span.kind, "internal"),
                 began_ns=began,
                 ended_ns=ended,
-                failed=span.status.code == 2,
-                attributes=attributes(span.attributes),
+                failed=_is_failed(span.status.code == 2, told),
+                attributes={name: value for name, value in told.items() if name not in LEFT_OUT},
                 links=[
                     link.trace_id.hex()
                     for link in span.links[:LINKS_MAX]
                     if len(link.trace_id) == TRACE_BYTES
                 ],
             )
+
+
+def _is_failed(is_marked: bool, told: dict[str, object]) -> bool:
+    """Envoy marks refusals, too, of those whom it calls: they are answers, and no faults."""
+    if told.get("component") != "proxy" or not is_marked:
+        return is_marked
+    if status := told.get("grpc.status_code"):
+        return status in FAULTS
+    return not str(told.get("http.status_code", "")).startswith("4")
 
 
 def points_of(request: Any) -> Iterator[Point]:

@@ -12,7 +12,7 @@ from typing import Any
 TABLES = """
 CREATE TABLE IF NOT EXISTS traces (
   trace TEXT PRIMARY KEY, began_ns INTEGER, ended_ns INTEGER, spans INTEGER, failed INTEGER,
-  service TEXT, name TEXT
+  service TEXT, name TEXT, named_ns INTEGER, lasts INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS traces_by_time ON traces (began_ns);
 CREATE TABLE IF NOT EXISTS spans (
@@ -26,6 +26,13 @@ CREATE TABLE IF NOT EXISTS points (
 );
 CREATE INDEX IF NOT EXISTS points_by_name ON points (name, at_ns);
 """
+# Methods that answer for as long as somebody listens, by the words of our contracts.
+LASTING = ("/Watch", "/Meter")
+TRACE = "trace, began_ns, ended_ns, spans, failed, service, name"
+# A file of another version is begun anew.
+VERSION = 2
+# What names a trace only while nothing else does.
+_AFTER_ALL_NS = 2**62
 # Pruned below the bound by so much, so that it is not done for every span.
 SLACK = 0.9
 LISTED_MAX = 100
@@ -54,10 +61,21 @@ class Span:
         """Milliseconds."""
         return (self.ended_ns - self.began_ns) / 1e6
 
+    @property
+    def is_proxy(self) -> bool:
+        """Whether an Envoy tells it, at the edge or beside a part."""
+        return self.attributes.get("component") == "proxy"
+
+    @property
+    def lasts(self) -> bool:
+        """A stream or a WebSocket: long without being slow."""
+        is_socket = self.attributes.get("http.status_code") == "101"
+        return is_socket or any(one in self.name for one in LASTING)
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace in a list, called after the first of its spans."""
+    """A trace in a list, called after the first of its spans that is not a proxy's."""
 
     trace: str
     began_ns: int
@@ -96,6 +114,10 @@ class Store:
         self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            for table in ("traces", "spans", "points"):
+                self._db.execute(f"DROP TABLE IF EXISTS {table}")
+            self._db.execute(f"PRAGMA user_version={VERSION}")
         self._db.executescript(TABLES)
 
     def close(self) -> None:
@@ -117,12 +139,22 @@ class Store:
 
     def _count(self, one: Span) -> None:
         self._db.execute(
-            "INSERT INTO traces VALUES (?,?,?,1,?,?,?) ON CONFLICT (trace) DO UPDATE SET "
+            "INSERT INTO traces VALUES (?,?,?,1,?,?,?,?,?) ON CONFLICT (trace) DO UPDATE SET "
             "service = CASE WHEN excluded.began_ns < began_ns THEN excluded.service ELSE service END, "
-            "name = CASE WHEN excluded.began_ns < began_ns THEN excluded.name ELSE name END, "
+            "name = CASE WHEN excluded.named_ns < named_ns THEN excluded.name ELSE name END, "
             "began_ns = min(began_ns, excluded.began_ns), ended_ns = max(ended_ns, excluded.ended_ns), "
+            "named_ns = min(named_ns, excluded.named_ns), lasts = max(lasts, excluded.lasts), "
             "spans = spans + 1, failed = failed + excluded.failed",
-            (one.trace, one.began_ns, one.ended_ns, one.failed, one.service, one.name),
+            (
+                one.trace,
+                one.began_ns,
+                one.ended_ns,
+                one.failed,
+                one.service,
+                one.name,
+                one.began_ns + one.is_proxy * _AFTER_ALL_NS,
+                one.lasts,
+            ),
         )
 
     def add_points(self, points: Iterable[Point]) -> None:
@@ -172,11 +204,11 @@ class Store:
             self._db.executemany("DELETE FROM traces WHERE trace = ?", whole)
 
     def traces(self, show: str, service: str = "") -> list[Trace]:
-        """At most LISTED_MAX: the newest, the `slow`est of them all, or those that `failed`."""
+        """At most LISTED_MAX: the newest, the `slow`est of those that do not last, or those that `failed`."""
         order = "ended_ns - began_ns DESC" if show == "slow" else "began_ns DESC"
-        wanted = "failed > 0" if show == "failed" else "1"
+        wanted = {"failed": "failed > 0", "slow": "NOT lasts"}.get(show, "1")
         found = self._db.execute(
-            f"SELECT * FROM traces WHERE {wanted} AND (? = '' OR service = ?) "  # noqa: S608 - from above
+            f"SELECT {TRACE} FROM traces WHERE {wanted} AND (? = '' OR service = ?) "  # noqa: S608 - from above
             f"ORDER BY {order} LIMIT {LISTED_MAX}",
             (service, service),
         )
