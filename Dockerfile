@@ -15,6 +15,13 @@ COPY tools/protogen.py tools/
 COPY protos protos
 RUN /tools/bin/python tools/protogen.py
 
+# What pages load, GraphiQL's and that of REST, out of npm's packages by checksum.
+FROM contracts AS pages
+COPY graphql_gateway/edge/graphiql.py graphql_gateway/edge/
+COPY tools/graphiql.py tools/openapi_page.py tools/
+RUN PYTHONPATH=/build /tools/bin/python -m tools.graphiql && PYTHONPATH=/build /tools/bin/python -m tools.openapi_page \
+    && ls .satreel/graphiql .satreel/openapi-page
+
 FROM ${PYTHON} AS packages
 WORKDIR /build
 COPY requirements-runtime.txt .
@@ -29,19 +36,23 @@ ARG SERVICE
 WORKDIR /source
 COPY services services
 COPY graphql_gateway graphql_gateway
-COPY topology/edge/openapi.json openapi.json
+COPY topology/edge/openapi.json edge/
+COPY topology/edge/page edge/page
+COPY --from=pages /build/.satreel pages
 WORKDIR /app
+COPY mesh mesh
+COPY --from=contracts /build/gen gen
+# The edge takes contracts, their description and its page out of the gateway's image (k8s/base/edge).
 RUN set -eu; \
     case "${SERVICE:?say --build-arg SERVICE=...}" in \
-        gateway) module=graphql_gateway; cp -r /source/graphql_gateway . ;; \
+        gateway) module=graphql_gateway; cp -r /source/graphql_gateway . ; \
+            cp -r /source/edge edge; cp gen/descriptors.binpb edge/; \
+            cp /source/pages/openapi-page/*/* edge/page/; cp -r /source/pages/graphiql graphiql ;; \
         *) module="services.$SERVICE"; mkdir services; cp /source/services/__init__.py services/; \
             cp -r "/source/services/$SERVICE" services/ ;; \
     esac; \
-    printf '#!/bin/sh\nexec python -m %s "$@"\n' "$module" > start; chmod 755 start
-COPY mesh mesh
-COPY --from=contracts /build/gen gen
-# The edge takes the contracts and their description from here (k8s/base/edge).
-RUN cp /source/openapi.json gen/ && python -m compileall -q . && find . -name '*.pyi' -delete
+    printf '#!/bin/sh\nexec python -m %s "$@"\n' "$module" > start; chmod 755 start; \
+    python -m compileall -q . ; find . -name '*.pyi' -delete
 
 FROM ${PYTHON}
 ARG SERVICE

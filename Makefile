@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint image-check observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11
 lock: ## pin all dependencies with hashes into requirements.txt, and those of images into requirements-runtime.txt (needs uv)
 	$(COMPILE) --extra dev --output-file requirements.txt
 	$(COMPILE) --constraint requirements.txt --output-file requirements-runtime.txt
-	echo kubernetes-validate | $(subst pyproject.toml,-,$(COMPILE)) --output-file k8s/requirements-check.txt
+	printf "kubernetes-validate\nhadolint-bin\n" | $(subst pyproject.toml,-,$(COMPILE)) --output-file k8s/requirements-check.txt
 	echo checkov | $(subst pyproject.toml,-,$(COMPILE)) --output-file k8s/requirements-checkov.txt
 
 run: setup ## the whole mesh and endless demo rounds, until Ctrl-C
@@ -103,11 +103,15 @@ $(K8S_TOOLS)/%/.ready: k8s/requirements-%.txt
 	@touch $@
 
 K8S_RENDERED := $(patsubst k8s/overlays/%/kustomization.yaml,%,$(wildcard k8s/overlays/*/kustomization.yaml k8s/overlays/*/*/kustomization.yaml))
-k8s-lint: $(STAMP) $(K8S_TOOLS)/check/.ready $(K8S_TOOLS)/checkov/.ready ## the manifests by strict schemas, and by checkov (its first run installs it)
+k8s-lint: $(STAMP) $(K8S_TOOLS)/check/.ready $(K8S_TOOLS)/checkov/.ready ## the manifests by strict schemas and by checkov, the Dockerfile by hadolint (its first run installs them)
 	@$(K8S_TOOLS)/check/bin/python tools/k8s_schemas.py $(BIN)/kubectl
+	@$(K8S_TOOLS)/check/bin/hadolint Dockerfile
 	@mkdir -p $(K8S_TOOLS)/rendered
 	@for overlay in $(K8S_RENDERED); do $(BIN)/kubectl kustomize k8s/overlays/$$overlay > $(K8S_TOOLS)/rendered/$$(echo $$overlay | tr / -).yaml || exit 1; done
 	@$(K8S_TOOLS)/checkov/bin/checkov --config-file k8s/checkov.yaml --directory $(K8S_TOOLS)/rendered
+
+image-check: proto ## the Dockerfile's steps without a container engine, and each program started from what they make (some minutes)
+	@$(BIN)/python -m tools.dockerfile
 
 observability-check: setup ## alerts and their cases, by promtool; dashboards ask for what there is
 	@$(BIN)/python -m tools.promtool

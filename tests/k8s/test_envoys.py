@@ -48,6 +48,9 @@ def mounted(manifests: Manifests, part: str, folder: Path) -> Path:
     if part == "edge":
         (folder / "contracts/descriptors.binpb").write_bytes(DESCRIPTORS.read_bytes())
         (folder / "contracts/openapi.json").write_bytes(OPENAPI.read_bytes())
+        (folder / "contracts/page").mkdir()
+        for name in ("index.html", "page.js", "swagger-ui.css", "swagger-ui-bundle.js"):
+            (folder / "contracts/page" / name).write_text("as the image has it")
         for own, site in (("edge.pem", "tls.crt"), ("edge.key", "tls.key")):
             content = (folder / "run/satreel/tls" / own).read_bytes()
             (folder / "run/satreel/site" / site).write_bytes(content)

@@ -29,13 +29,13 @@ def test_packages_are_installed_by_hash_and_the_base_image_by_digest() -> None:
     installs = re.findall(r"pip install(?:[^&]|\\\n)*", DOCKERFILE)
     assert len(installs) == 2
     assert all("--require-hashes" in install and "--no-deps" in install for install in installs)
-    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
-    assert bases == {"${PYTHON}"}
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+    assert {base for base, _ in stages} - {name for _, name in stages} == {"${PYTHON}"}
     assert "${PYTHON_DIGEST:+@}${PYTHON_DIGEST}" in DOCKERFILE
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
 
 
-def test_what_is_copied_is_let_through_to_the_build() -> None:
+def test_what_is_copied_is_let_through_to_the_build_and_nothing_else() -> None:
     let_through = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     }
@@ -44,8 +44,10 @@ def test_what_is_copied_is_let_through_to_the_build() -> None:
         for line in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE)
         for source in line.split()
     }
-    assert copied == let_through
     assert all((ROOT / name).exists() for name in copied)
+    within = {name: {one for one in let_through if f"{name}/".startswith(f"{one}/")} for name in copied}
+    assert all(within.values())
+    assert set().union(*within.values()) == let_through
 
 
 IMPORT_WITHOUT_TOOLS = """

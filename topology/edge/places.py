@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 1024 * 1024
+_PAGE = Path(__file__).with_name("page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Places:
     # The description of REST, and the folder with Swagger UI's files for its page; None: no page.
     openapi: Path
     pages: Path | None = None
+    # The page itself.
+    page: Path = _PAGE
     # Pages of these origins, as browsers write them ("https://satreel.example"), may use REST; "*": all. What
     # the gateway's ALLOWED_ORIGINS is for GraphQL, and to be the same.
     allowed_origins: tuple[str, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from mesh.contracts import MethodContract
@@ -26,7 +25,6 @@ BUFFER: Final = "envoy.filters.http.buffer"
 CERTIFICATES: Final = "satreel.certificates"
 
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
-_PAGE = Path(__file__).with_name("page")
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _NO_HEADERS: Mapping[str, str] = {}
 _PICTURE_S = 30
@@ -97,8 +95,8 @@ def _documentation(places: Places) -> list[Json]:
     found = [_file(OPENAPI_PATH, str(places.openapi), "application/json", everybody)]
     if places.pages is not None:
         found += [
-            _file(PAGES_PATH, str(_PAGE / "index.html"), _HTML),
-            _file(f"{PAGES_PATH}/page.js", str(_PAGE / "page.js"), _SCRIPT),
+            _file(PAGES_PATH, str(places.page / "index.html"), _HTML),
+            _file(f"{PAGES_PATH}/page.js", str(places.page / "page.js"), _SCRIPT),
             _file(f"{PAGES_PATH}/swagger-ui.css", str(places.pages / "swagger-ui.css"), _CSS),
             _file(f"{PAGES_PATH}/swagger-ui-bundle.js", str(places.pages / "swagger-ui-bundle.js"), _SCRIPT),
         ]
