@@ -1,9 +1,9 @@
 """The Dockerfile's steps without a container engine: `python -m tools.dockerfile [SERVICE ...]`.
 
 Its instructions are carried out in a folder, into which its absolute paths are moved; RUN steps run in a
-shell of this machine. What comes out is what an image holds beside its base, so each program is then asked for
-`--help` by the image's own command, with nothing else in its environment. Not shown by that: the base image,
-its user, and that layers are built apart.
+shell of this machine. What comes out is what an image holds beside its base, so each program is then asked
+for `--help` by the image's own command, with nothing else in its environment. Not shown by that: the base
+image, its user, and that layers are built apart.
 """
 
 from __future__ import annotations
