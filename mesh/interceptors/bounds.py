@@ -33,7 +33,8 @@ class Queue:
 
     A call is begun in its turn, behind all that was due before. A look takes its turn like a call: at most
     one is under way, begun by a call, or by a look that found more than `wait_max_s`. When all have found
-    that for `STANDING_S`, the queue does not shrink by itself (as CoDel has it, RFC 8289).
+    that for `STANDING_S` behind the first, the queue does not shrink by itself (as CoDel has it, RFC 8289):
+    one stop of the process, however long, refuses nobody.
     """
 
     def __init__(self, wait_max_s: float, *, standing_s: float = STANDING_S) -> None:
@@ -63,7 +64,7 @@ class Queue:
             self._looks = self._stands = False
             return
         if self._late_since_s is None:
-            self._late_since_s = began_s
+            self._late_since_s = now_s
         self._stands = now_s - self._late_since_s >= self._standing_s
         self._begin(now_s)
 

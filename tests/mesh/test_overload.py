@@ -79,6 +79,14 @@ async def test_a_burst_is_no_queue_that_stands() -> None:
         await asyncio.sleep(0)
 
 
+async def test_one_long_stop_of_the_process_refuses_nobody() -> None:
+    queue = Queue(0.02, standing_s=0.1)
+    assert not queue.stands()
+    time.sleep(0.3)  # noqa: ASYNC251 - this is what it is about
+    await asyncio.sleep(0)
+    assert not queue.stands()
+
+
 async def test_a_queue_stands_until_it_is_short_again() -> None:
     queue = Queue(0.02, standing_s=0.1)
     assert not queue.stands()
