@@ -64,9 +64,13 @@ def by_health(check: Json, *, else_anybody: bool = False) -> Json:
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
     }
+    # What a look finds holds at once: by default Envoy gathers what it finds for a second.
+    balancing: Json = {"update_merge_window": "0s"}
+    if not else_anybody:
+        balancing["healthy_panic_threshold"] = {"value": 0}
     return {
         "health_checks": [{**often, **check}],
-        "common_lb_config": {} if else_anybody else {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": balancing,
         "ignore_health_on_host_removal": True,
     }
 

@@ -3,6 +3,7 @@
     python -m tests.sidecar.standin NAME JOURNAL
 
 What reached it is written to the journal, a line a call, before it answers: "NAME LogIn <challenge id>".
+While a file NAME.broken is beside the journal, it says that it serves, and fails all reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from satreel.identity.v1 import identity_service_pb2 as pb
 
 from mesh import caller
 from mesh.config import MeshSettings
+from mesh.errors import Unavailable
 from mesh.server import MeshServer
 
 # How long a command takes.
@@ -36,9 +38,12 @@ class Identity(identity_service_pb2_grpc.IdentityServiceServicer):
     def __init__(self, name: str, journal: Path) -> None:
         self._name = name
         self._journal = journal.open("a", buffering=1)
+        self._broken = broken_file(journal, name)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         self._write("GetUser", request.user_id)
+        if self._broken.exists():
+            raise Unavailable
         user = identity_pb2.User(id=caller.current().service, display_name=self._name)
         return pb.GetUserResponse(user=user)
 
@@ -50,6 +55,11 @@ class Identity(identity_service_pb2_grpc.IdentityServiceServicer):
 
     def _write(self, method: str, id_: str) -> None:
         self._journal.write(f"{self._name} {method} {id_}\n")
+
+
+def broken_file(journal: Path, name: str) -> Path:
+    """While it is there, this one is broken."""
+    return journal.with_name(f"{name}.broken")
 
 
 async def main(name: str, journal: Path) -> None:

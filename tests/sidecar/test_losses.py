@@ -8,11 +8,13 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from cryptography import x509
 
 from tests.sidecar.load import Load, loaded, times_done
+from tests.sidecar.standin import broken_file
 from tests.sidecar.town import Replica, Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -68,6 +70,38 @@ async def test_certificates_are_renewed_under_load(town: Town, load: Load) -> No
             await asyncio.sleep(0.1)
     await load.more(200)
     assert not load.lost
+
+
+async def test_an_instance_that_fails_where_the_other_does_not_is_left_out(town: Town) -> None:
+    replica = town.identities[1]
+    broken = broken_file(town.journal, replica.name)
+    async with loaded(town, readers=READERS, commanders=0) as load:
+        await _until_both_answer(load)
+        load.lost.clear()
+        broken.touch()
+        async with asyncio.timeout(10):
+            while await _left_out(town) == 0:
+                await asyncio.sleep(0.05)
+        reached = _reads_of(replica, town)
+        await load.more(200)
+        assert _reads_of(replica, town) - reached <= READERS
+        # It is well by its own word all the time, and comes back only after a while.
+        broken.unlink()
+        await _until_both_answer(load)
+    assert not load.lost
+
+
+def _reads_of(replica: Replica, town: Town) -> int:
+    return town.journal.read_text().count(f"{replica.name} GetUser")
+
+
+async def _left_out(town: Town) -> int:
+    """How many identities the gateway's sidecar leaves out."""
+    assert town.gateway is not None
+    name = "cluster.identity.outlier_detection.ejections_active"
+    url = f"http://{town.gateway.places.admin}/stats?filter={name}"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        return int((await response.text()).rpartition(":")[2])
 
 
 async def _until_both_answer(load: Load) -> None:
