@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools tests bench clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint image-check observability-check bench-smoke bench-ledger bench-chain bench-gateway format clean
+.PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint image-check observability-check bench-smoke bench-ledger bench-chain bench-gateway bench-mesh format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ bench-chain: setup ## payments built and signed, blocks, proofs and signatures c
 
 bench-gateway: setup ## the gateway beside stock Strawberry, Mercurius and graphql-ws (npm): requests and subscriptions (10 minutes; writes docs/PERFORMANCE.md)
 	@$(BIN)/python -m bench.gateway
+
+bench-mesh: setup ## what edge, sidecars and traces add to a call (5 minutes; writes docs/PERFORMANCE.md)
+	@$(BIN)/python -m bench.mesh
 
 k8s-check: proto k8s-lint ## the manifests: do they render, keep to the schemas and policies, fit together, and fit the programs
 	@$(BIN)/python -m pytest -q tests/k8s

@@ -13,6 +13,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -75,15 +76,19 @@ class Services:
     async def serve(self, public_key: Path) -> MeshServer:
         """All of them behind one server of the mesh, on a port that it chooses."""
         server = MeshServer(_Settings(user_token_key=public_key))
-        await server.add(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, self.identity)
-        await server.add(content_service_pb2_grpc.add_ContentServiceServicer_to_server, self.content)
-        await server.add(rounds_service_pb2_grpc.add_RoundsServiceServicer_to_server, self.rounds)
-        await server.add(ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, self.ledger)
-        await server.add(market_service_pb2_grpc.add_MarketServiceServicer_to_server, self.market)
-        await server.add(chain_service_pb2_grpc.add_ChainServiceServicer_to_server, self.chain)
-        await server.add(insight_service_pb2_grpc.add_InsightServiceServicer_to_server, self.insight)
+        await self.add_to(server.add)
         await server.start()
         return server
+
+    async def add_to(self, add: Callable[..., Awaitable[None]]) -> None:
+        """Adds all of them to a server."""
+        await add(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, self.identity)
+        await add(content_service_pb2_grpc.add_ContentServiceServicer_to_server, self.content)
+        await add(rounds_service_pb2_grpc.add_RoundsServiceServicer_to_server, self.rounds)
+        await add(ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, self.ledger)
+        await add(market_service_pb2_grpc.add_MarketServiceServicer_to_server, self.market)
+        await add(chain_service_pb2_grpc.add_ChainServiceServicer_to_server, self.chain)
+        await add(insight_service_pb2_grpc.add_InsightServiceServicer_to_server, self.insight)
 
     @property
     def streams(self) -> int:

@@ -33,7 +33,7 @@ STOP_S_MAX = 30.0
 LINE_BYTES_MAX = 1 << 20
 GATEWAY, STOCK, JIT, GRAPHQL_WS = "gateway", "stock Strawberry", "Mercurius", "graphql-ws"
 # One client, on one address, stands for all of them: what a client may ask for is not what is measured.
-_UNBOUNDED = {
+UNBOUNDED = {
     "SATREEL_GATEWAY_REQUESTS_PER_MIN": "1000000000",
     "SATREEL_GATEWAY_ADDRESS_REQUESTS_PER_MIN": "1000000000",
     "SATREEL_GATEWAY_COST_PER_MIN": "1000000000000",
@@ -101,7 +101,7 @@ class Site:
         port = free_port()
         environment = {
             **inherited(),
-            **_UNBOUNDED,
+            **UNBOUNDED,
             "SATREEL_PEERS": json.dumps(dict.fromkeys(Services.__slots__, self._address)),
             "SATREEL_REDIS_URL": self.redis_url,
             "SATREEL_DATA_DIR": str(self.folder),

@@ -11,7 +11,7 @@ from bench.chain.plan import Plan
 from bench.chain.samples import SATREEL, SDK, Delivery, Results
 from bench.document import DOCUMENT, Target, targets_table, write
 
-COMMANDS = ("make bench-ledger", "make bench-chain", "make bench-gateway")
+COMMANDS = ("make bench-ledger", "make bench-chain", "make bench-gateway", "make bench-mesh")
 TINY = Plan(payments=2, payouts=1, block_transactions=2, proofs=2, signatures=2)
 
 
