@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from topology.parts import GATEWAY, SERVICES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
 # Folders that its steps make; with them goes everything that they do.
 FOLDERS = ("build", "tools", "venv", "source", "app")
-# Stages that are of one service; the others are made once for all.
-OF_A_SERVICE = ("code",)
+# Stages that are of one service, the last with them; the others are made once for all.
+OF_A_SERVICE = ("code", "")
 _MOVED = re.compile(rf"(?<![\w.}}/-])/(?=(?:{'|'.join(FOLDERS)})\b)")
 RUN_S, HELP_S = 900, 60
 
@@ -32,34 +33,42 @@ class StepFailed(Exception):  # noqa: N818 - says which
     """A step ended with an error; its text has the step and what it said."""
 
 
-def stages(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """By name, the instructions of each stage; the last one's name is ""."""
+@dataclass(frozen=True)
+class Stage:
+    """Of a Dockerfile; `base` may be an earlier one. The last has no name."""
+
+    name: str
+    base: str
+    steps: list[tuple[str, str]]
+
+
+def stages(text: str) -> list[Stage]:
+    """In their order."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    steps = [line.split(None, 1) for line in lines.replace("\\\n", " ").splitlines() if line.strip()]
-    name: str | None = None
-    found: list[tuple[str, str]] = []
-    for instruction, rest in steps:
+    found: list[Stage] = []
+    for line in lines.replace("\\\n", " ").splitlines():
+        instruction, _, rest = line.strip().partition(" ")
         if instruction == "FROM":
-            if name is not None:
-                yield name, found
-            _, _, name = rest.partition(" AS ")
-            found = []
-        elif name is not None:
-            found.append((instruction, rest))
-    if name is not None:
-        yield name, found
+            base, _, name = rest.partition(" AS ")
+            found.append(Stage(name, base, []))
+        elif instruction and found:
+            found[-1].steps.append((instruction, rest))
+    return found
 
 
 class Build:
     """Everything below one folder."""
 
-    def __init__(self, folder: Path, service: str) -> None:
-        self.folder, self.service = folder, service
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.service = folder, ""
         self._here = folder
+        # Where each stage has ended, for those that begin with it.
+        self._ends: dict[str, Path] = {}
 
-    def stage(self, steps: list[tuple[str, str]]) -> None:
+    def stage(self, stage: Stage) -> None:
         """Carries out its instructions. Raises StepFailed."""
-        for instruction, rest in steps:
+        self._here = self._ends.get(stage.base, self.folder)
+        for instruction, rest in stage.steps:
             if instruction == "WORKDIR":
                 self._here = Path(self._moved(rest))
                 self._here.mkdir(parents=True, exist_ok=True)
@@ -67,6 +76,13 @@ class Build:
                 self._copy(rest)
             elif instruction == "RUN":
                 self._run(rest)
+        self._ends[stage.name] = self._here
+
+    def of(self, service: str) -> None:
+        """From here on it is this service's image."""
+        self.service = service
+        for gone in ("app", "source"):
+            shutil.rmtree(self.folder / gone, ignore_errors=True)
 
     def _moved(self, text: str) -> str:
         return _MOVED.sub(f"{self.folder}/", text)
@@ -113,23 +129,22 @@ class Build:
 
 def main(services: list[str]) -> int:
     """The exit status; says what each image holds."""
-    steps = dict(stages(DOCKERFILE.read_text()))
+    found = stages(DOCKERFILE.read_text())
+    once = [stage for stage in found if stage.name not in OF_A_SERVICE]
     with tempfile.TemporaryDirectory(prefix="image-") as scratch:
-        folder = Path(scratch)
+        build = Build(Path(scratch))
         try:
-            for name, its in steps.items():
-                if name not in (*OF_A_SERVICE, ""):
-                    Build(folder, "").stage(its)
-                    print(f"stage {name}")
+            for stage in once:
+                build.stage(stage)
+                print(f"stage {stage.name}", flush=True)
             for service in services:
-                for gone in ("app", "source"):
-                    shutil.rmtree(folder / gone, ignore_errors=True)
-                build = Build(folder, service)
-                for name in (*OF_A_SERVICE, ""):
-                    build.stage(steps[name])
+                build.of(service)
+                for stage in found:
+                    if stage not in once:
+                        build.stage(stage)
                 said = build.help()
-                holds = ", ".join(sorted(path.name for path in (folder / "app").iterdir()))
-                print(f"{service}: {said.count('SATREEL_')} settings; /app holds {holds}")
+                holds = ", ".join(sorted(path.name for path in (build.folder / "app").iterdir()))
+                print(f"{service}: {said.count('SATREEL_')} settings; /app holds {holds}", flush=True)
         except StepFailed as problem:
             print(problem, file=sys.stderr)
             return 1
@@ -137,4 +152,4 @@ def main(services: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or shlex.split("identity content rounds ledger market chain insight gateway")))
+    sys.exit(main(sys.argv[1:] or [*SERVICES, GATEWAY]))

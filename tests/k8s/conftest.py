@@ -48,7 +48,7 @@ def render(folder: str) -> Manifests:
         [kubectl, "kustomize", ROOT / "k8s" / folder], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
-    return Manifests(folder, list(yaml.safe_load_all(done.stdout)))
+    return Manifests(folder, list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)))
 
 
 @pytest.fixture(params=FOLDERS)

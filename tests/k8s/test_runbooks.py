@@ -1,0 +1,148 @@
+"""Commands of the runbooks name what there is: overlays, resources, containers, modules, targets, metrics."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.k8s.conftest import OVERLAYS, ROOT, Manifest, render
+from tests.observability.test_rules import asked, known
+
+PAGES = [*sorted((ROOT / "docs" / "runbooks").glob("*.md")), ROOT / "k8s" / "README.md"]
+BLOCK = re.compile(r"^ *```sh[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+# As kubectl calls them, and as manifests do.
+KINDS = {
+    "aerospikecluster": "AerospikeCluster",
+    "certificate": "Certificate",
+    "cronjob": "CronJob",
+    "deploy": "Deployment",
+    "deployment": "Deployment",
+    "hpa": "HorizontalPodAutoscaler",
+    "pvc": "PersistentVolumeClaim",
+    "scaledobject": "ScaledObject",
+    "service": "Service",
+}
+NAMED = re.compile(rf"(?<![\w/.-])({'|'.join(KINDS)})(?:/| )([a-zA-Z$][\w$-]*)")
+# What whoever walks them puts in.
+PUT_IN = re.compile(r"^(NAME|POD|output)$")
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Lines of a page that a shell gets, without comments, variables put in, continued ones as one."""
+    text = page.read_text()
+    set_here = dict(re.findall(r"^ *([A-Z]+)=([\w.]+)$", text, re.MULTILINE))
+    for block in BLOCK.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = re.sub(r"(^|\s)#\s.*", "", line).strip()
+            for name, value in set_here.items():
+                command = re.sub(rf"\${name}\b", value, command)
+            if command:
+                yield command
+
+
+ALL = [(page, command) for page in PAGES for command in commands(page)]
+
+
+@cache
+def resources() -> dict[tuple[str, str], Manifest]:
+    return {
+        (one["kind"], one["metadata"]["name"]): one
+        for overlay in OVERLAYS
+        for one in render(f"overlays/{overlay}").all
+    }
+
+
+def wrong(command: str) -> list[str]:
+    """What a command names that is not there."""
+    found = [path for path in re.findall(r"(?<![\w/])k8s/[\w/.-]+", command) if not (ROOT / path).exists()]
+    found += [
+        folder
+        for folder in re.findall(r"-k (\S+)", command)
+        if not (ROOT / folder / "kustomization.yaml").exists()
+    ]
+    found += [
+        module
+        for module in re.findall(r"python3? -m ([\w.]+)", command)
+        if importlib.util.find_spec(module) is None
+    ]
+    targets = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    found += [target for target in re.findall(r"(?:^|&& )make ([\w-]+)", command) if target not in targets]
+    # Of other namespaces nothing is known here.
+    ours = re.sub(r"--namespace observability [^&|]*", "", command)
+    for kind, name in NAMED.findall(ours) if re.search(r"\b(NS|EU|US|kubectl)\b", ours) else []:
+        if not PUT_IN.match(name) and (KINDS[kind], name) not in resources():
+            found.append(f"{kind}/{name}")
+    # In a container there are its modules, and no commands of ours.
+    if re.search(r" -- satreel-", command):
+        found.append("a command that images do not have")
+    containers = {
+        one["name"]
+        for (kind, _), manifest in resources().items()
+        if kind == "Deployment"
+        for part in ("containers", "initContainers")
+        for one in manifest["spec"]["template"]["spec"].get(part, [])
+    } | {"aerospike-server"}
+    found += [name for name in re.findall(r"--container (\S+)", command) if name not in containers]
+    for query in re.findall(r"'query=([^']+)'", command):
+        found += sorted(asked(query) - known()) or ([] if asked(query) or query in known() else [query])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page: Path) -> None:
+    assert [(command, wrong(command)) for command in commands(page) if wrong(command)] == []
+
+
+def test_every_runbook_has_commands_and_is_listed() -> None:
+    index = (ROOT / "docs" / "runbooks" / "README.md").read_text()
+    for page in PAGES:
+        if page.name != "README.md":
+            assert list(commands(page)), page
+            assert f"]({page.name})" in index
+
+
+def leaves(patch: Any, manifest: Any) -> Iterator[tuple[Any, Any]]:
+    """Values that a patch sets, each with the one that is there."""
+    if not isinstance(patch, dict):
+        yield patch, manifest
+        return
+    for field, value in patch.items():
+        # Not given is running.
+        yield from leaves(value, manifest.get(field, False) if field == "suspend" else manifest[field])
+
+
+def test_patches_set_fields_that_are_there_with_values_of_their_kind() -> None:
+    patches = [
+        match
+        for _, command in ALL
+        if (match := re.search(r"patch (\w+) (\S+) .*--patch '([^']+)'", command)) is not None
+    ]
+    assert len(patches) >= 4
+    for match in patches:
+        manifest = resources()[KINDS[match[1]], match[2]]
+        for value, before in leaves(json.loads(match[3]), manifest):
+            assert type(value) is type(before), match[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kubectl apply -k k8s/overlays/production",
+        "python -m services.leger verify",
+        "NS scale deployment/ledgers --replicas 0",
+        "NS rollout status deployment rouns",
+        "NS exec deployment/ledger --container app -- ls",
+        "NS exec deploy/ledger -- satreel-ledger verify",
+        "make k8s-chek",
+        "curl x --data-urlencode 'query=sum(rate(no_such_total[5m]))'",
+    ],
+)
+def test_a_slip_is_found(command: str) -> None:
+    assert wrong(command)
