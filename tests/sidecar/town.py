@@ -241,4 +241,9 @@ async def standing(folder: Path) -> AsyncIterator[Town]:
         yield town
     finally:
         await town.stack.aclose()
+        # Who would drain first: nobody calls any more.
+        for part in town.parts.running.values():
+            part.wanted = False
+            if part.child is not None and part.child.exit_code is None:
+                part.child.process.kill()
         await town.parts.stop([town.parts.running])
