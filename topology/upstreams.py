@@ -110,6 +110,13 @@ def retries(*, repeatable: bool) -> Json:
     return {
         "retry_on": ",".join(_REPEATABLE if repeatable else _NOT_BEGUN),
         "retriable_headers": [{"name": UNSENT_KEY, "present_match": True}],
+        **elsewhere(),
+    }
+
+
+def elsewhere() -> Json:
+    """Fields of a retry policy: so often, and each time at another instance, if there is one."""
+    return {
         "num_retries": _RETRIES,
         "retry_host_predicate": [
             {

@@ -7,6 +7,7 @@ import base64
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -27,6 +28,7 @@ from tests.replicas.clients import Caller, is_transient, rest
 Thing = TypeVar("Thing")
 
 PAUSE_S = 0.1
+AT_ONCE = 4
 PRICE_SATS, WITHDRAWAL_SATS, BUDGET_SATS = 1_000, 300, 20
 # A viewing may be away for so long, and is taken up after so long.
 SILENCE_S, TAKE_UP_S = 10.0, 0.25
@@ -53,11 +55,12 @@ BUY = """mutation($listing: ID!, $price: Sats!, $id: ID!) {
   purchase(listingId: $listing, expectedPriceSats: $price, id: $id) { id priceSats feeSats }
 }"""
 WITHDRAW = """mutation($address: String!, $amount: Sats!, $id: ID!) {
-  withdraw(address: $address, amountSats: $amount, id: $id) { id feeSats }
+  withdraw(address: $address, amountSats: $amount, id: $id) { id }
 }"""
 UPLOAD = """mutation($picture: Upload!, $name: String!, $creator: ID, $id: ID) {
   uploadMeme(picture: $picture, name: $name, creatorId: $creator, id: $id) { id }
 }"""
+WITHDRAWALS = "{ me { withdrawals(first: 100) { nodes { state amountSats feeSats } } } }"
 STOCKED = "{ currentRound { state entryCount } }"
 
 
@@ -82,8 +85,8 @@ class Users:
         self.traded = ""
         # What a trader's balance must have changed by.
         self.earned: dict[str, int] = {}
-        self.withdrawn = {"amount": 0, "fee": 0, "count": 0}
-        self.sales = self.viewings = self.resumed = 0
+        self.uploaded: list[str] = []
+        self.withdrawals = self.sales = self.viewings = self.resumed = 0
         # Until they are told to end what they do.
         self.going = True
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
@@ -130,40 +133,57 @@ class Users:
             await asyncio.sleep(PAUSE_S)
 
     async def _reads_grpc(self) -> None:
-        """A team's program, with a certificate of the mesh."""
+        async with self._channel() as channel:
+            for service, call in self._each(self._calls(channel).items()):
+                await self.caller.sent(f"gRPC {service}", call)
+                await asyncio.sleep(PAUSE_S)
+
+    async def burst(self, each: int) -> None:
+        """So many calls to each service, and requests to the gateway, a few at a time."""
+        async with self._channel() as channel:
+            calls = {f"gRPC {name}": call for name, call in self._calls(channel).items()}
+            asked = self.withdrawer.client
+            calls["GraphQL ledger"] = lambda: asked.ask(QUERIES["ledger"])
+
+            async def some() -> None:
+                for _ in range(each // AT_ONCE):
+                    for kind, call in calls.items():
+                        await self.caller.sent(kind, call)
+
+            await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+
+    def _channel(self) -> grpc.aio.Channel:
+        """Of a team's program, with a certificate of the mesh."""
         folder = self.town.house.tls_dir
         files = [(folder / name).read_bytes() for name in ("ca.pem", "gateway.key", "gateway.pem")]
         address = f"localhost:{self.town.house.settings.https_port}"
-        async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*files)) as channel:
-            user = bare(self.other_trader.user_id)
-            calls: dict[str, tuple[Any, Any]] = {
-                "rounds": (
-                    rounds_service_pb2_grpc.RoundsServiceStub(channel).ListRounds,
-                    rounds_service_pb2.ListRoundsRequest(page_size=3),
-                ),
-                "ledger": (
-                    ledger_service_pb2_grpc.LedgerServiceStub(channel).GetTotals,
-                    ledger_service_pb2.GetTotalsRequest(),
-                ),
-                "identity": (
-                    identity_service_pb2_grpc.IdentityServiceStub(channel).GetUser,
-                    identity_service_pb2.GetUserRequest(user_id=user),
-                ),
-                "content": (
-                    content_service_pb2_grpc.ContentServiceStub(channel).ListMemes,
-                    content_service_pb2.ListMemesRequest(page_size=5),
-                ),
-                "market": (
-                    market_service_pb2_grpc.MarketServiceStub(channel).GetOverview,
-                    market_service_pb2.GetOverviewRequest(),
-                ),
-            }
-            for service, (method, request) in self._each(calls.items()):
-                await self.caller.sent(
-                    f"gRPC {service}",
-                    lambda method=method, request=request: method(request, timeout=10),  # type: ignore[misc]
-                )
-                await asyncio.sleep(PAUSE_S)
+        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*files))
+
+    def _calls(self, channel: grpc.aio.Channel) -> dict[str, Callable[[], Awaitable[Any]]]:
+        user = bare(self.other_trader.user_id)
+        calls: dict[str, tuple[Any, Any]] = {
+            "rounds": (
+                rounds_service_pb2_grpc.RoundsServiceStub(channel).ListRounds,
+                rounds_service_pb2.ListRoundsRequest(page_size=3),
+            ),
+            "ledger": (
+                ledger_service_pb2_grpc.LedgerServiceStub(channel).GetTotals,
+                ledger_service_pb2.GetTotalsRequest(),
+            ),
+            "identity": (
+                identity_service_pb2_grpc.IdentityServiceStub(channel).GetUser,
+                identity_service_pb2.GetUserRequest(user_id=user),
+            ),
+            "content": (
+                content_service_pb2_grpc.ContentServiceStub(channel).ListMemes,
+                content_service_pb2.ListMemesRequest(page_size=5),
+            ),
+            "market": (
+                market_service_pb2_grpc.MarketServiceStub(channel).GetOverview,
+                market_service_pb2.GetOverviewRequest(),
+            ),
+        }
+        return {name: partial(call, request, timeout=10) for name, (call, request) in calls.items()}
 
     async def _logs_in(self) -> None:
         """Somebody comes anew each time; a log-in that was not answered begins with another challenge."""
@@ -209,9 +229,7 @@ class Users:
             asked = {"address": self.withdrawer.wallet.address, "amount": WITHDRAWAL_SATS, "id": uuid7()}
             told = await self._ask("withdraw", self.withdrawer, WITHDRAW, **asked)
             if told is not None:
-                self.withdrawn["amount"] += WITHDRAWAL_SATS
-                self.withdrawn["fee"] += told["withdraw"]["feeSats"]
-                self.withdrawn["count"] += 1
+                self.withdrawals += 1
             await asyncio.sleep(8.0)
 
     async def _uploads(self) -> None:
@@ -222,12 +240,14 @@ class Users:
                 await asyncio.sleep(1.0)
             picture, own_id = await asyncio.to_thread(meme_bytes, number), uuid7()
             named = {"name": f"Meme {number}", "creator": creator.user_id, "id": own_id}
-            await self.caller.sent(
+            told = await self.caller.sent(
                 "GraphQL upload",
                 lambda picture=picture, named=named: admin.client.upload(  # type: ignore[misc]
                     UPLOAD, picture, "meme", "image/png", **named
                 ),
             )
+            if told is not None:
+                self.uploaded.append(told["uploadMeme"]["id"])
             await asyncio.sleep(15.0)
 
     async def _stock(self) -> int:

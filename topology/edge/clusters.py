@@ -10,13 +10,19 @@ from topology.parts import GATEWAY, PARTS, SERVICES
 from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2_WATCHED, by_health, cluster, grpc_health, outliers
 
 IDENTITY, AUTHORITY = "identity", "authority"
+# WebSockets apart from requests: they last, and who has more of them would be given fewer requests for ever.
+SOCKETS = f"{GATEWAY}:sockets"
 PICTURES = "pictures"
 _CALLS = 1_024
 
 
 def clusters(places: Places) -> list[Json]:
     """All of them."""
-    found = [_gateway(places), *(_service(name, places) for name in SERVICES)]
+    found = [
+        _gateway(GATEWAY, places),
+        _gateway(SOCKETS, places),
+        *(_service(name, places) for name in SERVICES),
+    ]
     if places.pictures:
         # Each serves the links of all.
         found.append(cluster(PICTURES, places.pictures, http=HTTP1, calls=_CALLS) | outliers())
@@ -27,13 +33,14 @@ def clusters(places: Places) -> list[Json]:
     return found
 
 
-def _gateway(places: Places) -> Json:
+def _gateway(name: str, places: Places) -> Json:
     # Every WebSocket is a connection of its own.
-    found = cluster(GATEWAY, places.gateway, http=HTTP1, calls=places.limits.connections)
+    found = cluster(name, places.gateway, http=HTTP1, calls=places.limits.connections)
     # Where all are too busy to say that they are well, turning everybody away would help nobody.
     found |= by_health(
         {"http_health_check": {"path": HEALTH_PATH, "host": f"{GATEWAY}.satreel"}}, else_anybody=True
     )
+    found |= outliers()
     if places.gateway_has_sidecar:
         found["transport_socket"] = _as_edge(GATEWAY, places, speaks="http/1.1")
     return found

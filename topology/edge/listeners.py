@@ -13,6 +13,7 @@ from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
 from topology.observed import access_log, tracing
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
+from topology.upstreams import elsewhere
 
 SITE = "site"
 # Where the gateway is asked who a client is; no route leads there.
@@ -166,7 +167,7 @@ def _authorizer() -> Json:
             },
             "path_prefix": AUTHORIZE_PATH,
             # Who asks twice is counted twice, and nothing else.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset,gateway-error", **elsewhere()},
             "authorization_response": {
                 "allowed_upstream_headers": {"patterns": [{"exact": USER_TOKEN_KEY}]},
                 "allowed_client_headers": {"patterns": [limits, *refusals]},

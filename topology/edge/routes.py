@@ -7,7 +7,7 @@ from typing import Final
 
 from mesh.contracts import MethodContract
 from topology.calls import all_calls
-from topology.edge.clusters import PICTURES
+from topology.edge.clusters import PICTURES, SOCKETS
 from topology.edge.cors import for_pages
 from topology.edge.places import Places
 from topology.envoy import Json, seconds, typed
@@ -71,7 +71,11 @@ def _gateway(places: Places) -> list[Json]:
         {"path": "/healthz"},
         {"path": "/"},
     ]
-    return [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
+    socket = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
+    sockets = {"name": "/graphql", "match": {"path": "/graphql", "headers": [socket]}, **own}
+    sockets["route"] = {**to_gateway, "cluster": SOCKETS}
+    requests = [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
+    return [sockets, *requests]
 
 
 def _pictures(places: Places) -> list[Json]:

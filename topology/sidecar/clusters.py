@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from topology.calls import callers_of
 from topology.envoy import Json, calls_part
 from topology.monitor import admin_cluster
 from topology.observed import collector
@@ -17,7 +18,10 @@ def clusters(places: Places) -> list[Json]:
     """All of them."""
     found = [_application(places)]
     for peer in places.peers:
-        found += [_peer(peer, health, places) for health in healths(peer)]
+        kinds = {method.streams for method in callers_of(peer)[places.part]}
+        found += [
+            _peer(peer, health, streams, places) for health in healths(peer) for streams in sorted(kinds)
+        ]
     if places.otlp:
         found.append(collector(places.otlp))
     if places.monitor:
@@ -32,9 +36,13 @@ def healths(peer: str) -> tuple[str, ...]:
     return part.contract, *part.healths
 
 
-def name_of(peer: str, health: str) -> str:
-    """The cluster of the instances that report this name."""
-    return peer if health == PARTS[peer].contract else f"{peer}:{health.rpartition('/')[2]}"
+def name_of(peer: str, health: str, streams: bool) -> str:
+    """The cluster of the instances that report this name.
+
+    Streams have one of their own: they last, and who has more of them would be given fewer calls for ever.
+    """
+    name = peer if health == PARTS[peer].contract else f"{peer}:{health.rpartition('/')[2]}"
+    return f"{name}:streams" if streams else name
 
 
 def _application(places: Places) -> Json:
@@ -42,11 +50,11 @@ def _application(places: Places) -> Json:
     return cluster(APPLICATION, (places.application,), http=http, calls=places.limits.calls)
 
 
-def _peer(peer: str, health: str, places: Places) -> Json:
+def _peer(peer: str, health: str, streams: bool, places: Places) -> Json:
     alike = PARTS[peer].instances is Instances.ALIKE or health != PARTS[peer].contract
     return {
         **cluster(
-            name_of(peer, health),
+            name_of(peer, health, streams),
             places.peers[peer].replicas,
             http=HTTP2_WATCHED,
             calls=places.limits.calls,

@@ -49,7 +49,7 @@ def _route(method: MethodContract, health: str, peer: str) -> Json:
         match["headers"] = [{"name": HEALTH_KEY, "string_match": {"exact": health}}]
     # As long as the call itself says; streams last as long as they will.
     route: Json = {
-        "cluster": name_of(peer, health),
+        "cluster": name_of(peer, health, method.streams),
         "timeout": "0s",
         "idle_timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": "0s"},
