@@ -26,6 +26,7 @@ from sandbox.rpc import NodeRpc
 from sandbox.settings import REPLICATED, SandboxSettings
 from sandbox.sidecar import Sidecar
 from sandbox.surroundings import Surroundings
+from sandbox.watches import require_watches
 
 
 class House:
@@ -70,6 +71,7 @@ class House:
         self._stack.enter_context(sole_run(self._data))
         self.layout.require_ports()
         await asyncio.to_thread(require_programs, self.settings)
+        require_watches(len(self.layout.instances) if self.settings.sidecars else 0)
         for line in await require_answers(self.settings, os.environ):
             self.progress(line)
         otlp_endpoint = await self._telemetry()
