@@ -21,7 +21,7 @@ def require_watches(sidecars: int) -> None:
     if sys.platform.startswith("linux") and (left := _left(needed)) < needed:
         limit = LIMIT.read_text().strip()
         raise SandboxFailure(
-            f"The Envoys watch their files by {needed} inotify instances, and {left} of your {limit} are left. "
+            f"The Envoys watch their files by {needed} inotify instances; {left} of your {limit} are left. "
             f"End other programs that watch files, or: sudo sysctl fs.inotify.max_user_instances=1024"
         )
 
