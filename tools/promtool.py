@@ -1,4 +1,4 @@
-"""promtool, out of Debian's `prometheus` package: fetched by its checksum into .satreel/, never installed."""
+"""promtool and Prometheus, out of Debian's package: fetched by checksum into .satreel/, never installed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = "2.42.0+ds-5+deb12u1"
-SHA256 = "14d9c8acdc5d1321dc2092400111c586f09ac350f23f2383d1679b2bf256e583"
-PROGRAM = ROOT / ".satreel" / "bin" / f"promtool-{VERSION.partition('+')[0]}" / "promtool"
+SHA256 = {
+    "promtool": "14d9c8acdc5d1321dc2092400111c586f09ac350f23f2383d1679b2bf256e583",
+    "prometheus": "814f078f68af9ad7b644fd25299211399c8f19ad9adf8b0a1b86a3bd9755baa0",
+}
+FOLDER = ROOT / ".satreel" / "bin" / f"prometheus-{VERSION.partition('+')[0]}"
 RULES = ROOT / "k8s" / "observability"
 FETCH_S = 300
 
@@ -24,24 +27,35 @@ class Missing(Exception):  # noqa: N818 - says what is the matter
 
 
 def promtool() -> Path:
-    """The program, fetched on first use. Raises Missing: no Debian, no network, another version."""
-    if PROGRAM.is_file() and _sha256(PROGRAM) == SHA256:
-        return PROGRAM
+    """The checker of rules. Raises Missing: no Debian, no network, another version."""
+    return _fetched("promtool")
+
+
+def prometheus() -> Path:
+    """Prometheus itself. Raises Missing, as `promtool`."""
+    return _fetched("prometheus")
+
+
+def _fetched(name: str) -> Path:
+    """One of the two programs of the package; fetched on first use."""
+    program = FOLDER / name
+    if program.is_file() and _sha256(program) == SHA256[name]:
+        return program
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise Missing(f"{tool} is needed to fetch promtool {VERSION}")
+            raise Missing(f"{tool} is needed to fetch {name} {VERSION}")
     with tempfile.TemporaryDirectory() as scratch:
         _run(["apt-get", "download", f"prometheus={VERSION}"], scratch)
         (package,) = Path(scratch).glob("*.deb")
         _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
-        found = Path(scratch) / "unpacked" / "usr" / "bin" / "promtool"
-        if _sha256(found) != SHA256:
-            raise Missing(f"promtool of prometheus {VERSION} does not have the expected checksum: not used")
-        PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-        fresh = PROGRAM.with_suffix(".fresh")
+        found = Path(scratch) / "unpacked" / "usr" / "bin" / name
+        if _sha256(found) != SHA256[name]:
+            raise Missing(f"{name} of prometheus {VERSION} does not have the expected checksum: not used")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        fresh = program.with_suffix(".fresh")
         shutil.copy2(found, fresh)
-        fresh.rename(PROGRAM)
-    return PROGRAM
+        fresh.rename(program)
+    return program
 
 
 def _sha256(path: Path) -> str:
