@@ -260,6 +260,24 @@ async def test_a_full_queue_refuses() -> None:
     assert await replayed(store) == before
 
 
+async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    store = MemoryStore()
+    async with led(store) as one:
+        await one.ledger.submit(deposit(1))
+        before = await digest(one)
+        gone, stays = (asyncio.create_task(one.ledger.submit(pay(name, 1))) for name in ("gone", "stays"))
+        await asyncio.sleep(0)  # both wait for the writer
+        gone.cancel()
+        await stays
+        told = await replayed(store)
+        assert told == await digest(one) != before
+    alone = MemoryStore()
+    async with led(alone) as one:
+        for asked in (deposit(1), pay("stays", 1)):
+            await one.ledger.submit(asked)
+        assert await digest(one) == told
+
+
 @pytest.mark.parametrize("lost", [2, READ_MAX - 1, READ_MAX, READ_MAX + 1, 2 * READ_MAX])
 async def test_a_lost_record_is_found_wherever_it_was(lost: int) -> None:
     """Also the last of those that are read in one go."""

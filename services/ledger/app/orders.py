@@ -117,12 +117,18 @@ class Orders:
             self._woken.clear()
 
     def take_batch(self) -> list[Waiting]:
-        """As many as go into one record of the journal; none when none wait."""
+        """As many as go into one record of the journal; none when none wait.
+
+        What nobody waits for any more, because its time is over or its caller gone, is not begun.
+        """
         _queued.set(len(self._waiting))
         batch: list[Waiting] = []
         weight = size_bytes = 0
         while self._waiting:
             waiting = self._waiting[0]
+            if waiting.answer.cancelled():
+                self._waiting.popleft()
+                continue
             weight += waiting.weight
             size_bytes += len(waiting.order.wire)
             if batch and (weight > BATCH_MAX or size_bytes > BATCH_BYTES_MAX):
