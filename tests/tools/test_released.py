@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
 
-from tools import buf_lint, released
+from tools import buf_lint, protos_wheel, released
+from topology.parts import SERVICES
 
 
 def changed(folder: Path, change: str) -> Path:
@@ -60,3 +62,19 @@ def test_a_release_raises_the_version_once(tmp_path: Path, monkeypatch: pytest.M
     assert released.has_changed()
     assert released.release() == released.version() == "1.5.0"
     assert not released.has_changed()
+
+
+def test_the_wheel_is_typed_documented_and_no_more_than_contracts(tmp_path: Path) -> None:
+    made = protos_wheel.build(tmp_path)
+    with zipfile.ZipFile(made) as wheel:
+        names = set(wheel.namelist())
+        told = wheel.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    assert {f"satreel/{name}/v1/{name}_service_pb2_grpc.pyi" for name in SERVICES} <= names
+    assert {"satreel/py.typed", "buf/py.typed", "satreel/calling.py"} <= names
+    assert not [name for name in names if "journal" in name or name.endswith(".pyc")]
+    version = released.version() + ("+unreleased" if released.has_changed() else "")
+    assert f"\nVersion: {version}\n" in told
+    needed = [line.partition(": ")[2] for line in told.splitlines() if line.startswith("Requires-Dist")]
+    assert all(">=" in line and "<" in line for line in needed if "extra ==" not in line)
+    assert "# satreel-protos" in told
+    assert protos_wheel.build(tmp_path / "again").read_bytes() == made.read_bytes()
