@@ -77,8 +77,10 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.left_s: float | None = None
         # It has lost its lead, and its sidecar's callers do not know it yet.
         self.refuses = False
-        # Streams end.
+        # A call that locks a round has come, and ends when it may.
+        self.begun = asyncio.Event()
         self.release = asyncio.Event()
+        self.release.set()
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: Any) -> pb.GetTotalsResponse:
         self.callers.append(caller.current().service)
@@ -94,6 +96,8 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def LockRound(self, request: pb.LockRoundRequest, context: Any) -> pb.LockRoundResponse:
         self.callers.append(caller.current().service)
+        self.begun.set()
+        await self.release.wait()
         return pb.LockRoundResponse()
 
     async def WatchLedger(
@@ -101,7 +105,6 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> AsyncIterator[pb.WatchLedgerResponse]:
         self.callers.append(caller.current().service)
         yield pb.WatchLedgerResponse(cursor=str(self.number))
-        await self.release.wait()
 
 
 class LedgerSettings(MeshSettings):
