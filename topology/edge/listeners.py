@@ -19,6 +19,8 @@ SITE = "site"
 # Where the gateway is asked who a client is; no route leads there.
 AUTHORIZE_PATH = "/authorize"
 _AUTHORIZE_S = 3
+# Sixteen bytes in base64, as the key of a WebSocket must be (RFC 6455).
+_SOCKET_KEY = "c2F0cmVlbC5lZGdlLmtleQ=="
 
 
 def listeners(places: Places) -> list[Json]:
@@ -99,7 +101,14 @@ def _filters(places: Places) -> list[Json]:
 def _for_sockets(places: Places) -> list[Json]:
     """Those for a WebSocket, which has no end to wait for."""
     not_for_them = {CERTIFICATES, BUFFER, CORS, AUTHORIZER, TRANSCODER, "envoy.filters.http.grpc_web"}
-    return [one for one in _filters(places) if one["name"] not in not_for_them]
+    passed = [one for one in _filters(places) if one["name"] not in not_for_them]
+    # Within HTTP/2 a WebSocket has no key (RFC 8441), and Envoy gives it none; but a gateway, asked over
+    # HTTP/1.1, wants one. It keeps nothing secret, and nobody reads the answer to it.
+    key = {"header": {"key": "sec-websocket-key", "value": _SOCKET_KEY}, "append_action": "ADD_IF_ABSENT"}
+    named = http_filter(
+        "satreel.key", "header_mutation.v3.HeaderMutation", mutations={"request_mutations": [{"append": key}]}
+    )
+    return [named, *passed]
 
 
 def _word() -> Json:
