@@ -25,7 +25,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 FOLDERS = ("build", "tools", "venv", "source", "app")
 # Stages that are of one service, the last with them; the others are made once for all.
 OF_A_SERVICE = ("code", "")
-_MOVED = re.compile(rf"(?<![\w.}}/-])/(?=(?:{'|'.join(FOLDERS)})\b)")
+_MOVED = re.compile(rf"(?:(?<![\w.}}/-])|(?<=\\n))/(?=(?:{'|'.join(FOLDERS)})\b)")
 RUN_S, HELP_S = 900, 60
 
 

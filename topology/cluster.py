@@ -41,6 +41,8 @@ PLACES = Places(
     page=_CONTRACTS / "page",
     gateway=(_NAMES[GATEWAY],),
     services={name: (_NAMES[name],) for name in SERVICES},
+    # By the Service that has an address: whoever is ready.
+    pictures=("content-media:7112",),
     otlp=COLLECTOR,
     # As many as a gateway takes before there are more of it, twice over.
     limits=Limits(connections=16_000),

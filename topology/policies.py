@@ -78,7 +78,13 @@ def _backing(part: Part) -> Iterator[Json]:
 
 
 def _edge(inner: Iterable[Part]) -> Json:
-    reaches = [_to([_pods(part.name)], part.port.number) for part in inner]
+    # Calls and, for AITubo, pictures.
+    reaches = [
+        _to([_pods(part.name)], port.number)
+        for part in inner
+        for port in part.ports
+        if port is part.port or port.connects is From.AITUBO
+    ]
     return _policy(EDGE, _labels(EDGE), _serves(PARTS[EDGE]), reaches)
 
 

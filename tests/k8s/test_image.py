@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+import pytest
+
 from tests.k8s.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -71,9 +73,10 @@ def imported(kept: Iterable[str]) -> subprocess.CompletedProcess[str]:
     names = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
     modules = [f"services.{name}.__main__" for name in names] + ["graphql_gateway.__main__", "mesh.probe"]
     command = [sys.executable, "-c", IMPORT_WITHOUT_TOOLS, ",".join(kept), *modules]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=80, check=False, cwd=ROOT)
 
 
+@pytest.mark.timeout(180)
 def test_services_start_with_the_packages_of_the_images() -> None:
     kept = set(pins("requirements-runtime.txt"))
 

@@ -87,13 +87,14 @@ def sums(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.timeout(180)
 async def test_what_was_kept_comes_back_by_the_runbook(environment: dict[str, str]) -> None:
     data = Path(environment["SATREEL_DATA_DIR"])
     archive = data / "archive"
 
     def sh(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=50, check=False
+            command, env=environment, capture_output=True, text=True, timeout=100, check=False
         )
 
     started = [
