@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from graphql_gateway import graph
 from mesh.http2 import frames
 from tests.edge.lone import alone
 from tests.gateway.client import Client
-from tests.gateway.world import World, token_of, until
+from tests.gateway.world import World, opened, token_of, until
 
 BODY = b'{"query": "{ tip { height } }"}'
 QUERY = "{ me { __typename } tip { height } }"
@@ -143,3 +144,15 @@ async def test_what_is_left_of_an_operations_time_goes_along(
     assert call.left_s <= 0.5
     watched = [call.left_s for call in world.log.calls if call.name.startswith("Watch")]
     assert all(left_s is None for left_s in watched)
+
+
+async def test_a_gateway_that_leaves_says_so_and_answers_on_for_a_while(tmp_path: Path) -> None:
+    async with opened(tmp_path) as leaving:
+        going = asyncio.create_task(leaving.leave(1.0))
+        await asyncio.sleep(0)
+        # Proxies that ask send nobody any more; who is on the way is served.
+        assert (await leaving.client.send("GET", "/healthz")).status == 503
+        assert (await leaving.client.ask("{ __typename }"))["__typename"] == "Query"
+        await going
+        with pytest.raises(aiohttp.ClientError):
+            await leaving.client.send("GET", "/healthz")

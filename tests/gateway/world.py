@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ class World:
         self.parts: Parts
         self.tickets: Tickets
         self.stop: Callable[[], Awaitable[None]]
+        # As a process does it that is asked to end; with the time to drain.
+        self.leave: Callable[[float], Awaitable[None]]
 
     def user(self, name: str, *, admin: bool = False) -> identity_pb2.User:
         """Somebody who is logged in; `token_of(name)` is their access token."""
@@ -185,7 +188,7 @@ async def opened(
         runner = app.runner(app.build(given, parts), head_s=given.head_s)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        world.stop = runner.cleanup
+        world.stop, world.leave = runner.cleanup, partial(app.leave, runner)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         world.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -23,6 +23,9 @@ class Phase:
     failed: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     leader_back_s: float | None = None
+    # Whether instances were asked to end, and whether of that part one leads.
+    is_gentle: bool = False
+    leads_alone: bool = False
 
     def fails(self, problem: str) -> None:
         """A request of a user's failed for good."""
