@@ -148,7 +148,7 @@ async def test_what_is_left_of_an_operations_time_goes_along(
 
 async def test_a_gateway_that_leaves_says_so_and_answers_on_for_a_while(tmp_path: Path) -> None:
     async with opened(tmp_path) as leaving:
-        going = asyncio.create_task(leaving.leave(1.0))
+        going = asyncio.ensure_future(leaving.leave(1.0))
         await asyncio.sleep(0)
         # Proxies that ask send nobody any more; who is on the way is served.
         assert (await leaving.client.send("GET", "/healthz")).status == 503
