@@ -21,6 +21,8 @@ export interface ClientOptions {
   readonly webSocketImpl?: unknown;
   /** Send hashes in place of texts over HTTP, for gateways with persisted queries or trusted documents. */
   readonly sendHashes?: boolean;
+  /** The page's own span, e.g. `00-4bf9…-00f0…-01`, asked for each request: the gateway's trace goes on under it. */
+  readonly traceparent?: () => string | undefined;
   /** Time for one attempt in milliseconds; 15,000 unless given. */
   readonly timeoutMs?: number;
   /** Attempts of what may be sent again: queries, and mutations with an id of their own; 3 unless given. */
@@ -67,6 +69,7 @@ export function createClient(options: ClientOptions): Client {
     fetch: options.fetch ?? ((...given) => fetch(...given)),
     timeoutMs: options.timeoutMs ?? 15_000,
     sendHashes: options.sendHashes ?? false,
+    traceparent: options.traceparent,
   };
   const attempts = options.attempts ?? 3;
   const send: Send = async (document, variables, accessToken) => {

@@ -13,6 +13,8 @@ export interface Wire {
   readonly timeoutMs: number;
   /** Send hashes, and texts only where the gateway does not know one. */
   readonly sendHashes: boolean;
+  /** The span that a request belongs to, as W3C Trace Context writes it. */
+  readonly traceparent?: () => string | undefined;
 }
 
 interface Answer {
@@ -45,6 +47,8 @@ function persisted({ hash }: { hash: string }): object {
 async function send(wire: Wire, body: Body, accessToken?: string, signal?: AbortSignal): Promise<unknown> {
   const headers = new Headers({ accept: ACCEPT });
   if (accessToken) headers.set("authorization", `Bearer ${accessToken}`);
+  const traceparent = wire.traceparent?.();
+  if (traceparent) headers.set("traceparent", traceparent);
   const timeout = AbortSignal.timeout(wire.timeoutMs);
   let response: Response;
   let text: string;

@@ -28,6 +28,14 @@ test("a request is GraphQL over HTTP", async () => {
   assert.deepEqual(asked?.json, { query: CurrentRound.text, operationName: "CurrentRound", variables: { limit: 3 } });
 });
 
+test("a request belongs to the page's span", async () => {
+  const spans = ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", undefined];
+  const client = await clientBefore([{ body: { data: TIP } }, { body: { data: TIP } }], { traceparent: () => spans.shift() });
+  await client.run(Tip);
+  await client.run(Tip);
+  assert.deepEqual(stub.asked.map((asked) => asked.headers.traceparent), ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", undefined]);
+});
+
 test("an error has its code, and what came in spite of it", async () => {
   const extensions = { service: "market", status: "FAILED_PRECONDITION", metadata: { needed: "5" } };
   const client = await clientBefore([refusal("INSUFFICIENT_FUNDS", { data: { tip: null }, extensions })]);
