@@ -7,7 +7,16 @@ from topology.envoy import Json, calls_part
 from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import GATEWAY, PARTS, SERVICES
-from topology.upstreams import HEALTH_PATH, HTTP1, HTTP2_WATCHED, by_health, cluster, grpc_health, outliers
+from topology.upstreams import (
+    CONNECTION_S,
+    HEALTH_PATH,
+    HTTP1,
+    HTTP2_WATCHED,
+    by_health,
+    cluster,
+    grpc_health,
+    outliers,
+)
 
 IDENTITY, AUTHORITY = "identity", "authority"
 # WebSockets apart from requests: they last, and who has more of them would be given fewer requests for ever.
@@ -35,7 +44,9 @@ def clusters(places: Places) -> list[Json]:
 
 def _gateway(name: str, places: Places) -> Json:
     # Every WebSocket is a connection of its own.
-    found = cluster(name, places.gateway, http=HTTP1, calls=places.limits.connections)
+    found = cluster(
+        name, places.gateway, http=HTTP1, calls=places.limits.connections, connection_s=CONNECTION_S
+    )
     # Where all are too busy to say that they are well, turning everybody away would help nobody.
     found |= by_health(
         {"http_health_check": {"path": HEALTH_PATH, "host": f"{GATEWAY}.satreel"}}, else_anybody=True
@@ -51,7 +62,7 @@ def _service(name: str, places: Places) -> Json:
     assert contract is not None
     # Of several instances only the one that leads reports that it serves.
     return {
-        **cluster(name, places.services[name], http=HTTP2_WATCHED, calls=_CALLS),
+        **cluster(name, places.services[name], http=HTTP2_WATCHED, calls=_CALLS, connection_s=CONNECTION_S),
         **by_health(grpc_health(name, contract)),
         "transport_socket": _as_edge(name, places),
     }

@@ -176,7 +176,12 @@ def _authorizer() -> Json:
             },
             "path_prefix": AUTHORIZE_PATH,
             # Who asks twice is counted twice, and nothing else.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset,gateway-error", **elsewhere()},
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset,gateway-error",
+                # As routes have it; here Envoy would wait for seconds.
+                "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+                **elsewhere(),
+            },
             "authorization_response": {
                 "allowed_upstream_headers": {"patterns": [{"exact": USER_TOKEN_KEY}]},
                 "allowed_client_headers": {"patterns": [limits, *refusals]},

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from topology.upstreams import CONNECTION_S
+
 MIB = 1024 * 1024
 
 
@@ -19,7 +21,7 @@ class Limits:
     calls: int = 11_000
     heap_bytes: int = 512 * MIB
     # Connections to peers are made anew so often, with the certificates of then.
-    connection_s: float = 3600
+    connection_s: float = CONNECTION_S
 
 
 @dataclass(frozen=True, slots=True)
