@@ -22,7 +22,7 @@ from topology import edge
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
-LIMITS = edge.Limits(connections=20, requests_per_s=1, requests_at_once=8, request_s=1, headers_kib=8)
+LIMITS = edge.Limits(connections=20, requests_per_s=1, requests_at_once=8, request_s=3, headers_kib=8)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
