@@ -208,15 +208,27 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await other(b"", timeout=5)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-        await market.stop(None)
 
+        hook = envoy_of(render("overlays/prod"), "market")["lifecycle"]["preStop"]["exec"]["command"]
         before = await shown(here["0.0.0.0:7105"], tmp_path)
         swapped(tmp_path / "run/satreel/tls", "market", tmp_path / "authority")
         for _ in range(100):
             if await shown(here["0.0.0.0:7105"], tmp_path) != before:
-                return
+                break
             await asyncio.sleep(0.05)
-    raise AssertionError("the old certificate is still shown")
+        else:
+            raise AssertionError("the old certificate is still shown")
+
+        # As it leaves, callers are asked to go; kubelet and what the application calls find it as before.
+        script = hook[2].replace("127.0.0.1/9901", here[ADMIN].replace(":", "/"))
+        leaving = await asyncio.create_subprocess_exec(*hook[:2], script)
+        assert await leaving.wait() == 0
+        answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=5)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        await market.stop(None)
+        # It fails, and kubelet tells of it, where it does nothing.
+        wrong = await asyncio.create_subprocess_exec(*hook[:2], script.replace("/drain_listeners", "/drain"))
+        assert await wrong.wait() == 1
 
 
 async def shown(place: str, folder: Path) -> bytes:
