@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from tests.k8s.conftest import ROOT
+from tools.dockerfile import Build, stages
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PIN = re.compile(r"^([a-z0-9][\w.-]*)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
@@ -85,3 +88,53 @@ def test_services_start_with_the_packages_of_the_images() -> None:
 
     assert whole.returncode == 0, whole.stderr
     assert "structlog is not in the images" in lacking.stderr
+
+
+# The program sees the image's folder and installed packages, and not this repository.
+FROM_THE_IMAGE = """
+import runpy, sys
+app, module = sys.argv[1:]
+packages = [path for path in sys.path if path.endswith("site-packages") or "/lib/python3" in path]
+sys.path[:] = [app, f"{app}/gen", *packages]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.argv[:] = [module, "--help"]
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("service", "module"), [("ledger", "services.ledger"), ("gateway", "graphql_gateway")]
+)
+def test_an_image_holds_what_its_program_needs_and_no_other(
+    service: str, module: str, tmp_path: Path
+) -> None:
+    # Packages, contracts and pages are those of here; `make image-check` makes them, too, for every service.
+    shutil.copytree(ROOT / "gen", tmp_path / "build" / "gen")
+    for page in ("graphiql/graphiql@1/index.js", "openapi-page/swagger-ui-dist@1/swagger-ui.css"):
+        (tmp_path / "build" / ".satreel" / page).parent.mkdir(parents=True)
+        (tmp_path / "build" / ".satreel" / page).write_text("")
+    build = Build(tmp_path)
+    build.of(service)
+    build.stage(next(stage for stage in stages(DOCKERFILE) if stage.name == "code"))
+
+    app = tmp_path / "app"
+    command = [sys.executable, "-c", FROM_THE_IMAGE, str(app), module]
+    done = subprocess.run(command, cwd=app, capture_output=True, text=True, timeout=80, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "SATREEL_DRAIN_S" in done.stdout
+    holds = {path.name for path in app.iterdir()}
+    if service == "gateway":
+        assert holds == {"edge", "gen", "graphiql", "graphql_gateway", "mesh", "start"}
+        edge = {str(path.relative_to(app / "edge")) for path in (app / "edge").rglob("*") if path.is_file()}
+        assert edge == {
+            "descriptors.binpb", "openapi.json", "page/index.html", "page/page.js", "page/swagger-ui.css",
+        }  # fmt: skip
+    else:
+        assert holds == {"gen", "mesh", "services", "start"}
+        assert {path.name for path in (app / "services").iterdir()} >= {"__init__.py", service}
+        assert not (app / "services" / "market").exists()
+
+    shutil.rmtree(app / "mesh")
+    lacking = subprocess.run(command, cwd=app, capture_output=True, text=True, timeout=80, check=False)
+    assert "No module named 'mesh" in lacking.stderr
