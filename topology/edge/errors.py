@@ -7,6 +7,7 @@ from typing import NamedTuple
 from topology.envoy import Json
 
 DOMAIN = "satreel.edge"
+AS_IT_IS: Json = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 
@@ -41,22 +42,20 @@ ERRORS = {
 
 def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, untouched by this."""
-    return {
-        "mappers": [
-            _mapper(_is_answered_as_grpc(), {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}),
-            # Also where the gateway itself does not answer.
-            {**_mapper(_has_status(503), told_as_json(ERRORS[503])), "headers_to_add": [_in_a_second()]},
-            # The gateway's refusals are such bodies already.
-            _mapper(
-                {"response_flag_filter": {"flags": ["UAEX"]}},
-                {
-                    "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
-                    "content_type": "application/json",
-                },
-            ),
-            *(_mapper(_has_status(status), told_as_json(told)) for status, told in ERRORS.items()),
-        ]
-    }
+    return {"mappers": [_mapper(_is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
+
+
+def told_to_http() -> list[Json]:
+    """Mappers for all other requests."""
+    return [
+        # Also where the gateway itself does not answer.
+        {**_mapper(_has_status(503), told_as_json(ERRORS[503])), "headers_to_add": [_in_a_second()]},
+        # The gateway's refusals are such bodies already.
+        _mapper(
+            {"response_flag_filter": {"flags": ["UAEX"]}}, {**AS_IT_IS, "content_type": "application/json"}
+        ),
+        *(_mapper(_has_status(status), told_as_json(told)) for status, told in ERRORS.items()),
+    ]
 
 
 def _in_a_second() -> Json:

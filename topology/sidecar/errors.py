@@ -65,7 +65,8 @@ def local_replies() -> Json:
         "mappers": [
             *(_mapper(told) for told in ANSWERS),
             *(_http_mapper(told) for told in ANSWERS if told.unsent),
-            *edge_errors.local_replies()["mappers"],
+            {"filter": edge_errors.is_grpc(), "body_format_override": edge_errors.AS_IT_IS},
+            *edge_errors.told_to_http(),
         ]
     }
 
