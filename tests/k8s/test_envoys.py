@@ -130,6 +130,19 @@ async def test_the_hook_before_its_end_closes_the_door_gently(tmp_path: Path) ->
     *program, script = envoy_of(render("overlays/prod"), "edge")["lifecycle"]["preStop"]["exec"]["command"]
     assert program == ["bash", "-euc"]
     async with alone(tmp_path) as places, aiohttp.ClientSession() as client:
+        # What KEDA asks is counted, by these names: requests without sockets, connections with them.
+        async with client.get(f"http://{places.monitor}/stats/prometheus") as response:
+            numbers = await response.text()
+        gateways = {
+            name: set(re.findall(rf'^{name}{{envoy_cluster_name="(gateway[^"]*)"}}', numbers, re.MULTILINE))
+            for name in ("envoy_cluster_upstream_rq_active", "envoy_cluster_upstream_cx_active")
+        }
+        queries = json.dumps(render("overlays/prod").named("ScaledObject", "gateway"))
+        for name, clusters in gateways.items():
+            assert clusters == {"gateway", "gateway_sockets"}
+            (asked,) = re.findall(rf'{name}{{envoy_cluster_name=~?\\"([^"]*)\\"', queries)
+            assert set(asked.split("|")) == clusters - ({"gateway_sockets"} if "rq" in name else set())
+
         here = script.replace("127.0.0.1/9901", places.admin.replace(":", "/")).replace("sleep 28", "sleep 0")
         assert here.count(places.admin.rpartition(":")[2]) == 1
         hook = await asyncio.create_subprocess_exec(*program, here)
