@@ -140,7 +140,7 @@ class SatreelSchema(strawberry.Schema):
     ) -> AsyncGenerator[Any, None]:
         async with AsyncExitStack() as stack:
             # The span ends before anything is given away: later events are traces of their own.
-            with telemetry.on_socket() as operation:
+            with telemetry.on_socket(kwargs.get("operation_extensions")) as operation:
                 own = _give_own_context(kwargs, operation)
                 results: AsyncGenerator[ExecutionResult, None] | None = None
                 first: Any = await self._begun(args[0], own, kwargs)

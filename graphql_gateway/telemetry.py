@@ -6,10 +6,10 @@ Traces tell the type and name of an operation and how it ended; never its docume
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import hdrs, web
 from opentelemetry import context as trace_context
@@ -114,11 +114,17 @@ def on_request() -> Operation:
 
 
 @contextmanager
-def on_socket() -> Iterator[Operation]:
-    """An operation on a WebSocket: a trace of its own, as one socket carries many."""
+def on_socket(extensions: Mapping[str, Any] | None = None) -> Iterator[Operation]:
+    """An operation of a connection that carries many: in the trace that its extension says, or its own."""
+    begun = (extensions or {}).get("traceparent")
+    parent = telemetry.PROPAGATOR.extract({"traceparent": begun}) if isinstance(begun, str) else None
     with (
         telemetry.tracer.start_as_current_span(
-            "graphql", kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+            "graphql",
+            parent,
+            SpanKind.SERVER,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span,
         Operation(span) as operation,
     ):

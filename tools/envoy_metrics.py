@@ -100,6 +100,13 @@ ENVOY_METRICS = (
         (_CLUSTER,),
     ),
     EnvoyMetric(
+        "envoy_cluster_outlier_detection_ejections_active",
+        "gauge",
+        "{instance}",
+        "Instances put aside for a while, as they failed again and again.",
+        (_CLUSTER,),
+    ),
+    EnvoyMetric(
         "envoy_cluster_upstream_rq_pending_overflow",
         "counter",
         "{request}",

@@ -151,9 +151,22 @@ async def first_news(mesh: Mesh, token: str) -> None:
         await client.close()
 
 
+async def paged(mesh: Mesh, traceparent: object) -> None:
+    """A query over a WebSocket of a page that says what it belongs to."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{mesh.url}/graphql", protocols=["graphql-transport-ws"]) as socket,
+    ):
+        await socket.send_json({"type": "connection_init"})
+        assert (await socket.receive_json())["type"] == "connection_ack"
+        payload = {"query": "query Page { __typename }", "extensions": {"traceparent": traceparent}}
+        await socket.send_json({"id": "1", "type": "subscribe", "payload": payload})
+        assert (await socket.receive_json())["payload"]["data"] == {"__typename": "Query"}
+
+
 @pytest.mark.timeout(90)
 async def test_one_trace_over_the_mesh(valkey_url: str, tmp_path: Path) -> None:
-    offered, lost = secrets.token_hex(16), secrets.token_hex(16)
+    offered, lost, followed = (secrets.token_hex(16) for _ in range(3))
     browser_span = secrets.token_hex(8)
     async with (
         collecting() as collector,
@@ -169,7 +182,10 @@ async def test_one_trace_over_the_mesh(valkey_url: str, tmp_path: Path) -> None:
         assert answer["errors"][0]["extensions"]["service"] == "rounds"
         await send(mesh, "", "00-nonsense", "{ __typename }")
         await first_news(mesh, token)
+        for traceparent in (f"00-{followed}-{browser_span}-01", "nonsense", 5):
+            await paged(mesh, traceparent)
         await mesh.stop()
+        check_paged(collector, followed, browser_span)
         check_joined(collector, offered, browser_span)
         check_logged(mesh, offered)
         check_broken(collector, lost)
@@ -250,6 +266,14 @@ def check_subscriptions(collector: Collector) -> None:
         assert seen.attributes["graphql.outcome"] == "ok"
     mine = collector.named("subscription Mine")
     assert f"{mine.label} > gateway client LedgerService/GetAccount" in collector.paths(mine.trace_id)
+
+
+def check_paged(collector: Collector, trace_id: str, browser_span: str) -> None:
+    (joined,) = collector.trace(trace_id)
+    assert (joined.name, joined.span.parent_span_id.hex()) == ("query Page", browser_span)
+    # Who says nonsense has a trace of its own.
+    others = [seen for seen in collector.spans if seen.name == "query Page" and seen is not joined]
+    assert [seen.span.parent_span_id for seen in others] == [b"", b""]
 
 
 def check_secrets(collector: Collector, *unsaid: str) -> None:

@@ -84,7 +84,7 @@ export function createClient(options: ClientOptions): Client {
     logIn,
     keepAliveMs: options.keepAliveMs ?? 12_000,
   });
-  const live = new Live(socket, logIn);
+  const live = new Live(socket, logIn, options.traceparent);
 
   return {
     async run<Data, Variables extends object>(document: Document<"query" | "mutation", Data, Variables>, ...[variables, how]: Arguments<Variables, RunOptions>) {

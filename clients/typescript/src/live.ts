@@ -36,10 +36,12 @@ const NEWS_MISSING: ReadonlySet<string> = new Set(["NEWS_LOST", "FELL_BEHIND"]);
 export class Live {
   readonly #socket: Socket;
   readonly #logIn: LogIn;
+  readonly #traceparent: (() => string | undefined) | undefined;
 
-  constructor(socket: Socket, logIn: LogIn) {
+  constructor(socket: Socket, logIn: LogIn, traceparent?: () => string | undefined) {
     this.#socket = socket;
     this.#logIn = logIn;
+    this.#traceparent = traceparent;
   }
 
   /** Events until the gateway ends the stream or the signal is aborted. Throws SatreelError when it cannot go on. */
@@ -72,7 +74,8 @@ export class Live {
   /** One life of a stream. Throws SatreelError when it breaks. */
   async *#once<Data>(document: Subscribable<Data>, variables: Variables, onConnected: () => void, signal?: AbortSignal) {
     const box = new Mailbox<Data>();
-    const payload = { query: document.text, operationName: document.name, variables };
+    const traceparent = this.#traceparent?.();
+    const payload = { query: document.text, operationName: document.name, variables, ...(traceparent && { extensions: { traceparent } }) };
     const stop = this.#socket.subscribe<Data>(payload, {
       next: ({ data, errors }) => {
         if (errors) box.fail(SatreelError.of(errors as GraphQLErrorJson[], { data }));
