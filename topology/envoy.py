@@ -14,6 +14,8 @@ HTTP_OPTIONS = f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 SPIFFE = "spiffe://satreel/"
 _CONNECTIONS = "downstream_connections.v3.DownstreamConnectionsConfig"
 _HEAP = "fixed_heap.v3.FixedHeapConfig"
+# What a request holds counts from 64 KiB on.
+_TRACKED_POWER = 16
 
 
 def typed(type_: str, /, **fields: Any) -> Json:
@@ -161,27 +163,29 @@ def bootstrap(
     listeners: list[Json],
     clusters: list[Json],
     connections: int,
-    heap_bytes: int | None = None,
+    heap_bytes: int,
 ) -> Json:
-    """What Envoy starts with; beyond so many open connections, or near so much memory, it takes no more."""
+    """What Envoy starts with; beyond so many open connections, or near so much memory, it takes no more.
+
+    Before that, requests over HTTP/2 that hold the most of it are broken off; over HTTP/1 Envoy cannot.
+    """
     overload: Json = {
+        "refresh_interval": "0.25s",
         "resource_monitors": [
             _monitor(
                 "global_downstream_max_connections",
                 _CONNECTIONS,
                 max_active_downstream_connections=connections,
-            )
-        ]
+            ),
+            _monitor("fixed_heap", _HEAP, max_heap_size_bytes=heap_bytes),
+        ],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED_POWER},
+        "actions": [
+            _action("reset_high_memory_stream", scaling_threshold=0.8, saturation_threshold=0.95),
+            _action("shrink_heap", 0.9),
+            _action("stop_accepting_requests", 0.97),
+        ],
     }
-    if heap_bytes is not None:
-        overload["resource_monitors"].append(_monitor("fixed_heap", _HEAP, max_heap_size_bytes=heap_bytes))
-        overload |= {
-            "refresh_interval": "1s",
-            "actions": [
-                _action("shrink_heap", 0.9),
-                _action("stop_accepting_requests", 0.97),
-            ],
-        }
     return {
         "node": {"id": name, "cluster": name},
         "admin": {"address": address(admin)},
@@ -198,6 +202,7 @@ def _monitor(name: str, type_: str, **fields: object) -> Json:
     }
 
 
-def _action(name: str, above: float) -> Json:
-    trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": above}}
+def _action(name: str, above: float | None = None, **scaled: float) -> Json:
+    at = {"scaled": scaled} if above is None else {"threshold": {"value": above}}
+    trigger = {"name": "envoy.resource_monitors.fixed_heap", **at}
     return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}

@@ -19,9 +19,12 @@ from yarl import URL
 from mesh import tls
 from tests.edge.lone import alone
 from topology import edge
+from topology.edge.places import MIB
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
+# More than one edge bears, each with half a request.
+CLIENTS = 48
 LIMITS = edge.Limits(connections=20, requests_per_s=1, requests_at_once=8, request_s=3, headers_kib=8)
 
 
@@ -143,6 +146,20 @@ async def test_an_address_may_not_ask_without_end(places: edge.Places) -> None:
     assert body["details"][0]["reason"] == "RATE_LIMITED"
 
 
+async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
+    async with alone(tmp_path, proxies_before=1, limits=LIMITS) as at, aiohttp.ClientSession() as client:
+
+        async def status(address: str) -> int:
+            said = {"X-Forwarded-For": address}
+            async with client.get(f"http://{at.http}/no", headers=said) as answer:
+                return answer.status
+
+        found = [await status(f"2001:db8::{number:x}:1") for number in range(LIMITS.requests_at_once + 3)]
+        assert found[0] == 404
+        assert found[-1] == 429
+        assert await status("2001:db8:0:1::1") == 404, "another network"
+
+
 async def test_behind_a_proxy_of_ours_a_client_is_who_it_names(tmp_path: Path) -> None:
     denied = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
 
@@ -159,3 +176,63 @@ async def test_behind_a_proxy_of_ours_a_client_is_who_it_names(tmp_path: Path) -
     edge.place(tmp_path / "other" / "edge", edge.resource(deny=["203.0.113.7"]))
     async with alone(tmp_path / "other") as first:
         assert await status(first) == 404, "anybody may write that header"
+
+
+async def test_what_requests_hold_together_is_bounded(tmp_path: Path) -> None:
+    limits = edge.Limits(heap_bytes=96 * MIB, body_bytes=8 * MIB)
+    async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
+
+        async def held_mib() -> float:
+            async with client.get(f"http://{at.admin}/memory") as answer:
+                return int((await answer.json(content_type=None))["allocated"]) / MIB
+
+        clients = [asyncio.create_task(half_a_request(at, 7 * MIB)) for _ in range(CLIENTS)]
+        held = [await held_mib()]
+        while not all(one.done() for one in clients):
+            held.append(await held_mib())
+            await asyncio.sleep(0.1)
+        assert "broken off" in {one.result() for one in clients}
+        assert max(held) < CLIENTS * 7
+        async with asyncio.timeout(10):
+            while True:
+                async with client.get(f"http://{at.http}/openapi.json") as answer:
+                    if answer.status == 200:
+                        return
+                await asyncio.sleep(0.1)
+
+
+async def half_a_request(places: edge.Places, size: int) -> str:
+    """Sends so much of a body over HTTP/2, and not its end; how that went."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def field(name: bytes, value: bytes) -> bytes:
+        return bytes([0, len(name)]) + name + bytes([len(value)]) + value
+
+    asked = {b":method": b"POST", b":path": b"/graphql", b":scheme": b"http", b":authority": b"x"}
+    head = b"".join(field(*one) for one in asked.items())
+    host, _, port = str(places.http).partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, head))
+    windows = {0: 65_535, 1: 65_535}
+    while size > 0:
+        if (piece := min(16_384, size, *windows.values())) > 0:
+            writer.write(frame(0, 0, 1, bytes(piece)))
+            windows = {stream: left - piece for stream, left in windows.items()}
+            size -= piece
+            continue
+        kind, stream, told = await _frame(reader)
+        if kind == 3:
+            writer.close()
+            return "broken off"
+        if kind == 8:
+            windows[stream] += int.from_bytes(told, "big")
+    await asyncio.sleep(1)
+    writer.close()
+    return "taken"
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
+    head = await reader.readexactly(9)
+    return head[3], int.from_bytes(head[5:], "big"), await reader.readexactly(int.from_bytes(head[:3], "big"))

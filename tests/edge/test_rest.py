@@ -100,10 +100,10 @@ async def test_what_only_the_mesh_may_say_is_taken_from_clients(door: Door, forg
     assert (status, "activeListings" in str(body) or "overview" in body) == (200, True)
 
 
-@pytest.mark.parametrize(("path", "size"), [("/v1/challenges", 1_048_577), ("/graphql", 10_485_761)])
-async def test_a_body_that_is_too_large_is_refused(door: Door, path: str, size: int) -> None:
+@pytest.mark.parametrize("path", ["/v1/challenges", "/graphql"])
+async def test_a_body_that_is_too_large_is_refused(door: Door, path: str) -> None:
     async def pieces() -> Any:
-        for _ in range(size // 65_536 + 1):
+        for _ in range(5):
             yield b"x" * 65_536
 
     headers = {"Content-Type": "application/json", "Expect": "100-continue"}

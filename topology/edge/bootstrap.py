@@ -33,4 +33,5 @@ def _bootstrap(places: Places) -> Json:
         listeners=listeners(places),
         clusters=clusters(places),
         connections=places.limits.connections,
+        heap_bytes=places.limits.heap_bytes,
     )

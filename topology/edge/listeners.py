@@ -8,7 +8,14 @@ from topology.edge.clusters import AUTHORITY
 from topology.edge.cors import CORS
 from topology.edge.errors import local_replies
 from topology.edge.places import Limits, Places
-from topology.edge.routes import AUTHORIZER, BUFFER, CERTIFICATES, TRANSCODER, route_configuration
+from topology.edge.routes import (
+    AUTHORIZER,
+    BUFFER,
+    CERTIFICATES,
+    TRANSCODER,
+    WEBSOCKETS,
+    route_configuration,
+)
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
 from topology.observed import access_log, tracing
@@ -21,6 +28,8 @@ AUTHORIZE_PATH = "/authorize"
 _AUTHORIZE_S = 3
 # Sixteen bytes in base64, as the key of a WebSocket must be (RFC 6455).
 _SOCKET_KEY = "c2F0cmVlbC5lZGdlLmtleQ=="
+# Whoever has one IPv6 address has all of its network.
+_ADDRESS, _NETWORK = "masked_remote_address", {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}
 
 
 def listeners(places: Places) -> list[Json]:
@@ -62,7 +71,8 @@ def _manager(name: str, places: Places) -> Json:
             # WebSockets within HTTP/2 (RFC 8441).
             "allow_connect": True,
         },
-        "upgrade_configs": [{"upgrade_type": "websocket", "filters": _for_sockets(places)}],
+        # Off, but for the one route that says otherwise: what they pass does not ask who comes.
+        "upgrade_configs": [{**WEBSOCKETS, "enabled": False, "filters": _for_sockets(places)}],
         "local_reply_config": local_replies(),
         "access_log": [access_log()],
         "http_filters": _filters(places),
@@ -91,7 +101,7 @@ def _filters(places: Places) -> list[Json]:
         ),
         # Asks for a certificate where a route says so.
         http_filter(CERTIFICATES, "rbac.v3.RBAC"),
-        http_filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.upload_bytes),
+        http_filter(BUFFER, "buffer.v3.Buffer", max_request_bytes=places.limits.body_bytes),
         http_filter(AUTHORIZER, "ext_authz.v3.ExtAuthz", **_authorizer()),
         http_filter(TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", **_transcoder(places)),
         http_filter("envoy.filters.http.router", "router.v3.Router"),
@@ -146,10 +156,10 @@ def _rate(limits: Limits) -> Json:
         "token_bucket": bucket(limits.connections, limits.connections),
         "filter_enabled": always,
         "filter_enforced": always,
-        "rate_limits": [{"actions": [{"remote_address": {}}]}],
+        "rate_limits": [{"actions": [{_ADDRESS: _NETWORK}]}],
         "descriptors": [
             {
-                "entries": [{"key": "remote_address"}],
+                "entries": [{"key": _ADDRESS}],
                 "token_bucket": bucket(limits.requests_per_s, limits.requests_at_once),
             }
         ],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MIB = 1024 * 1024
+KIB, MIB = 1024, 1024 * 1024
 _PAGE = Path(__file__).with_name("page")
 
 
@@ -19,11 +19,12 @@ class Limits:
     # Requests of an address within a second on average, and at once. The gateway counts by the minute.
     requests_per_s: int = 100
     requests_at_once: int = 200
-    # Of a GraphQL request, files and all; the gateway has smaller ones for what is no upload.
-    upload_bytes: int = 10 * MIB
-    # Of a REST request.
-    body_bytes: int = MIB
+    # Of a request to REST or GraphQL, which is kept until it is whole. Uploads are passed on as they come:
+    # the gateway bounds them, and reads nobody's but an administrator's.
+    body_bytes: int = 256 * KIB
     headers_kib: int = 60
+    # Of memory, for what all requests hold together.
+    heap_bytes: int = 1024 * MIB
     # To send the head, and the whole of a request.
     head_s: float = 10
     request_s: float = 60

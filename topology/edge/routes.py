@@ -24,6 +24,9 @@ AUTHORIZER: Final = "envoy.filters.http.ext_authz"
 BUFFER: Final = "envoy.filters.http.buffer"
 CERTIFICATES: Final = "satreel.certificates"
 
+# What a connection may become, on the route that allows it.
+WEBSOCKETS: Final = {"upgrade_type": "websocket"}
+
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _NO_HEADERS: Mapping[str, str] = {}
@@ -62,7 +65,8 @@ def _gateway(places: Places) -> list[Json]:
         "timeout": "0s",
         "idle_timeout": seconds(places.limits.quiet_s),
     }
-    own = {"route": to_gateway, "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF)}
+    off = dict.fromkeys((TRANSCODER, AUTHORIZER), _OFF)
+    own = {"route": to_gateway, "typed_per_filter_config": off}
     matches: list[Json] = [
         {"path": "/graphql"},
         {"path": "/graphql/stream"},
@@ -73,9 +77,13 @@ def _gateway(places: Places) -> list[Json]:
     ]
     socket = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
     sockets = {"name": "/graphql", "match": {"path": "/graphql", "headers": [socket]}, **own}
-    sockets["route"] = {**to_gateway, "cluster": SOCKETS}
+    sockets["route"] = {**to_gateway, "cluster": SOCKETS, "upgrade_configs": [WEBSOCKETS]}
+    form = {"prefix": "multipart/form-data", "ignore_case": True}
+    multipart = {"name": "content-type", "string_match": form}
+    uploads = {"name": "/graphql", "match": {"path": "/graphql", "headers": [multipart]}, **own}
+    uploads["typed_per_filter_config"] = {**off, BUFFER: _OFF}
     requests = [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
-    return [sockets, *requests]
+    return [sockets, uploads, *requests]
 
 
 def _pictures(places: Places) -> list[Json]:
@@ -132,16 +140,17 @@ def _file(path: str, filename: str, content_type: str, more: Mapping[str, str] =
 
 def _rest(places: Places) -> Json:
     """For as long as a path is not yet the method that it stands for: the transcoder refuses what is none."""
-    buffer = typed(
-        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-        buffer={"max_request_bytes": places.limits.body_bytes},
-    )
+    grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     return {
         "name": "rest",
-        "match": {"prefix": REST_PREFIX},
+        # The transcoder would let pass what says that it is gRPC already.
+        "match": {
+            "prefix": REST_PREFIX,
+            "headers": [{**grpc, "invert_match": True, "treat_missing_header_as_empty": True}],
+        },
         # Never taken, but CORS heeds no other kind of route.
         "route": {"cluster": GATEWAY},
-        "typed_per_filter_config": {BUFFER: buffer, **for_pages(places)},
+        "typed_per_filter_config": for_pages(places),
     }
 
 
