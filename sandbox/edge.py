@@ -19,5 +19,6 @@ class Edge(Envoy):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in edge.files(self._places).items():
             (folder / name).write_text(text)
-        if not (folder / edge.ADDRESSES_FILE).is_file():
-            edge.place(folder, edge.resource())
+        lists = self._places.addresses or folder
+        if not (lists / edge.ADDRESSES_FILE).is_file():
+            edge.place(lists, edge.resource())

@@ -11,7 +11,7 @@ import yaml
 
 from topology import sidecar
 from topology.calls import called_by
-from topology.edge import ADDRESSES_FILE, Limits, Places, files, resource
+from topology.edge import Limits, Places, files
 from topology.envoy import Json
 from topology.parts import EDGE, GATEWAY, MONITOR_PORT, PARTS, SERVICES, Instances, Part
 
@@ -28,6 +28,8 @@ _NAMES = {name: f"{name}:{part.port.number}" for name, part in PARTS.items()}
 
 PLACES = Places(
     folder=FOLDER,
+    # A ConfigMap of its own: it keeps its name when it changes, so that nothing starts anew.
+    addresses=Path("/etc/addresses"),
     https="0.0.0.0:8443",
     http=None,
     admin=ADMIN,
@@ -72,10 +74,11 @@ def sidecar_places(part: str) -> sidecar.Places:
 
 
 def envoys() -> Mapping[str, Callable[[], str]]:
-    """By path in the repository, what makes the file. No address is denied until an overlay says so."""
+    """By path in the repository, what makes the file. The address lists are no such file: they are kept by hand."""
     found = {f"{SIDECARS_FOLDER}/kustomization.yaml": sidecars}
-    for name in (*files(PLACES), ADDRESSES_FILE):
-        found[f"{EDGE_FOLDER}/{name}"] = _file({**files(PLACES), ADDRESSES_FILE: resource()}, name)
+    own = files(PLACES)
+    for name in own:
+        found[f"{EDGE_FOLDER}/{name}"] = _file(own, name)
     # With sidecars the edge reaches the gateway by mTLS as well.
     beside = files(replace(PLACES, gateway_has_sidecar=True))
     found[f"{SIDECARS_FOLDER}/{EDGE}/envoy.json"] = _file(beside, "envoy.json")

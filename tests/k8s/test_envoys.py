@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from sandbox.parts import Parts
 from sandbox.process import LOOPBACK, free_port
 from tests.edge.lone import alone
 from tests.k8s.conftest import Manifest, Manifests, render
-from topology.cluster import ADMIN, APPLICATION, MONITOR
+from topology.cluster import ADMIN, APPLICATION, MONITOR, PLACES
 from topology.comments import DESCRIPTORS
-from topology.edge import OPENAPI
+from topology.edge import ADDRESSES_FILE, OPENAPI, resource
 from topology.parts import MONITOR_PORT, PARTS
 
 OVERLAYS = ("dev", "prod", "istio", "linkerd")
@@ -56,6 +56,9 @@ def mounted(manifests: Manifests, part: str, folder: Path) -> Path:
             (folder / "run/satreel/site" / site).write_bytes(content)
     here = "|".join(map(re.escape, places))
     data = manifests.named("ConfigMap", volumes["envoy"]["configMap"]["name"])["data"]
+    if part == "edge":
+        lists = manifests.named("ConfigMap", volumes["addresses"]["configMap"]["name"])["data"]
+        brought(folder / "etc/addresses", {name: text.encode() for name, text in lists.items()})
     for name, text in data.items():
         moved = re.sub(f'(?<=")({here})(?=[/"])', lambda found: f"{folder}{found[1]}", text)
         (folder / "etc/envoy" / name).write_text(moved)
@@ -63,13 +66,19 @@ def mounted(manifests: Manifests, part: str, folder: Path) -> Path:
 
 
 def swapped(mount: Path, part: str, authority: Path) -> None:
-    """A new certificate, as kubelet brings it: files are links into `..data`, a link that is replaced."""
+    """A new certificate, as kubelet brings it."""
     (authority / f"{part}.pem").unlink(missing_ok=True)
     tls.Authority.open(authority).issue(part)
+    names = ("ca.pem", f"{part}.pem", f"{part}.key")
+    brought(mount, {name: (authority / name).read_bytes() for name in names})
+
+
+def brought(mount: Path, files: Mapping[str, bytes]) -> None:
+    """Files that kubelet brings are links into `..data`, a link that is replaced."""
     fresh = mount / f"..{len(list(mount.iterdir()))}"
     fresh.mkdir()
-    for name in ("ca.pem", f"{part}.pem", f"{part}.key"):
-        (fresh / name).write_bytes((authority / name).read_bytes())
+    for name, content in files.items():
+        (fresh / name).write_bytes(content)
         if not (mount / name).is_symlink():
             (mount / name).symlink_to(Path("..data") / name)
     (mount / "..data_tmp").symlink_to(fresh.name)
@@ -91,6 +100,44 @@ def test_envoy_takes_what_is_mounted_for_the_edge(overlay: str, tmp_path: Path) 
 def test_envoy_takes_what_is_mounted_for_a_sidecar(part: str, tmp_path: Path) -> None:
     done = taken(mounted(render("overlays/prod"), part, tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_address_lists_keep_their_name_so_that_edges_do_not_start_anew(overlay: str) -> None:
+    manifests = render(f"overlays/{overlay}")
+    lists = manifests.named("ConfigMap", "edge-addresses")["data"]
+    assert list(lists) == [ADDRESSES_FILE]
+    assert ADDRESSES_FILE not in manifests.named("ConfigMap", volume_of_edge(manifests, "envoy"))["data"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in envoy_of(manifests, "edge")["volumeMounts"]}
+    assert volume_of_edge(manifests, "addresses") == "edge-addresses"
+    assert mounts["addresses"] == str(PLACES.addresses)
+
+
+def volume_of_edge(manifests: Manifests, name: str) -> str:
+    pod = manifests.named("Deployment", "edge")["spec"]["template"]["spec"]
+    (found,) = [one["configMap"]["name"] for one in pod["volumes"] if one["name"] == name]
+    return str(found)
+
+
+async def test_address_lists_that_kubelet_brings_hold_at_once(tmp_path: Path) -> None:
+    mount = tmp_path / "addresses"
+    mount.mkdir()
+    brought(mount, {ADDRESSES_FILE: resource().encode()})
+    async with alone(tmp_path, addresses=mount) as places, aiohttp.ClientSession() as client:
+
+        async def until(status: int) -> None:
+            for _ in range(100):
+                async with client.get(f"http://{places.http}/nothing") as answer:
+                    if answer.status == status:
+                        return
+                await asyncio.sleep(0.05)
+            raise AssertionError(f"{answer.status} where {status} should be")
+
+        await until(404)
+        brought(mount, {ADDRESSES_FILE: resource(deny=["127.0.0.1"]).encode()})
+        await until(403)
+        brought(mount, {ADDRESSES_FILE: resource().encode()})
+        await until(404)
 
 
 def test_envoy_refuses_what_is_wrong(tmp_path: Path) -> None:

@@ -135,7 +135,9 @@ def _word() -> Json:
 
 
 def _addresses(places: Places) -> Json:
-    source = {"path": str(places.folder / ADDRESSES_FILE)}
+    folder = str(places.addresses or places.folder)
+    # Kubelet moves a link beside the file, not the file.
+    source = {"path": f"{folder}/{ADDRESSES_FILE}", "watched_directory": {"path": folder}}
     return {
         "name": FILTER,
         "config_discovery": {

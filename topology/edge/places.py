@@ -37,7 +37,7 @@ class Limits:
 class Places:
     """Where an edge listens, whom it calls, and where its files are. Addresses are HOST:PORT."""
 
-    # Folder of the files that `files` makes, and of the address lists.
+    # Folder of the files that `files` makes.
     folder: Path
     https: str
     # Clear text, for loopback alone; None: none.
@@ -59,6 +59,8 @@ class Places:
     pages: Path | None = None
     # The page itself.
     page: Path = _PAGE
+    # Folder of the address lists, which are the operator's; None: that of the other files.
+    addresses: Path | None = None
     # Pages of these origins, as browsers write them ("https://satreel.example"), may use REST; "*": all. What
     # the gateway's ALLOWED_ORIGINS is for GraphQL, and to be the same.
     allowed_origins: tuple[str, ...] = ()
