@@ -74,7 +74,7 @@ def sidecar_places(part: str) -> sidecar.Places:
 
 
 def envoys() -> Mapping[str, Callable[[], str]]:
-    """By path in the repository, what makes the file. The address lists are no such file: they are kept by hand."""
+    """By path in the repository, what makes the file. Not the address lists: they are kept by hand."""
     found = {f"{SIDECARS_FOLDER}/kustomization.yaml": sidecars}
     own = files(PLACES)
     for name in own:
