@@ -28,16 +28,20 @@ def is_worth_it(failure: RemoteFailure, *, repeatable: bool) -> bool:
 async def until_taken(
     attempt: Callable[[], Awaitable[Answer]], left_s: Callable[[], float], *, repeatable: bool
 ) -> Answer:
-    """What an attempt gives that somebody took, while time is left. Raises RemoteFailure."""
+    """What an attempt gives that somebody took, while time is left. Raises RemoteFailure.
+
+    What is `repeatable` an Envoy makes several times, and speaks of the last: of those before nobody knows.
+    """
     pauses: Iterator[float] | None = None
     while True:
         try:
             return await attempt()
         except RemoteFailure as failure:
-            if not is_worth_it(failure, repeatable=repeatable):
-                raise
+            again = is_worth_it(failure, repeatable=repeatable)
             pauses = pauses or pauses_s()
-            if (pause_s := next(pauses)) >= left_s():
+            pause_s = next(pauses)
+            if not again or pause_s >= left_s():
+                failure.unsent &= not repeatable
                 raise
         await asyncio.sleep(pause_s)
 

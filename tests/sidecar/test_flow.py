@@ -8,6 +8,8 @@ from collections import Counter
 
 import aiohttp
 import pytest
+from satreel.identity.v1.identity_service_pb2 import LogInRequest
+from satreel.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
@@ -19,6 +21,11 @@ from topology.sidecar import Limits
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOTALS = pb.GetTotalsRequest()
+LOG_IN = LogInRequest(
+    challenge_id="0190a000-0000-7000-8000-000000000001",
+    address="1BoatSLRHtKNngkdXEeobR76b53LETtpyT",
+    signature="s",
+)
 CLOSE = pb.CloseSessionRequest(session_id="0190a000-0000-7000-8000-000000000001")
 
 
@@ -71,19 +78,60 @@ async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(tow
 
 
 async def test_a_call_for_which_nobody_came_is_known_not_to_be_done(town: Town) -> None:
-    await town.lead(None)
-    async with town.channel("ledger") as channel:
-        stub = LedgerServiceStub(channel)
-        await _until_nobody_leads(town)
-        for call in (stub.CloseSession(CLOSE, timeout=0.6), stub.GetTotals(TOTALS, timeout=0.6)):
+    lonely = town.sidecar("lonely-sidecar", "gateway", {})
+    await lonely.start(town.parts)
+    for peer in ("identity", "ledger"):
+        async with town.channel(peer, by=lonely) as channel:
             began_s = time.monotonic()
             with pytest.raises(RemoteFailure) as failed:
-                await call
-            assert (failed.value.code, failed.value.domain) == (Code.UNAVAILABLE, "satreel.mesh")
-            assert failed.value.unsent
-            assert not failed.value.outcome_unknown
-            assert time.monotonic() - began_s < 2
+                if peer == "identity":
+                    await IdentityServiceStub(channel).LogIn(LOG_IN, timeout=0.6)
+                else:
+                    await LedgerServiceStub(channel).CloseSession(CLOSE, timeout=0.6)
+        assert (failed.value.code, failed.value.domain) == (Code.UNAVAILABLE, "satreel.mesh")
+        assert time.monotonic() - began_s < 2
+        # What may be repeated may have been, and so may have been done before.
+        assert failed.value.outcome_unknown == (peer == "ledger")
+
+
+async def test_a_repeated_command_may_have_been_done_though_in_the_end_nobody_was_there(town: Town) -> None:
     await town.lead(0)
+    _, ledger, _ = town.ledgers[0]
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
+            await asyncio.sleep(0.05)
+        ledger.fails = True
+        ledger.release.clear()
+        ledger.begun.clear()
+        with town.user():
+            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=6))
+        await ledger.begun.wait()
+        await town.lead(None)
+        await _until_nobody_leads(town)
+        ledger.release.set()
+        with pytest.raises(RemoteFailure) as failed:
+            await command
+    assert (failed.value.code, failed.value.domain) == (Code.UNAVAILABLE, "satreel.mesh")
+    assert failed.value.outcome_unknown
+    ledger.fails = False
+    await town.lead(0)
+
+
+async def test_that_a_call_has_reached_nobody_is_not_for_services_to_say(town: Town) -> None:
+    await town.lead(0)
+    _, ledger, _ = town.ledgers[0]
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
+            await asyncio.sleep(0.05)
+        ledger.lies = True
+        reached = len(ledger.callers)
+        with town.user(), pytest.raises(RemoteFailure) as failed:
+            await stub.CloseSession(CLOSE, timeout=2)
+    ledger.lies = False
+    assert failed.value.code is Code.UNAVAILABLE
+    assert len(ledger.callers) == reached + 1
 
 
 async def test_overload_is_told_at_once(town: Town) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import grpc
 from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
@@ -20,6 +21,7 @@ from mesh.clock import SystemClock
 from mesh.config import MeshSettings
 from mesh.errors import NOT_LEADER, Unavailable
 from mesh.server import MeshServer
+from mesh.status import UNSENT_KEY
 from mesh.tokens import UserTokenSigner
 from sandbox.environment import inherited
 from sandbox.parts import Parts
@@ -77,6 +79,10 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.left_s: float | None = None
         # It has lost its lead, and its sidecar's callers do not know it yet.
         self.refuses = False
+        # It does what it is told, and cannot say so.
+        self.fails = False
+        # It says that calls have not reached it.
+        self.lies = False
         # A call that locks a round has come, and ends when it may.
         self.begun = asyncio.Event()
         self.release = asyncio.Event()
@@ -92,6 +98,13 @@ class Ledger(ledger_service_pb2_grpc.LedgerServiceServicer):
         self.callers.append(caller.current().service)
         if self.refuses:
             raise NotLeader
+        if self.fails:
+            self.begun.set()
+            await self.release.wait()
+            raise Unavailable
+        if self.lies:
+            await context.send_initial_metadata(())
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "", ((UNSENT_KEY, "1"),))
         return pb.CloseSessionResponse(session=ledger_pb2.Session(id=str(self.number)))
 
     async def LockRound(self, request: pb.LockRoundRequest, context: Any) -> pb.LockRoundResponse:

@@ -30,7 +30,7 @@ def inbound(places: Places) -> Json:
     }
     if not _is_service(places):
         own["upgrade_configs"] = [{"upgrade_type": "websocket"}]
-    filters = [http_filter("envoy.filters.http.rbac", "rbac.v3.RBAC", rules=_rules(places))]
+    filters = [http_filter("envoy.filters.http.rbac", "rbac.v3.RBAC", rules=_rules(places)), _no_word()]
     found = manager("inbound", _routes(), places, filters=filters, logged=_all_but_health()) | own
     return {
         **listener("inbound", places.listen, found, transport_socket=tls),
@@ -59,7 +59,7 @@ def _routes() -> Json:
     }
     return {
         "name": "inbound",
-        # Only an Envoy knows.
+        # Only an Envoy knows. It may say so itself, so no filter takes it away here.
         "response_headers_to_remove": [UNSENT_KEY],
         "virtual_hosts": [
             {
@@ -69,6 +69,12 @@ def _routes() -> Json:
             }
         ],
     }
+
+
+def _no_word() -> Json:
+    """The same at the end of an answer, where Envoy itself says nothing."""
+    taken = {"response_trailers_mutations": [{"remove": UNSENT_KEY}]}
+    return http_filter("satreel.unsent", "header_mutation.v3.HeaderMutation", mutations=taken)
 
 
 def _rules(places: Places) -> Json:
