@@ -50,7 +50,8 @@ class Authorize:
         budget = request[BUDGET]
         budget.user_id = viewer.id if viewer else None
         await budget.ask()
-        if (request.method, request.path.removeprefix(PREFIX)) in self._log_ins:
+        # Envoy leaves a slash at the end out of account when it looks for the method.
+        if (request.method, request.path.removeprefix(PREFIX).rstrip("/")) in self._log_ins:
             await budget.log_in()
         return web.Response(headers={USER_TOKEN_KEY: viewer.user_token} if viewer else None)
 
