@@ -118,7 +118,8 @@ image-check: proto ## the Dockerfile's steps without a container engine, and eac
 
 observability-check: setup ## alerts and their cases, by promtool; a played round in a real Prometheus: what dashboards and alerts ask is answered
 	@$(BIN)/python -m tools.promtool
-	@$(BIN)/python -m pytest -q -k "not promtool" tests/observability tests/observability/check_prometheus.py
+	@$(BIN)/python -m pytest -q -k "not promtool" tests/observability
+	@$(BIN)/python -m pytest -q tests/observability/check_prometheus.py
 
 format: proto ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PACKAGES)
