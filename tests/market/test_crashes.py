@@ -86,6 +86,28 @@ async def test_purchase(fault: Fault, repeated: bool) -> None:
 
 
 @pytest.mark.parametrize("fault", Fault)
+async def test_who_is_told_of_the_sale_lists_the_title_at_once(fault: Fault) -> None:
+    async def scenario(world: World, arm: Callable[[], None]) -> None:
+        seller, buyer = world.person(), world.person()
+        meme = world.meme(seller)
+        listing = await world.list_title(seller, meme)
+        sale_id = world.new_id()
+        arm()
+        await survive(world.buy(buyer, listing, sale_id))
+        world.remember_hit()
+        world.steps.go_right()
+        world.ledger.arrive()
+        world.start()
+        assert (await world.buy(buyer, listing, sale_id)).id == sale_id
+        again = await world.list_title(buyer, meme)
+        assert (again.state, again.seller_id) == (ListingState.OPEN, buyer)
+        await world.settle_down()
+        await world.check()
+
+    assert await at_every_step(fault, scenario) > 0
+
+
+@pytest.mark.parametrize("fault", Fault)
 async def test_purchase_without_the_title(fault: Fault) -> None:
     async def scenario(world: World, arm: Callable[[], None]) -> None:
         seller, heir, buyer = world.person(), world.person(), world.person()

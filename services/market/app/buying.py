@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from mesh.clock import Clock
-from mesh.errors import IdReused
+from mesh.errors import Failure, IdReused
 from services.market.app.places import Places
 from services.market.app.ports import Ledger, Listings, News, Sales
 from services.market.app.settlement import Settlement
@@ -66,6 +67,7 @@ class Buying:
         asked = (listing_id, buyer_id, expected_price_sats)
         done = await self._done(sale_id, *asked)
         if done is not None:
+            await self._finished(listing_id, sale_id)
             return done
         check_id_fresh(sale_id, self._clock.now_ns())
         listing = await self._listings.get(listing_id)
@@ -99,6 +101,18 @@ class Buying:
             raise
         await self._move(listing, attempt, lambda found: found.sold(sale.id, sale.sold_ns))
         return sale
+
+    async def _finished(self, listing_id: ListingId, sale_id: SaleId) -> None:
+        """A call that broke off behind the sale left its listing SETTLING, and the title's place taken.
+
+        Whoever is told that the sale is made may list the title at once; if this fails, the sweeper does it.
+        """
+        listing = await self._listings.get(listing_id)
+        if listing is None or listing.state is not ListingState.SETTLING or listing.attempt is None:
+            return
+        if listing.attempt.sale_id == sale_id:
+            with suppress(Failure):
+                await self.settle(listing, listing.attempt)
 
     async def _done(
         self, sale_id: SaleId, listing_id: ListingId, buyer_id: UserId, price_sats: int
