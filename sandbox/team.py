@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh import tls
-from topology.parts import PARTS
+from sandbox.certificates import NAMES
 
 AUTHORITY = Path(".satreel/data/tls")
+# What else has a key in the authority's folder.
+_FILES = ("ca", "user-token")
 # A label of DNS, so that it fits everywhere.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -26,8 +28,8 @@ def issue(name: str, authority: Path, into: Path) -> None:
     """Makes the files. Raises ValueError for what is no name, or a part's, and without an authority."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a team: small letters, digits and hyphens")
-    if name in {*PARTS, "launcher"}:
-        raise ValueError(f"{name} is a part of the mesh; a team is called otherwise")
+    if name in {*NAMES, *_FILES}:
+        raise ValueError(f"{name} is a part of the mesh, or a key of it; a team is called otherwise")
     if not (authority / "ca.key").is_file():
         raise ValueError(f"{authority} holds no authority; `make run` makes one")
     into.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -146,6 +146,19 @@ async def test_an_address_may_not_ask_without_end(places: edge.Places) -> None:
     assert body["details"][0]["reason"] == "RATE_LIMITED"
 
 
+async def test_a_line_of_the_log_is_short_whatever_clients_write(tmp_path: Path) -> None:
+    long = "x" * 9_000
+    async with alone(tmp_path) as at, aiohttp.ClientSession(f"http://{at.http}") as client:
+        forged = {"traceparent": long, "x-envoy-original-method": long, "user-agent": long}
+        async with client.get(f"/{long}", headers=forged) as answer:
+            assert answer.status == 404
+        log = tmp_path / "logs" / "edge.log"
+        while not (lines := [line for line in log.read_text().splitlines() if line.startswith("{")]):
+            await asyncio.sleep(0.05)
+    assert len(lines[0]) < 2_000
+    assert json.loads(lines[0])["path"].startswith("/xxx")
+
+
 async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
     async with alone(tmp_path, proxies_before=1, limits=LIMITS) as at, aiohttp.ClientSession() as client:
 

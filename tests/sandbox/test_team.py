@@ -27,7 +27,9 @@ def test_it_names_the_team_and_is_good_for_calling_alone(tmp_path: Path) -> None
     assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
-@pytest.mark.parametrize("name", ["gateway", "ledger", "edge", "launcher", "../ca", "Analytics", ""])
+@pytest.mark.parametrize(
+    "name", ["gateway", "ledger", "edge", "launcher", "ca", "user-token", "../ca", "Analytics", ""]
+)
 def test_nobody_gets_the_name_of_a_part_or_of_a_file(tmp_path: Path, name: str) -> None:
     tls.Authority.open(tmp_path / "tls")
     with pytest.raises(SystemExit):

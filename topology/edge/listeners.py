@@ -18,7 +18,7 @@ from topology.edge.routes import (
 )
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
-from topology.observed import access_log, tracing
+from topology.observed import METHOD, access_log, tracing
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
 from topology.upstreams import elsewhere
 
@@ -82,7 +82,7 @@ def _manager(name: str, places: Places) -> Json:
         found["tracing"] = tracing(
             EDGE,
             places.trace_ratio,
-            operation="%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %ROUTE_NAME%",
+            operation=f"{METHOD} %ROUTE_NAME%",
             upstream_spans=True,
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from topology.envoy import Json, http_filter
-from topology.observed import access_log, tracing
+from topology.observed import METHOD, PATH, access_log, tracing
 from topology.parts import GATEWAY
 from topology.sidecar.errors import local_replies
 from topology.sidecar.places import Places
@@ -43,6 +43,6 @@ def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] 
     }
     if places.otlp:
         # Whoever begins a trace decides about it, and no trace begins here: looks at health have none.
-        operation = "%REQ(:METHOD)%" if places.part == GATEWAY and name == "inbound" else "%PATH(NQ)%"
+        operation = METHOD if places.part == GATEWAY and name == "inbound" else PATH
         found["tracing"] = tracing(f"{places.part}-sidecar", 0, operation=operation, upstream_spans=False)
     return found
