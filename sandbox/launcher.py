@@ -28,6 +28,9 @@ from sandbox.sidecar import Sidecar
 from sandbox.surroundings import Surroundings
 from sandbox.watches import require_watches
 
+# Envoys ask each second who serves: so long after an instance is up they all know, and another one may go.
+NOTICED_S = 2.0
+
 
 class House:
     """The running mesh. Made by `running`."""
@@ -154,6 +157,7 @@ class House:
                 async with self.parts.ended(sidecar.name):
                     pass
         await self.until_up(one)
+        await asyncio.sleep(NOTICED_S)
 
     async def roll(self, part: str) -> None:
         """Restarts all instances of a part, one after the other. Raises SandboxFailure."""
