@@ -47,8 +47,8 @@ def monitor_listener(place: str, *application: Json) -> Json:
     found["filter_chains"][0]["filters"].insert(
         0, {"name": "envoy.filters.network.connection_limit", "typed_config": few}
     )
-    # It answers while strangers take all connections that there are.
-    return {**found, "ignore_global_conn_limit": True}
+    # It answers while strangers take all connections that there are, or all memory: who is full is not dead.
+    return {**found, "ignore_global_conn_limit": True, "bypass_overload_manager": True}
 
 
 def admin_cluster(admin: str) -> Json:

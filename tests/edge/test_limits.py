@@ -214,6 +214,26 @@ async def test_what_requests_hold_together_is_bounded(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
 
 
+async def test_who_has_no_memory_left_refuses_and_is_alive(tmp_path: Path) -> None:
+    limits = edge.Limits(heap_bytes=64 * MIB, body_bytes=8 * MIB)
+    async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
+
+        async def status(url: str) -> int:
+            async with client.get(f"http://{url}") as answer:
+                return answer.status
+
+        host, _, port = str(at.http).partition(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
+        for _, writer in held:
+            writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
+            writer.write(bytes(7 * MIB))
+        while await status(f"{at.http}/openapi.json") != 503:
+            await asyncio.sleep(0.1)
+        assert await status(f"{at.monitor}/ready") == 200
+        for _, writer in held:
+            writer.close()
+
+
 async def half_a_request(places: edge.Places, size: int) -> str:
     """Sends so much of a body over HTTP/2, and not its end; how that went."""
 
