@@ -19,7 +19,9 @@ from yarl import URL
 from mesh import tls
 from tests.edge.lone import alone
 from topology import edge
+from topology.edge import clusters
 from topology.edge.places import MIB
+from topology.upstreams import cluster
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -157,6 +159,17 @@ async def test_a_line_of_the_log_is_short_whatever_clients_write(tmp_path: Path)
             await asyncio.sleep(0.05)
     assert len(lines[0]) < 2_000
     assert json.loads(lines[0])["path"].startswith("/xxx")
+
+
+async def test_more_than_is_borne_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "cluster", lambda *whom, **told: cluster(*whom, **{**told, "calls": 0}))
+    async with alone(tmp_path) as at, aiohttp.ClientSession(f"http://{at.http}") as client:
+        async with client.get("/graphql") as answer:
+            body = await answer.json()
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+        assert (body["code"], body["details"][0]["reason"]) == (8, "OVERLOADED")
+        async with client.post("/graphql", headers={"Content-Type": "application/grpc"}) as answer:
+            assert (answer.status, answer.headers["grpc-status"]) == (200, "8")
 
 
 async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:

@@ -40,16 +40,31 @@ ERRORS = {
 }
 
 
+# More is under way than an Envoy bears, which says 503 of it by itself.
+OVERLOAD: Json = {"response_flag_filter": {"flags": ["UO", "OM"]}}
+_OVERLOADED = Told(
+    8, "OVERLOADED", "more is asked for than can be done at this moment; try again in a second"
+)
+
+
 def local_replies() -> Json:
-    """`local_reply_config`. To gRPC clients they are told as gRPC has it, untouched by this."""
-    return {"mappers": [_mapper(_is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
+    """`local_reply_config`. To gRPC clients they are told as gRPC has it, overload by its code."""
+    overloaded = _mapper(_both(OVERLOAD, _is_answered_as_grpc()), AS_IT_IS)
+    return {
+        "mappers": [
+            {**overloaded, "headers_to_add": [_header("grpc-status", str(_OVERLOADED.code))]},
+            _mapper(_is_answered_as_grpc(), AS_IT_IS),
+            *told_to_http(),
+        ]
+    }
 
 
 def told_to_http() -> list[Json]:
     """Mappers for all other requests."""
     return [
+        {**_mapper(OVERLOAD, told_as_json(_OVERLOADED)), "status_code": 429, **_in_a_second()},
         # Also where the gateway itself does not answer.
-        {**_mapper(_has_status(503), told_as_json(ERRORS[503])), "headers_to_add": [_in_a_second()]},
+        {**_mapper(_has_status(503), told_as_json(ERRORS[503])), **_in_a_second()},
         # The gateway's refusals are such bodies already.
         _mapper(
             {"response_flag_filter": {"flags": ["UAEX"]}}, {**AS_IT_IS, "content_type": "application/json"}
@@ -60,8 +75,15 @@ def told_to_http() -> list[Json]:
 
 def _in_a_second() -> Json:
     """Another instance is found within it, and a new leader within some."""
-    header = {"key": "retry-after", "value": "1"}
-    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"headers_to_add": [_header("retry-after", "1")]}
+
+
+def _header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _both(*filters: Json) -> Json:
+    return {"and_filter": {"filters": list(filters)}}
 
 
 def _mapper(filter_: Json, body: Json) -> Json:
@@ -77,7 +99,7 @@ def is_grpc() -> Json:
 def _is_answered_as_grpc() -> Json:
     """The same without REST's requests, which are gRPC's once they are transcoded."""
     transcoded = {"name": "x-envoy-original-path", "present_match": True, "invert_match": True}
-    return {"and_filter": {"filters": [is_grpc(), {"header_filter": {"header": transcoded}}]}}
+    return _both(is_grpc(), {"header_filter": {"header": transcoded}})
 
 
 def _has_status(status: int) -> Json:

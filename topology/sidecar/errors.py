@@ -44,7 +44,7 @@ ANSWERS = (
         unsent=True,
     ),
     Told(
-        _flags("UO", "OM"),
+        edge_errors.OVERLOAD,
         Code.RESOURCE_EXHAUSTED,
         Overloaded.reason,
         "as many calls as a sidecar bears are under way",
