@@ -47,7 +47,7 @@ PLACES = Places(
     pictures=("content-media:7112",),
     otlp=COLLECTOR,
     # As many as a gateway takes before there are more of it, twice over.
-    limits=Limits(connections=16_000),
+    limits=Limits(connections=16_000, heap_bytes=1_600 * sidecar.MIB),
 )
 # Every WebSocket is a connection that its sidecar keeps.
 _HEAP = {GATEWAY: 1024 * sidecar.MIB}

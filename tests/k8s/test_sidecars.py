@@ -10,7 +10,8 @@ import pytest
 from tests.k8s.conftest import FOLDERS, WITH_SIDECARS, Manifest, Manifests, render
 from tests.k8s.test_manifests import LEADERS, SERVICES, plain_settings, pod
 from topology.calls import called_by
-from topology.parts import GATEWAY, MONITOR_PORT, PARTS
+from topology.cluster import PLACES
+from topology.parts import EDGE, GATEWAY, MONITOR_PORT, PARTS
 from topology.sidecar import MIB
 
 UNITS = {"Mi": MIB, "Gi": 1024 * MIB}
@@ -129,14 +130,32 @@ def test_kubelet_asks_through_the_monitor(beside: Manifests) -> None:
 def test_it_takes_no_more_before_it_is_killed_for_its_memory(beside: Manifests) -> None:
     for part in SERVICES:
         _, envoy = parts_of(beside, part)
-        limit = envoy["resources"]["limits"]["memory"]
-        (heap,) = [
-            monitor["typed_config"]["max_heap_size_bytes"]
-            for monitor in configuration(beside, part)["overload_manager"]["resource_monitors"]
-            if monitor["name"].endswith("fixed_heap")
-        ]
         # A fifth beyond its heap, for code and stacks.
-        assert heap * 1.2 <= int(limit[:-2]) * UNITS[limit[-2:]]
+        assert heap_of(beside, part) * 1.2 <= memory_of(envoy)
+
+
+def test_the_edge_has_memory_for_its_connections_and_is_not_killed_for_it(beside: Manifests) -> None:
+    (envoy,) = pod(beside.named("Deployment", EDGE))["containers"]
+    heap = heap_of(beside, EDGE)
+    assert heap * 1.2 <= memory_of(envoy)
+    # Idle WebSockets; at four fifths it begins to break requests off.
+    assert PLACES.limits.connections * 70_000 <= heap * 0.8
+
+
+def heap_of(manifests: Manifests, part: str) -> int:
+    """What an Envoy keeps to, in bytes."""
+    (found,) = [
+        monitor["typed_config"]["max_heap_size_bytes"]
+        for monitor in configuration(manifests, part)["overload_manager"]["resource_monitors"]
+        if monitor["name"].endswith("fixed_heap")
+    ]
+    return int(found)
+
+
+def memory_of(container: Manifest) -> int:
+    """What a container may have, in bytes."""
+    limit = container["resources"]["limits"]["memory"]
+    return int(limit[:-2]) * UNITS[limit[-2:]]
 
 
 def test_it_calls_by_the_names_and_ports_of_services(beside: Manifests) -> None:

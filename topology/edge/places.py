@@ -23,8 +23,8 @@ class Limits:
     # the gateway bounds them, and reads nobody's but an administrator's.
     body_bytes: int = 256 * KIB
     headers_kib: int = 60
-    # Of memory, for what all requests hold together.
-    heap_bytes: int = 1024 * MIB
+    # Of memory, for all connections (an idle WebSocket is some 70 kB) and what their requests hold.
+    heap_bytes: int = 2048 * MIB
     # To send the head, and the whole of a request.
     head_s: float = 10
     request_s: float = 60
