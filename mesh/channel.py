@@ -9,7 +9,6 @@ message gives a plain coroutine. A read with one request and one answer goes by 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -17,37 +16,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind
 
 from mesh import caller, contracts, deadlines, telemetry, tls, waiting
 from mesh.config import MESSAGE_BYTES_MAX
-from mesh.contracts import MethodContract
+from mesh.contracts import service_of
 from mesh.core import Core
-from mesh.errors import Code, DeadlineExceeded, RemoteFailure
+from mesh.errors import DeadlineExceeded
 from mesh.http2.frames import literal
 from mesh.http2.pool import Pool
 from mesh.http2.unary import NOT_MADE, unary
 from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
+from mesh.measured import Measured
 from mesh.renewal import Renewal
+from mesh.service_config import service_config, target_of
 from mesh.status import from_rpc_error
 from mesh.streaming import ResponseStream
-
-ATTEMPTS_MAX = 4
-_RETRY = {
-    "maxAttempts": ATTEMPTS_MAX,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "1s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-# A smaller budget loses calls when one host of three is bad.
-_RETRY_BUDGET = {"maxTokens": 100, "tokenRatio": 0.5}
 
 # Of a call: the health name by which its server was found, when that is not the service's own.
 HEALTH_KEY = "satreel-health"
@@ -55,49 +43,6 @@ HEALTH_KEY = "satreel-health"
 _USERS_REMEMBERED = 1_000
 
 _said: ContextVar[dict[str, str] | None] = ContextVar("_said", default=None)
-_duration = telemetry.durations(
-    "rpc.client.call.duration",
-    "Time a call to another service took, repetitions included; not of streams.",
-    by=("rpc.system.name", "rpc.method", "rpc.response.status_code"),
-)
-
-
-def service_of(peer: str) -> str:
-    """The gRPC service of a peer: "satreel.ledger.v1.LedgerService" of "ledger"."""
-    return f"satreel.{peer}.v1.{peer.capitalize()}Service"
-
-
-def target_of(addresses: str) -> str:
-    """The gRPC target of "HOST:PORT[,HOST:PORT…]": several must be numeric, a single one may be a name.
-
-    Raises ValueError for several names: give one DNS name that has several addresses instead.
-    """
-    found = [address.strip().replace("localhost:", "127.0.0.1:") for address in addresses.split(",")]
-    if all(_is_ipv4(address) for address in found):
-        return "ipv4:" + ",".join(found)
-    if len(found) == 1:
-        return f"dns:///{found[0]}"
-    raise ValueError(f"several addresses must be IPv4 ones: {addresses}")
-
-
-def service_config(
-    service: str, *, health: str = "", health_checked: bool = True, repeats: bool = True
-) -> dict[str, Any]:
-    """gRPC's service config, made from the contract.
-
-    Calls go to servers that report `health` as serving, by default the service itself.
-    """
-    repeatable = [
-        {"service": found.service, "method": found.name}
-        for found in contracts.service_methods(service)
-        if repeats and found.repeatable
-    ]
-    return {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        **({"healthCheckConfig": {"serviceName": health or service}} if health_checked else {}),
-        "retryThrottling": _RETRY_BUDGET,
-        "methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}] if repeatable else [],
-    }
 
 
 def connect(
@@ -225,7 +170,7 @@ class MeshChannel(grpc.aio.Channel):
         contract = contracts.method(path)
         repeatable = contract.repeatable and self._behind_sidecar
 
-        async def once(requests: Any, measured: _Measured) -> Any:
+        async def once(requests: Any, measured: Measured) -> Any:
             self._follow_renewal()
             if serialize is not None and parse is not None:
                 answer = await unary(
@@ -250,7 +195,7 @@ class MeshChannel(grpc.aio.Channel):
 
         async def call(requests: Any = None, *, timeout: float | None = None) -> Any:
             timeout_s = _time_given_s(contract.timeout_s if timeout is None else timeout)
-            with _Measured(contract, timeout_s) as measured:
+            with Measured(contract, timeout_s) as measured:
                 if contract.streams:  # some of its requests may be gone
                     return await once(requests, measured)
                 return await waiting.until_taken(
@@ -328,53 +273,6 @@ class MeshChannel(grpc.aio.Channel):
         await self.close()
 
 
-class _Measured:
-    """Around a call: its span, and how long it took by method and code."""
-
-    __slots__ = ("_began_s", "_contract", "_entered", "_span", "_timeout_s", "within")
-
-    def __init__(self, contract: MethodContract, timeout_s: float) -> None:
-        self._contract = contract
-        self._timeout_s = timeout_s
-        self._began_s = time.perf_counter()
-        self._entered: Any = None
-        self._span: telemetry.Span | None = None
-        # The span that the call is made in.
-        self.within = trace.get_current_span().get_span_context()
-
-    @property
-    def left_s(self) -> float:
-        """Of the time that the call has."""
-        return max(0.0, self._timeout_s - (time.perf_counter() - self._began_s))
-
-    def __enter__(self) -> Self:
-        # Without a collector the ids of the trace go along; a span of its own would be wasted.
-        if telemetry.tracer.is_on or not self.within.is_valid:
-            self._entered = telemetry.tracer.start_as_current_span(
-                self._contract.span_name,
-                kind=SpanKind.CLIENT,
-                attributes=self._contract.attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            )
-            self._span = span = self._entered.__enter__()
-            self.within = span.get_span_context()
-        return self
-
-    def __exit__(self, kind: object, problem: BaseException | None, traceback: object) -> None:
-        code = "OK"
-        if isinstance(problem, RemoteFailure):
-            code = problem.code
-        elif isinstance(problem, asyncio.CancelledError):
-            code = Code.CANCELLED
-        _duration.record(time.perf_counter() - self._began_s, self._contract.attributes_with(code))
-        if self._span is not None:
-            self._span.set_attribute("rpc.response.status_code", code)
-            if code in telemetry.ERRORS:
-                self._span.failed(code)
-            self._entered.__exit__(kind, problem, traceback)
-
-
 @lru_cache(_USERS_REMEMBERED)
 def _user_field(token: str) -> bytes:
     return literal(USER_TOKEN_KEY, token)
@@ -392,11 +290,3 @@ def _time_given_s(timeout_s: float) -> float:
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return {key: value for key, value in metadata if isinstance(value, str)}
-
-
-def _is_ipv4(address: str) -> bool:
-    try:
-        IPv4Address(address.rpartition(":")[0])
-    except ValueError:
-        return False
-    return True

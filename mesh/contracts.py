@@ -75,6 +75,11 @@ class MethodContract:
         return found
 
 
+def service_of(peer: str) -> str:
+    """The gRPC service of a peer: "satreel.ledger.v1.LedgerService" of "ledger"."""
+    return f"satreel.{peer}.v1.{peer.capitalize()}Service"
+
+
 @cache
 def service_methods(service: str) -> tuple[MethodContract, ...]:
     """All methods of a service by its full name. Raises KeyError when no such contract is loaded."""

@@ -8,7 +8,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import tls
-from mesh.channel import service_of
+from mesh.contracts import service_of
 from sandbox.instances import Instance, Layout
 from topology.parts import GATEWAY
 from topology.upstreams import HEALTH_PATH

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from mesh.channel import service_of
+from mesh.contracts import service_of
 
 GATEWAY, EDGE = "gateway", "edge"
 # Of every Envoy in a cluster, the edge's and those of sidecars (topology.monitor).

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.ledger.site import LEDGER, Site
 from mesh import tls
-from mesh.channel import service_of
 from mesh.config import MESSAGE_BYTES_MAX
+from mesh.contracts import service_of
 from sandbox.process import LOOPBACK, Child, StartFailed, free_port, start_child
 
 SERVICE = service_of(LEDGER)

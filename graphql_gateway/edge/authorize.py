@@ -20,7 +20,7 @@ from graphql_gateway.edge.authentication import bearer_token
 from graphql_gateway.edge.counting import BUDGET
 from graphql_gateway.errors import is_fault, masked
 from mesh import contracts
-from mesh.channel import service_of
+from mesh.contracts import service_of
 from mesh.errors import Code, Failure
 from mesh.interceptors.guards import USER_TOKEN_KEY
 

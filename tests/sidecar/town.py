@@ -16,9 +16,10 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh import caller, tls
 from mesh.caller import Caller
-from mesh.channel import MeshChannel, connect, service_of
+from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
 from mesh.config import MeshSettings
+from mesh.contracts import service_of
 from mesh.errors import NOT_LEADER, Unavailable
 from mesh.server import MeshServer
 from mesh.status import UNSENT_KEY

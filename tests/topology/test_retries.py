@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pool
 
-from mesh import channel
+from mesh.service_config import service_config
 from topology import edge, sidecar
 from topology.calls import Call, all_calls, called_by
 from topology.edge.routes import route_configuration
@@ -86,11 +86,11 @@ def test_by_channels_and_by_teams(service: str, monkeypatch: pytest.MonkeyPatch)
     name = PARTS[service].contract
     assert name is not None
     own = {call.method.path for call in calls_of(service)}
-    assert by_config(channel.service_config(name)) == own & MAY_BE
+    assert by_config(service_config(name)) == own & MAY_BE
     contract = descriptor_pool.Default().FindServiceByName(name).file
     assert by_config(of_the_wheel(contract)) == own & MAY_BE
     # A sidecar repeats for its application: both together would multiply.
-    assert not by_config(channel.service_config(name, repeats=False))
+    assert not by_config(service_config(name, repeats=False))
 
 
 def calls_of(service: str) -> list[Call]:
