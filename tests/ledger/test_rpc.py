@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from satreel.ledger.v1 import ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 from satreel.ledger.v1.ledger_service_pb2_grpc import (
@@ -19,6 +21,7 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import (
 )
 
 import services.ledger
+from mesh import telemetry
 from mesh.clock import SystemClock
 from mesh.errors import Code, Failure, RemoteFailure
 from mesh.feeds import open_feed
@@ -226,6 +229,25 @@ async def test_one_stream_meters_second_by_second(house: House) -> None:
     assert (await anext(replies)).sequence == 6
     await reports.put(None)
     assert [one async for one in replies] == []
+
+
+async def test_each_report_is_a_trace_of_its_own_that_names_its_stream(house: House) -> None:
+    async def twice() -> AsyncIterator[pb.MeterRequest]:
+        for sequence in (1, 2):
+            yield pb.MeterRequest(gateway_id=uid("gateway", NOW_NS), sequence=sequence)
+
+    told: list[ReadableSpan] = []
+    telemetry.tracer.tell(telemetry.Teller(told.append, Resource({}), slow_s=10))
+    try:
+        assert [one.sequence async for one in house.gateway.Meter(twice())] == [1, 2]
+    finally:
+        telemetry.tracer.tell(None)
+    (stream,) = [span.context for span in told if span.kind.name == "SERVER"]
+    reports = [span for span in told if span.name == "meter report"]
+    assert [span.parent for span in reports] == [None, None]
+    traces = {span.context.trace_id for span in reports if span.context}
+    assert len(traces - {stream.trace_id if stream else 0}) == 2
+    assert [link.context for span in reports for link in span.links] == [stream, stream]
 
 
 async def meter(gateway: LedgerServiceStub, *lines: tuple[int, int]) -> pb.MeterResponse:

@@ -9,10 +9,13 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc.aio
+from opentelemetry import trace
+from opentelemetry.context import Context as OtelContext
+from opentelemetry.trace import Link
 from satreel.ledger.v1 import journal_pb2, ledger_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
-from mesh import caller
+from mesh import caller, telemetry
 from mesh.feeds import Feed
 from services.ledger.app import queries, statements
 from services.ledger.app.history import History, MemoryHistory
@@ -116,15 +119,19 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     async def Meter(
         self, request_iterator: AsyncIterator[pb.MeterRequest], context: Context
     ) -> AsyncIterator[pb.MeterResponse]:
+        stream = trace.get_current_span().get_span_context()
+        links = [Link(stream)] if stream.is_valid else []
         async for request in request_iterator:
             keys, seconds = request.meter_keys, request.seconds
-            # Not a TaskGroup: a refusal has to reach the caller as it is.
-            parts = await asyncio.gather(
-                *(
-                    self._report(keys[at : at + METER_CHUNK], seconds[at : at + METER_CHUNK])
-                    for at in range(0, len(keys), METER_CHUNK)
+            # Each report is a trace of its own: that of the stream would grow for days.
+            with telemetry.tracer.start_as_current_span("meter report", OtelContext(), links=links):
+                # Not a TaskGroup: a refusal has to reach the caller as it is.
+                parts = await asyncio.gather(
+                    *(
+                        self._report(keys[at : at + METER_CHUNK], seconds[at : at + METER_CHUNK])
+                        for at in range(0, len(keys), METER_CHUNK)
+                    )
                 )
-            )
             yield show.reports(request.sequence, parts)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
