@@ -19,11 +19,11 @@ from sandbox.town import DEPOSIT_SATS, PATIENCE_S, Town
 WITHDRAWAL_SATS = 2_500
 BAD_NAME = "A bad one"
 
-MEMES_OF = "query($id: ID!) { user(id: $id) { memes(first: 100) { nodes { name } } } }"
-WITHDRAW = """mutation($address: String!, $amount: Sats!) {
+MEMES_OF = "query MemesOf($id: ID!) { user(id: $id) { memes(first: 100) { nodes { name } } } }"
+WITHDRAW = """mutation Withdraw($address: String!, $amount: Sats!) {
   withdraw(address: $address, amountSats: $amount) { id feeSats }
 }"""
-WITHDRAWAL = """query($id: ID!) {
+WITHDRAWAL = """query Withdrawal($id: ID!) {
   me { withdrawal(id: $id) { state txid amountSats feeSats confirmations failure } }
 }"""
 

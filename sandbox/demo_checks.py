@@ -11,10 +11,14 @@ from sandbox.verifying import verify_round
 
 SETTLE_S = 20.0
 
-INSCRIPTION = "query($id: ID!) { meme(id: $id) { inscription { origin outpoint confirmations } } }"
-EXPLAINED = "query($id: ID!) { round(id: $id) { payoutExplanation { matches mismatches totalSats } } }"
-TITLES = "{ titleAudit { lookedAt titles different } }"
-EXPORT = "query($id: ID!) { round(id: $id) { publicRecord { json } } }"
+INSCRIPTION = """query Inscription($id: ID!) {
+  meme(id: $id) { inscription { origin outpoint confirmations } }
+}"""
+EXPLAINED = """query Explained($id: ID!) {
+  round(id: $id) { payoutExplanation { matches mismatches totalSats } }
+}"""
+TITLES = "query Titles { titleAudit { lookedAt titles different } }"
+EXPORT = "query Export($id: ID!) { round(id: $id) { publicRecord { json } } }"
 
 
 async def check_result(town: Town, round_id: str) -> None:

@@ -15,7 +15,7 @@ BUDGET_SATS = 3_600
 FREE_BELOW_S = 3
 WATCHER_OF_FILM = (0, 0)
 
-LEADERBOARD = """subscription {
+LEADERBOARD = """subscription Leaderboard {
   leaderboardUpdated { final standings { rank score paidSeconds viewers takingsSats meme { id name } } }
 }"""
 

@@ -12,16 +12,18 @@ PRICE_SATS = 5_000
 OFFERS_SATS = (2_000, 3_000)
 OFFER_LASTS = timedelta(hours=1)
 
-LIST = "mutation($meme: ID!, $price: Sats!) { createListing(memeId: $meme, priceSats: $price) { id state } }"
-BUY = """mutation($listing: ID!, $price: Sats!) {
+LIST = """mutation List($meme: ID!, $price: Sats!) {
+  createListing(memeId: $meme, priceSats: $price) { id state }
+}"""
+BUY = """mutation Buy($listing: ID!, $price: Sats!) {
   purchase(listingId: $listing, expectedPriceSats: $price) { id priceSats feeSats }
 }"""
-OFFER = """mutation($meme: ID!, $price: Sats!, $until: DateTime!) {
+OFFER = """mutation Offer($meme: ID!, $price: Sats!, $until: DateTime!) {
   makeOffer(memeId: $meme, priceSats: $price, expiresAt: $until) { id state }
 }"""
-ACCEPT = "mutation($offer: ID!) { acceptOffer(offerId: $offer) { id priceSats } }"
-OFFERS = "query($meme: ID!) { offers(memeId: $meme, state: null) { nodes { id state } } }"
-OWNER = "query($id: ID!) { meme(id: $id) { owner { id } } }"
+ACCEPT = "mutation Accept($offer: ID!) { acceptOffer(offerId: $offer) { id priceSats } }"
+OFFERS = "query Offers($meme: ID!) { offers(memeId: $meme, state: null) { nodes { id state } } }"
+OWNER = "query Owner($id: ID!) { meme(id: $id) { owner { id } } }"
 
 
 async def trade(town: Town) -> None:

@@ -15,25 +15,25 @@ from sandbox.wallet import Wallet
 
 POLL_S = 0.25
 
-CHALLENGE = "mutation($address: String!) { createChallenge(address: $address) { id message } }"
-LOG_IN = """mutation($challenge: ID!, $address: String!, $signature: String!) {
+CHALLENGE = "mutation Challenge($address: String!) { createChallenge(address: $address) { id message } }"
+LOG_IN = """mutation LogIn($challenge: ID!, $address: String!, $signature: String!) {
   logIn(challengeId: $challenge, address: $address, signature: $signature) {
     accessToken user { id displayName roles }
   }
 }"""
-NAME = "mutation($name: String!) { setDisplayName(displayName: $name) { id } }"
-DEPOSIT_ADDRESS = "{ me { depositAddress { address } } }"
-BALANCE = "{ me { balance { balance available held } } }"
-UPLOAD = """mutation($picture: Upload!, $name: String!, $creator: ID) {
+NAME = "mutation Name($name: String!) { setDisplayName(displayName: $name) { id } }"
+DEPOSIT_ADDRESS = "query DepositAddress { me { depositAddress { address } } }"
+BALANCE = "query Balance { me { balance { balance available held } } }"
+UPLOAD = """mutation Upload($picture: Upload!, $name: String!, $creator: ID) {
   uploadMeme(picture: $picture, name: $name, creatorId: $creator) { id name state }
 }"""
-MEME = """query($id: ID!) {
+MEME = """query Meme($id: ID!) {
   meme(id: $id) {
     id name state reason reasonDetail quality posterUrl filmUrl owner { displayName }
     inscription { origin outpoint state confirmations }
   }
 }"""
-WATCH = """subscription($meme: ID!, $budget: Sats!) {
+WATCH = """subscription Watch($meme: ID!, $budget: Sats!) {
   watch(memeId: $meme, budget: $budget) { viewingId seconds burnedSats stopReason filmUrl }
 }"""
 

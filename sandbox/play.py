@@ -105,7 +105,7 @@ async def _watch_for_ever(town: Town) -> None:
                 group.create_task(_report_round(town, played["id"]))
 
 
-ENTRIES = "query($id: ID!) { round(id: $id) { entries { meme { id } } } }"
+ENTRIES = "query Entries($id: ID!) { round(id: $id) { entries { meme { id } } } }"
 
 
 async def _watch_round(town: Town, played: dict[str, Any]) -> None:

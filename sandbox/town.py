@@ -20,9 +20,11 @@ VIEWERS = ("Vera", "Viktor", "Violet", "Vince", "Vanja")
 PATIENCE_S = 90.0
 POLL_S = 0.25
 
-FLOAT_ADDRESS = "mutation { floatAddress }"
-ROUND_UPDATED = "subscription { roundUpdated { id number state anchor { height hash } entryCount } }"
-ROUND = """query($id: ID!) {
+FLOAT_ADDRESS = "mutation FloatAddress { floatAddress }"
+ROUND_UPDATED = """subscription RoundUpdated {
+  roundUpdated { id number state anchor { height hash } entryCount }
+}"""
+ROUND = """query Round($id: ID!) {
   round(id: $id) {
     number state takingsSats paidSeconds anchor { height hash }
     record { txid state confirmations }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 
 from viewer.map import Edge, columns
@@ -116,25 +117,41 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def chart(series: Mapping[str, Sequence[tuple[int, float]]], *, height: int = 170) -> str:
+def chart(series: Mapping[str, Sequence[tuple[int, float]]], *, height: int = 190) -> str:
     """Lines over time, the first SERIES_MAX."""
     shown = [points for points in series.values() if points][:SERIES_MAX]
     if not shown:
         return '<p class="quiet">nothing yet</p>'
     times = [at for points in shown for at, _ in points]
-    top = max((value for points in shown for _, value in points), default=0) or 1
+    values = [value for points in shown for _, value in points]
+    low = min(0.0, *values)
+    top = max(0.0, *values) or (1.0 if low == 0 else 0.0)
     first, last = min(times), max(times)
-    across, up = (WIDTH - 100) / max(1, last - first), (height - 40) / top
+    left, right, floor = 70, WIDTH - 20, height - 40
+    across, up = (right - left) / max(1, last - first), (floor - 20) / (top - low)
     out = [
         f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" role="img">',
-        f'<path class="line" d="M70 {height - 20} H{WIDTH - 20} M70 20 H{WIDTH - 20}"/>',
-        f'<text class="quiet" x="60" y="24" text-anchor="end">{number(top)}</text>',
-        f'<text class="quiet" x="60" y="{height - 16}" text-anchor="end">0</text>',
+        f'<path class="line" d="M{left} {floor} H{right} M{left} 20 H{right}"/>',
+        f'<text class="quiet" x="{left - 10}" y="24" text-anchor="end">{number(top)}</text>',
+        f'<text class="quiet" x="{left - 10}" y="{floor + 4}" text-anchor="end">{number(low)}</text>',
     ]
+    if low < 0 < top:
+        out.append(f'<path class="line" d="M{left} {floor + low * up:.1f} H{right}"/>')
+    for part, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        at_ns = int(first + (last - first) * part)
+        x = left + (right - left) * part
+        out.append(
+            f'<text class="quiet" x="{x:.0f}" y="{height - 16}" text-anchor="{anchor}">{clock(at_ns)}</text>'
+        )
     for at, points in enumerate(shown):
-        places = [(70 + (t - first) * across, height - 20 - max(0, value) * up) for t, value in points]
+        places = [(left + (t - first) * across, floor - (value - low) * up) for t, value in points]
         out.append(f'<path class="area c{at}" d="{_line(places)}"/>')
     return "".join([*out, "</svg>"])
+
+
+def clock(at_ns: int) -> str:
+    """Hours, minutes and seconds of the day, UTC."""
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%H:%M:%S")
 
 
 def _line(places: Iterable[tuple[float, float]]) -> str:

@@ -199,7 +199,7 @@ class Pages:
                 for at, (label, values) in enumerate(list(lines.items())[: drawing.SERIES_MAX])
             )
             more = len(lines) - drawing.SERIES_MAX
-            rest = f'<p class="quiet">and {more} more</p>' if more > 0 else ""
+            rest = f'<p class="quiet rest">and {more} more</p>' if more > 0 else ""
             body += f'<h2>{escape(title)}</h2><div class="card">{drawing.chart(lines)}'
             body += f"<table>{legend}</table>{rest}</div>"
         return _page(name, "metrics", body)

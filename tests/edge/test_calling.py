@@ -149,7 +149,7 @@ async def test_the_snippets_do_what_the_page_says(door: Door, team: Team) -> Non
     assert "'round_id': " in told["violations"]
     assert told["address"] == deposit["address"]
     assert told["no user"] == ["UNAUTHENTICATED", "USER_TOKEN_MISSING", "satreel.chain"]
-    assert told["wrong user"][0] == "UNAUTHENTICATED"
+    assert told["wrong user"] == ["UNAUTHENTICATED", "SESSION_INVALID", "satreel.gateway"]
     assert told["withdrawal"][:2] == ["FAILED_PRECONDITION", "INSUFFICIENT_FUNDS"]
     assert told["rounds"] == [one["id"] for one in rounds["rounds"]]
     refused = ["PERMISSION_DENIED", "CALLER_NOT_ALLOWED", "satreel.chain"]

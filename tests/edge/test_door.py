@@ -135,7 +135,7 @@ async def test_a_denied_address_is_refused_until_it_is_allowed_again(door: Door)
             await asyncio.sleep(0.05)
         raise AssertionError(f"{found} where {status} should be")
 
-    command = [sys.executable, "-m", "topology.edge.addresses", str(folder)]
+    command = [sys.executable, "-m", "topology.addresses", str(folder)]
     try:
         deny = await asyncio.create_subprocess_exec(*command, "--deny", "127.0.0.0/8")
         assert await deny.wait() == 0

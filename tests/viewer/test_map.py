@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from viewer.drawing import chart
 from viewer.map import edges
 from viewer.receiver import spans_of
 from viewer.store import Span, Store
@@ -119,3 +121,14 @@ def test_refusals_of_others_are_no_faults_of_envoys_and_their_words_are_left_out
     (refused,) = spans_of(told("", **{"http.status_code": "403"}))
     (broken,) = spans_of(told("", **{"http.status_code": "503"}))
     assert (refused.failed, broken.failed) == (False, True)
+
+
+def test_a_chart_tells_when_and_does_not_hide_what_is_below_zero() -> None:
+    noon_ns = 1_767_268_800 * 10**9
+    drawn = chart({"chain": [(noon_ns, 0.0), (noon_ns + 60 * 10**9, -5.0), (noon_ns + 120 * 10**9, 5.0)]})
+    assert [one for one in ("12:00:00", "12:01:00", "12:02:00") if f">{one}<" not in drawn] == []
+    assert ">-5<" in drawn
+    line = re.search(r'class="area c0" d="M(\S+) (\S+) L(\S+) (\S+) (\S+) (\S+)"', drawn)
+    assert line is not None
+    at_zero, at_least, at_most = (float(line[one]) for one in (2, 4, 6))
+    assert at_most < at_zero < at_least, "up is less"

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import error_details_pb2, status_pb2
@@ -142,7 +143,8 @@ class Failure:
     def of(cls, error: grpc.aio.AioRpcError) -> Failure:
         """Reads what a stub raised."""
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        for detail in status_pb2.Status.FromString(_details(error)).details:
+        status = _status(error)
+        for detail in status.details:
             # Unpack leaves a message of another type alone.
             detail.Unpack(info)
             detail.Unpack(request)
@@ -150,12 +152,19 @@ class Failure:
             error.code(),
             info.reason or error.code().name,
             info.domain,
-            error.details() or "",
+            status.message or error.details() or "",
             dict(info.metadata),
             {broken.field: broken.description for broken in request.field_violations},
         )
 
 
-def _details(error: grpc.aio.AioRpcError) -> bytes:
+def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     found = next((value for key, value in error.trailing_metadata() or () if key == _DETAILS_KEY), b"")
-    return found if isinstance(found, bytes) else b""
+    if isinstance(found, bytes) and found:
+        return status_pb2.Status.FromString(found)
+    # Where an access token is refused at the edge, the status stands in the message, as JSON.
+    told = error.details() or ""
+    try:
+        return json_format.Parse(told if told.startswith("{") else "{}", status_pb2.Status())
+    except json_format.ParseError:
+        return status_pb2.Status()
