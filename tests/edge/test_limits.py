@@ -238,8 +238,8 @@ async def test_what_requests_hold_together_is_bounded(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_who_has_no_memory_left_refuses_and_is_alive(tmp_path: Path) -> None:
-    limits = edge.Limits(heap_bytes=64 * MIB, body_bytes=8 * MIB)
+async def test_who_has_no_memory_left_refuses_is_alive_and_recovers(tmp_path: Path) -> None:
+    limits = edge.Limits(heap_bytes=64 * MIB, body_bytes=8 * MIB, quiet_s=20)
     async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
 
         async def status(url: str) -> int:
@@ -251,9 +251,14 @@ async def test_who_has_no_memory_left_refuses_and_is_alive(tmp_path: Path) -> No
         for _, writer in held:
             writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
             writer.write(bytes(7 * MIB))
-        while await status(f"{at.http}/openapi.json") != 503:
+        while (refused := await status(f"{at.http}/openapi.json")) == 200:
             await asyncio.sleep(0.1)
+        assert refused == 503
         assert await status(f"{at.monitor}/ready") == 200
+        # They do not go on, and have less time than usual.
+        async with asyncio.timeout(12):
+            while await status(f"{at.http}/openapi.json") != 200:
+                await asyncio.sleep(0.1)
         for _, writer in held:
             writer.close()
 
