@@ -10,6 +10,8 @@ from viewer.store import Span
 
 _SIDECAR = "-sidecar"
 _MESH = "satreel."
+# Of the calls of somebody's busiest caller.
+FEW = 0.2
 
 
 @dataclass(slots=True)
@@ -84,12 +86,19 @@ def _callee(one: Span) -> str:
 
 
 def columns(found: Iterable[Edge]) -> list[list[str]]:
-    """The names from left to right: each as far from the outside as its nearest caller is, and one more."""
-    calls: dict[str, set[str]] = defaultdict(set)
-    names: set[str] = set()
+    """The names from left to right: each as far from the outside as its nearest caller is, and one more.
+
+    A caller of few of somebody's calls says nothing of where it stands: most are traces that begin midway.
+    """
+    found = list(found)
+    names = {name for edge in found for name in (edge.caller, edge.callee)}
+    most: dict[str, int] = {}
     for edge in found:
-        calls[edge.caller].add(edge.callee)
-        names |= {edge.caller, edge.callee}
+        most[edge.callee] = max(edge.calls, most.get(edge.callee, 0))
+    calls: dict[str, set[str]] = defaultdict(set)
+    for edge in found:
+        if edge.calls >= most[edge.callee] * FEW:
+            calls[edge.caller].add(edge.callee)
     called = {callee for callees in calls.values() for callee in callees}
     now = sorted(names - called) or sorted(names)[:1]
     placed: set[str] = set()
@@ -99,7 +108,7 @@ def columns(found: Iterable[Edge]) -> list[list[str]]:
         placed |= set(now)
         now = sorted({callee for name in now for callee in calls[name]} - placed)
     # What calls nobody stands last: stores, and what is not ours.
-    last = {name for name in names if not calls[name]}
+    last = names - {edge.caller for edge in found}
     result = [[name for name in column if name not in last] for column in result]
     rest = [sorted(names - placed - last), sorted(last)]
     return [column for column in [*result, *rest] if column]

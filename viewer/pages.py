@@ -16,7 +16,7 @@ from aiohttp import web
 
 from viewer import drawing
 from viewer.map import edges
-from viewer.series import lines_of
+from viewer.series import lines_of, plain
 from viewer.store import Store
 
 InThread = Callable[..., Awaitable[Any]]
@@ -176,7 +176,7 @@ class Pages:
         found = await self._in_thread(self._store.metrics)
         cards = "".join(
             f'<div class="card"><a href="/metrics/{quote(name, safe="")}">{escape(name)}</a>'
-            f'<div class="quiet">{escape(kind)}, {escape(unit)}</div></div>'
+            f'<div class="quiet">{escape(kind)}, {escape(plain(unit))}</div></div>'
             for name, unit, kind in found
         )
         nothing = '<p class="quiet">No metrics yet: they come every ten seconds.</p>'

@@ -13,7 +13,7 @@ Line = list[tuple[int, float]]
 
 def lines_of(points: Sequence[Point]) -> list[tuple[str, dict[str, Line]]]:
     """Titles of charts, and their lines by "service attributes", the largest first."""
-    kind, unit = points[0].kind, points[0].unit
+    kind, unit = points[0].kind, plain(points[0].unit)
     series: dict[str, list[Point]] = defaultdict(list)
     for point in points:
         series[f"{point.service} {point.by}"].append(point)
@@ -25,6 +25,11 @@ def lines_of(points: Sequence[Point]) -> list[tuple[str, dict[str, Line]]]:
         ("a second", _largest({name: _counts(all_) for name, all_ in series.items()})),
         (f"mean, {unit}", _largest({name: _means(all_) for name, all_ in series.items()})),
     ]
+
+
+def plain(unit: str) -> str:
+    """A unit of UCUM for people: what is counted stands in braces there ("{sat}")."""
+    return unit.strip("{}")
 
 
 def _largest(lines: dict[str, Line]) -> dict[str, Line]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from viewer.drawing import chart
-from viewer.map import edges
+from viewer.map import Edge, columns, edges
 from viewer.receiver import spans_of
 from viewer.store import Span, Store
 
@@ -132,3 +132,10 @@ def test_a_chart_tells_when_and_does_not_hide_what_is_below_zero() -> None:
     assert line is not None
     at_zero, at_least, at_most = (float(line[one]) for one in (2, 4, 6))
     assert at_most < at_zero < at_least, "up is less"
+
+
+def test_traces_that_begin_midway_do_not_move_parts_to_the_front() -> None:
+    often = (("outside", "edge"), ("edge", "gateway"), ("gateway", "ledger"), ("ledger", "sqlite"))
+    few = (("outside", "ledger"), ("outside", "gateway"), ("insight", "ledger"))
+    found = [Edge(*pair, calls=100) for pair in often] + [Edge(*pair, calls=2) for pair in few]
+    assert columns(found) == [["insight", "outside"], ["edge"], ["gateway"], ["ledger"], ["sqlite"]]
