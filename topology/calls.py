@@ -8,7 +8,7 @@ from functools import cache
 
 from mesh import contracts
 from mesh.contracts import MethodContract
-from topology.parts import PARTS, SERVICES, load_contracts
+from topology.parts import PARTS, SERVICES, TEAMS, load_contracts
 
 # In a contract's `callers`: whoever has a certificate of the mesh.
 ANYBODY = "*"
@@ -25,7 +25,7 @@ class Call:
 
 @cache
 def all_calls() -> tuple[Call, ...]:
-    """Every method of every service. Raises ValueError for a caller that is no part of the mesh."""
+    """Every method of every service. Raises ValueError for a caller that is neither part nor team."""
     load_contracts()
     return tuple(_calls())
 
@@ -37,9 +37,9 @@ def _calls() -> Iterator[Call]:
         for method in contracts.service_methods(contract):
             named = frozenset(method.access.callers) if method.access else frozenset[str]()
             callers = PARTS.keys() - {name} if ANYBODY in named else named
-            if unknown := callers - PARTS.keys():
+            if unknown := callers - PARTS.keys() - TEAMS:
                 raise ValueError(
-                    f"{method.path} may be called by {', '.join(sorted(unknown))}, no part of the mesh"
+                    f"{method.path} may be called by {', '.join(sorted(unknown))}, neither part nor team of the mesh"
                 )
             yield Call(name, method, frozenset(callers))
 

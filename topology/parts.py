@@ -147,6 +147,8 @@ _ALL = (
 )  # fmt: skip
 
 PARTS = MappingProxyType({part.name: part for part in _ALL})
+# Teams that contracts may name beside parts; they come in by the edge. None needs more than it offers to all.
+TEAMS: frozenset[str] = frozenset()
 # Those that other parts call.
 SERVICES = tuple(part.name for part in _ALL if part.contract is not None)
 
