@@ -38,9 +38,8 @@ def _calls() -> Iterator[Call]:
             named = frozenset(method.access.callers) if method.access else frozenset[str]()
             callers = PARTS.keys() - {name} if ANYBODY in named else named
             if unknown := callers - PARTS.keys() - TEAMS:
-                raise ValueError(
-                    f"{method.path} may be called by {', '.join(sorted(unknown))}, neither part nor team of the mesh"
-                )
+                who = ", ".join(sorted(unknown))
+                raise ValueError(f"{method.path} may be called by {who}, neither part nor team of the mesh")
             yield Call(name, method, frozenset(callers))
 
 
