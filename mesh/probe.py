@@ -43,7 +43,7 @@ def main() -> None:
     """Exits with 0 when it is so; otherwise says why not, for the events of the pod."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     service, *flags = sys.argv[1:] or [""]
-    if not service or flags not in ([], [SERVING_FLAG]):
+    if not service or service.startswith("-") or flags not in ([], [SERVING_FLAG]):
         raise SystemExit(f"usage: python -m mesh.probe SERVICE [{SERVING_FLAG}]")
     try:
         with channel(service, dict(os.environ)) as opened:

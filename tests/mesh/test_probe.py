@@ -55,5 +55,6 @@ async def test_a_server_that_is_gone_or_speaks_otherwise_does_not_live(house: Ho
 
 async def test_it_says_what_is_wrong_with_its_own_call(tmp_path: Path) -> None:
     assert await probe(1, None, "tea") == (1, "'SATREEL_TEA_LISTEN' is not set")
-    code, said = await probe(1, None)
-    assert (code, said.split(":")[0]) == (1, "usage")
+    for arguments in ((), ("--help",)):
+        code, said = await probe(1, None, *arguments)
+        assert (code, said.split(":")[0]) == (1, "usage")
