@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -172,17 +173,18 @@ class Pages:
         return _page("map", "map", body)
 
     async def metrics(self, _: web.Request) -> web.StreamResponse:
-        """All by name."""
+        """All by name, those of one subject together."""
         found = await self._in_thread(self._store.metrics)
-        cards = "".join(
-            f'<div class="card"><a href="/metrics/{quote(name, safe="")}">{escape(name)}</a>'
-            f'<div class="quiet">{escape(kind)}, {escape(plain(unit))}</div></div>'
-            for name, unit, kind in found
-        )
+        body = "<h1>metrics</h1>"
+        for subject, of_it in groupby(found, lambda metric: metric[0].partition(".")[0]):
+            cards = "".join(
+                f'<div class="card"><a href="/metrics/{quote(name, safe="")}">{escape(name)}</a>'
+                f'<div class="quiet">{escape(kind)}, {escape(plain(unit))}</div></div>'
+                for name, unit, kind in of_it
+            )
+            body += f'<h2>{escape(subject)}</h2><div class="grid">{cards}</div>'
         nothing = '<p class="quiet">No metrics yet: they come every ten seconds.</p>'
-        return _page(
-            "metrics", "metrics", f'<h1>metrics</h1><div class="grid">{cards}</div>' if cards else nothing
-        )
+        return _page("metrics", "metrics", body if found else nothing)
 
     async def metric(self, request: web.Request) -> web.StreamResponse:
         """Charts of one in the last hour: what it is, or how fast it grows."""

@@ -114,7 +114,8 @@ async def test_pages_show_what_came(tmp_path: Path) -> None:
         drawn = await page(addresses, "/map")
         for text in ("gateway → market: 1 calls, 0 failed", "market → ledger: 1 calls, 1 failed", "100.0 %"):
             assert text in drawn
-        assert "content.stages" in await page(addresses, "/metrics")
+        assert "<h2>content</h2>" in (listed := await page(addresses, "/metrics"))
+        assert "content.stages" in listed
         assert ">meme a second<" in (chart := await page(addresses, "/metrics/content.stages"))
         assert "state=PUBLISHED" in chart
         await page(addresses, "/trace/" + "0" * 32, status=404)
