@@ -22,6 +22,9 @@ KILL_WAIT_S = 5.0
 LOG_TAIL_BYTES = 20_000
 LOG_TAIL_LINES = 12
 
+# Whoever was given a port may not listen on it yet.
+_given: set[int] = set()
+
 
 class SandboxFailure(Exception):  # noqa: N818 - said to a person, as it stands
     """Something in the outside world cannot be had; the text says what, and which setting helps."""
@@ -43,10 +46,14 @@ class StartFailed(SandboxFailure):
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that nobody holds at this moment, and that this process was not given before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def require_free_port(port: int, *, part: str, setting: str) -> None:

@@ -114,3 +114,8 @@ def test_other_platforms_are_told_which_setting_helps(
     with pytest.raises(UnsupportedPlatform, match="SATREEL_REDIS_URL"):
         valkey_binary()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_is_given_once() -> None:
+    ports = [free_port() for _ in range(1_000)]
+    assert len(set(ports)) == len(ports)
