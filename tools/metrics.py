@@ -73,7 +73,7 @@ def declared() -> dict[str, Metric]:
     for package in PACKAGES:
         found = importlib.import_module(package)
         for module in pkgutil.walk_packages(found.__path__, f"{package}."):
-            # Programs only put together what others declare; imported, they could not be run as such any more.
+            # Programs put together what others declare; imported, they could not be run any more.
             if not module.name.endswith(".__main__"):
                 importlib.import_module(module.name)
     return dict(sorted(DECLARED.items()))
