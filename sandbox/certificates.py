@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mesh import tls
@@ -35,10 +35,13 @@ class Certificates:
         for name in NAMES:
             self._authority.issue(name, renew_below=1 if anew else tls.RENEW_BELOW)
 
-    async def keep(self) -> None:
-        """Renews them in time. Endless."""
+    async def keep(self, progress: Callable[[str], None]) -> None:
+        """Renews them in time; what fails is told and tried again. Endless."""
         while True:
-            await asyncio.to_thread(self.make)
+            try:
+                await asyncio.to_thread(self.make)
+            except OSError as problem:
+                progress(f"certificates cannot be renewed, which is tried again: {problem}")
             await asyncio.sleep(LOOK_S)
 
 

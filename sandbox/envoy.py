@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +30,7 @@ def envoy_binary() -> Path:
     return program
 
 
-class Envoy:
+class Envoy(ABC):
     """One of them, under a name that is its own among the parts; `bootstrap` is the file it starts with."""
 
     def __init__(self, name: str, *, bootstrap: Path, admin: str) -> None:
@@ -43,9 +44,9 @@ class Envoy:
         await parts.start(self.name, [str(part) for part in self.command()], inherited())
         await parts.until(self.is_ready, self.name)
 
+    @abstractmethod
     def write(self) -> None:
         """Its files, in its folder."""
-        raise NotImplementedError
 
     def command(self) -> list[str | Path]:
         """What runs it."""

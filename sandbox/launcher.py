@@ -101,7 +101,7 @@ class House:
         """Makes them, and renews them as long as it all runs."""
         certificates = Certificates(self.tls_dir)
         certificates.make()
-        self._stack.callback(asyncio.create_task(certificates.keep()).cancel)
+        self._stack.callback(asyncio.create_task(certificates.keep(self.progress)).cancel)
 
     async def stop(self) -> None:
         """Stops the edge first, then the gateway, then the services, then the outside world."""

@@ -58,8 +58,15 @@ async def gateway(heard: list[str]) -> AsyncIterator[str]:
         heard.append(request.headers.get("traceparent", ""))
         return web.Response()
 
+    async with serving(web.post("/graphql", answer)) as place:
+        yield place
+
+
+@asynccontextmanager
+async def serving(*routes: web.RouteDef) -> AsyncIterator[str]:
+    """Somebody who answers these over HTTP; the address."""
     application = web.Application()
-    application.router.add_post("/graphql", answer)
+    application.router.add_routes(routes)
     runner = web.AppRunner(application)
     await runner.setup()
     try:

@@ -11,8 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sandbox.process import LOOPBACK
-from tests.edge.lone import alone
+from tests.edge.lone import alone, serving
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
 
@@ -35,15 +34,8 @@ async def anything(reached: list[str]) -> AsyncIterator[str]:
         await socket.close()
         return socket
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, LOOPBACK, 0).start()
-        yield f"{LOOPBACK}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(web.route("*", "/{path:.*}", answer)) as place:
+        yield place
 
 
 async def test_graphql_alone_becomes_a_websocket(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sandbox.people import Person
 from sandbox.process import LOOPBACK, free_port
 from sandbox.report import Report
 from sandbox.settings import elsewhere
+from tests.edge.lone import serving
 from tests.mesh.collector import Collector, collecting
 from tests.observability import openmetrics
 from tests.observability.test_rules import FOLDER, RULES, expressions, known
@@ -44,15 +45,8 @@ async def told(collector: Collector) -> AsyncIterator[str]:
             text=openmetrics.page(collector), headers={"Content-Type": openmetrics.CONTENT_TYPE}
         )
 
-    application = web.Application()
-    application.router.add_get("/metrics", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, LOOPBACK, 0).start()
-        yield f"{LOOPBACK}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(web.get("/metrics", answer)) as place:
+        yield place
 
 
 class Prometheus:

@@ -64,8 +64,7 @@ async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(tow
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
-            await asyncio.sleep(0.05)
+        await _until_the_first_leads(stub)
         ledger.refuses = True
         with town.user():
             command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
@@ -99,8 +98,7 @@ async def test_a_repeated_command_may_have_been_done_though_in_the_end_nobody_wa
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
-            await asyncio.sleep(0.05)
+        await _until_the_first_leads(stub)
         ledger.fails = True
         ledger.release.clear()
         ledger.begun.clear()
@@ -123,8 +121,7 @@ async def test_that_a_call_has_reached_nobody_is_not_for_services_to_say(town: T
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        while (await stub.GetTotals(TOTALS)).sum_sats != 0:
-            await asyncio.sleep(0.05)
+        await _until_the_first_leads(stub)
         ledger.lies = True
         reached = len(ledger.callers)
         with town.user(), pytest.raises(RemoteFailure) as failed:
@@ -182,6 +179,12 @@ async def test_calls_are_spread_over_those_who_are_alike(town: Town) -> None:
                 break
     assert within, share
     assert not load.lost
+
+
+async def _until_the_first_leads(stub: LedgerServiceStub) -> None:
+    """Each of the stand-ins tells its own number as the sum."""
+    while (await stub.GetTotals(TOTALS)).sum_sats != 0:
+        await asyncio.sleep(0.05)
 
 
 async def _until_nobody_leads(town: Town) -> None:
