@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -387,16 +388,16 @@ async def test_deposits_long_gone_are_not_asked_for_again(rig: Rig, sim: SimNode
 
 async def test_the_lowest_of_a_long_chain_can_be_given_up(rig: Rig) -> None:
     """However long: the stack is made lower here rather than the chain longer."""
-    before = Txid("00" * 32)
-    for number in range(1, 400):
-        txid = Txid(f"{number:064x}")
+    txids = [Txid(f"{number:064x}") for number in range(400)]
+    for before, txid in pairwise(txids):
         tx = Tx(PlanId(uuid7()), Purpose.WALLET, TxState.REORGANISED, txid, inputs=(f"{before}_0",))
         rig.desk.books.remember(await rig.desk.books.records.txs.create(tx))
-        before = txid
+    lowest = rig.desk.books.tx_of(txids[1])
+    assert lowest is not None
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(350)
     try:
-        await rig.desk.rejecting.reject(rig.desk.books.live()[0], "its deposit is gone")
+        await rig.desk.rejecting.reject(lowest.value, "its deposit is gone")
     finally:
         sys.setrecursionlimit(limit)
     assert rig.desk.books.live() == []

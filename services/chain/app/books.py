@@ -86,7 +86,7 @@ class Books:
         self.plans[kept.value.txid] = kept.value.plan
 
     def live(self) -> list[Tx]:
-        """Open transactions that were not rejected, the oldest first."""
+        """Open transactions that were not rejected, the oldest first (to the millisecond)."""
         open_ = [kept.value for kept in self.txs.values() if kept.value.state not in GIVEN_UP]
         return sorted(open_, key=lambda tx: tx.plan)
 
