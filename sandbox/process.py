@@ -1,15 +1,18 @@
-"""Child processes of the sandbox: each with its own log, tied to its parent, stopped step by step."""
+"""Child processes of the sandbox, each with its own log and ports: tied to their parent, ended in steps."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
+import functools
 import json
 import os
+import random
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,10 @@ KILL_WAIT_S = 5.0
 LOG_TAIL_BYTES = 20_000
 LOG_TAIL_LINES = 12
 
-# Whoever was given a port may not listen on it yet.
+# Below those that the system gives to outgoing connections, which would take a port before its owner listens.
+_PORTS = range(10_000, 20_000)
+_PORTS_IN_ROWS = range(20_000, 32_000)
+_PORT_TRIES = 1_000
 _given: set[int] = set()
 
 
@@ -46,14 +52,47 @@ class StartFailed(SandboxFailure):
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody holds at this moment, and that this process was not given before."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+    """A loopback TCP port that nobody holds, and that nobody is given again before this process ends."""
+    return _free_row(1, _PORTS)
+
+
+def free_ports(size: int) -> int:
+    """The first of `size` such ports in a row."""
+    return _free_row(size, _PORTS_IN_ROWS)
+
+
+def _free_row(size: int, among: range) -> int:
+    for _ in range(_PORT_TRIES):
+        first = random.SystemRandom().choice(among[: len(among) - size])
+        row = range(first, first + size)
+        if _given.isdisjoint(row) and all(map(_is_free, row)) and _marked(row):
+            _given.update(row)
+            return first
+    raise RuntimeError(f"no {size} ports in a row were found free among {among}")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        require_free_port(port, part="", setting="")
+    except PortTaken:
+        return False
+    return True
+
+
+def _marked(row: range) -> bool:
+    """Whether these ports are this process's from now on, and were no other's who may not listen yet."""
+    try:
+        fcntl.lockf(_port_marks(), fcntl.LOCK_EX | fcntl.LOCK_NB, len(row), row.start)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+@functools.cache
+def _port_marks() -> int:
+    """A file of which each byte stands for a port: who was given the port has it locked. Never closed."""
+    path = Path(tempfile.gettempdir()) / f"satreel-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def require_free_port(port: int, *, part: str, setting: str) -> None:

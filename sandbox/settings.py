@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sandbox.process import PortTaken, free_port, require_free_port
+from sandbox.process import free_port, free_ports
 
 SERVICES = ("identity", "ledger", "chain", "content", "rounds", "market", "insight")
 # Those that may run several times, as they are started.
@@ -146,7 +146,7 @@ def beside(settings: SandboxSettings, data_dir: Path) -> SandboxSettings:
 
 
 def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
-    """Settings for a mesh of its own, on ports that are free now: for tests and the demo."""
+    """Settings for a mesh of its own, on ports that nobody else is given: for tests and the demo."""
     fields = {
         "data_dir": data_dir,
         "http_port": free_port(),
@@ -155,20 +155,4 @@ def elsewhere(data_dir: Path, **overrides: object) -> SandboxSettings:
         **overrides,
     }
     ports = SandboxSettings.model_validate(fields).ports
-    return SandboxSettings.model_validate({"first_port": _free_block(ports), **fields})
-
-
-def _free_block(size: int) -> int:
-    """A first port of a row that is free at this moment."""
-    for first in range(20_000, 32_000, 40):
-        if all(_is_free(first + place) for place in range(size)):
-            return first
-    raise RuntimeError(f"no {size} ports in a row are free between 20000 and 32000")
-
-
-def _is_free(port: int) -> bool:
-    try:
-        require_free_port(port, part="", setting="")
-    except PortTaken:
-        return False
-    return True
+    return SandboxSettings.model_validate({"first_port": free_ports(ports), **fields})

@@ -17,6 +17,7 @@ import structlog
 
 from sandbox import tether
 from sandbox.binaries import valkey_binary
+from sandbox.process import LOOPBACK, free_port
 
 # Where no test configures logs: the usual tracebacks show all local variables, and take seconds to be drawn.
 structlog.configure(
@@ -26,7 +27,6 @@ structlog.configure(
     ]
 )
 
-LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 
 
@@ -36,8 +36,7 @@ class ValkeyServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server((LOOPBACK, 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:

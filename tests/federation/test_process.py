@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import aiohttp
 from strawberry import relay
 
 from graphql_gateway.services import Services
+from sandbox.process import free_port
 from tests.federation.serving import supergraph
 from tests.gateway.client import Client
 from tests.gateway.world import World, opened
@@ -27,9 +27,7 @@ START_S_MAX = 30.0
 @asynccontextmanager
 async def only(domain: str, world: World) -> AsyncIterator[str]:
     """The address of a gateway in a process of its own, before the services of a world."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     peers = dict.fromkeys(Services.__slots__, f"127.0.0.1:{world.services_port}")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "graphql_gateway", "--only", domain),

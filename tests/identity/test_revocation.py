@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -23,6 +22,7 @@ from mesh.caller import Caller
 from mesh.channel import connect
 from mesh.errors import RemoteFailure
 from mesh.tls import make_user_token_keys
+from sandbox.process import free_port
 from tests.conftest import ValkeyServer
 from tests.gateway.client import Client
 from tests.identity.conftest import Wallet
@@ -187,11 +187,6 @@ async def answers(address: str) -> bool:
         return False
     writer.close()
     return True
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from mesh.errors import Code, RemoteFailure
 from mesh.ids import uuid7
 from mesh.testing import serving
 from mesh.tokens import UserTokenSigner
-from tests.rounds.test_processes import free_port
+from sandbox.process import free_port
 
 FUNDS, PRICE, TITLES, BUYERS = 1_000_000, 2_000, 12, 6
 PATIENCE_S = 60

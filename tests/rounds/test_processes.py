@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +27,7 @@ from mesh.clock import SystemClock
 from mesh.ids import uuid7
 from mesh.testing import serving
 from mesh.tokens import UserTokenSigner
+from sandbox.process import free_port
 
 MEME, CREATOR, VIEWER = uuid7(), uuid7(), uuid7()
 LENGTH_S, SECONDS_WATCHED = 4, 3
@@ -326,8 +326,3 @@ async def check_insight(mesh: House) -> None:
             return
         await asyncio.sleep(0.25)
     assert found == expected
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from sandbox.binaries import UnsupportedPlatform, node_binaries, valkey_binary
 from sandbox.process import PortTaken, free_port, start_child
+from sandbox.settings import elsewhere
 from sandbox.valkey import running_valkey
 
 PARENT = """
@@ -116,6 +117,14 @@ def test_other_platforms_are_told_which_setting_helps(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_is_given_once() -> None:
-    ports = [free_port() for _ in range(1_000)]
-    assert len(set(ports)) == len(ports)
+def test_a_port_is_given_once_whoever_asks() -> None:
+    ports = [free_port() for _ in range(500)]
+    ask = "from sandbox.process import free_port; print(*(free_port() for _ in range(500)))"
+    ports += map(int, subprocess.check_output([sys.executable, "-c", ask]).split())
+    assert len(set(ports)) == 1_000
+
+
+def test_a_row_of_ports_is_given_once(tmp_path: Path) -> None:
+    rows = [elsewhere(tmp_path, replicas=2, sidecars=True) for _ in range(3)]
+    ports = [row.first_port + place for row in rows for place in range(row.ports)]
+    assert len(set(ports)) == 3 * rows[0].ports

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +20,7 @@ from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
 from mesh.tokens import UserTokenSigner
 from sandbox import tether
+from sandbox.process import free_port
 
 LEDGER = "satreel.ledger.v1.LedgerService"
 READS = f"{LEDGER}/reads"
@@ -104,8 +104,7 @@ class Cluster:
         self.nodes = [self._node(name) for name in names]
 
     def _node(self, name: str) -> Node:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
+        port = free_port()
         environment = {**self._environment, "SATREEL_LEDGER_LISTEN": f"127.0.0.1:{port}"}
         module = "tests.ledger.failover.stubborn" if name == "stubborn" else "services.ledger"
         return Node(name, port, [sys.executable, "-m", module], environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from mesh.errors import Failure
 from mesh.records import Busy, Exists, InDoubt, Missing, Misuse, SetSpec, Stale, StoreUnavailable, TooBig
 from mesh.records.aerospike import AerospikeSettings, AerospikeStore, open_aerospike
 from mesh.records.port import Catalogue
+from sandbox.process import free_port
 from tests.mesh.records.conftest import AEROSPIKE_HOSTS
 
 SETS = (SetSpec("things", indexes={"state": str}),)
@@ -31,10 +31,9 @@ def test_the_contract_was_checked_on_a_server() -> None:
 
 async def test_a_cluster_that_is_not_there_is_unavailable() -> None:
     # The client refuses settings it does not know before it connects: getting this far checks them all.
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    nobody = f"127.0.0.1:{free_port()}"
     with pytest.raises(StoreUnavailable):
-        async with open_aerospike(AerospikeSettings(hosts=f"127.0.0.1:{port}"), SETS, service="test"):
+        async with open_aerospike(AerospikeSettings(hosts=nobody), SETS, service="test"):
             pass
 
 
