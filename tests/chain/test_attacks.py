@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import pytest
-import pytest_asyncio
 
 from mesh.clock import SystemClock
 from mesh.errors import RemoteFailure
@@ -22,7 +21,6 @@ from services.chain.app.deposits import GONE_BLOCKS
 from services.chain.app.orders import Order, nothing
 from services.chain.app.ports import Broadcast, Sent
 from services.chain.app.records import Kept
-from services.chain.domain.addresses import address_of
 from services.chain.domain.consensus import CONSENSUS, BadHeader
 from services.chain.domain.entities import TitleBody, Tx
 from services.chain.domain.failures import NodeUnavailable, WalletEmpty
@@ -48,22 +46,22 @@ from services.chain.domain.values import (
 from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
 from tests.chain.chainsim import BITS, SimNode, ground
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, BERT, CARA, RULES, SEED, Rig, fund, open_rig, opened_store, script_of
+from tests.chain.world import (
+    ADDRESS,
+    ANNA,
+    BERT,
+    CARA,
+    OUTSIDE,
+    RULES,
+    SEED,
+    Rig,
+    fund,
+    open_rig,
+    opened_store,
+    script_of,
+)
 
-OUTSIDE = bytes(range(20))
-ADDRESS = address_of(OUTSIDE, Network.REGTEST)
 MAIN, REGTEST = CONSENSUS[Network.MAIN], CONSENSUS[Network.REGTEST]
-
-
-@pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with opened_store(tmp_path / "chain.sqlite") as store:
-        yield await open_rig(store, sim)
 
 
 # money

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from mesh.ids import uuid7
 from services.chain.app.bumping import BumpRule
-from services.chain.domain.addresses import address_of
+from services.chain.app.parts import Rules
 from services.chain.domain.entities import Tx
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.spending import fee_for
 from services.chain.domain.states import TxState
-from services.chain.domain.values import FLOAT_USER, Network, Outpoint, Purpose, Sats
+from services.chain.domain.values import FLOAT_USER, Outpoint, Purpose, Sats
 from services.chain.domain.wire import parse_transaction
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, RULES, Rig, fund, open_rig, opened_store
+from tests.chain.world import ADDRESS, ANNA, OUTSIDE, RULES, Rig, fund, open_rig, opened_store
 
-OUTSIDE = bytes(range(20))
-ADDRESS = address_of(OUTSIDE, Network.REGTEST)
 BUMP = BumpRule(after_blocks=3, sats_per_kb=500, fee_max_sats=1_000)
 
 
 @pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with opened_store(tmp_path / "chain.sqlite") as store:
-        yield await open_rig(store, sim, rules=replace(RULES, bump=BUMP))
+def rules() -> Rules:
+    return replace(RULES, bump=BUMP)
 
 
 async def paid(rig: Rig, sats: int = 1_000) -> Tx:

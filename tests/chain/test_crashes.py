@@ -16,19 +16,16 @@ from mesh.records import Store
 from services.chain.app.desk import Desk
 from services.chain.app.orders import HalfDone
 from services.chain.app.records import Records
-from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import TitleBody
 from services.chain.domain.keys import FLOAT, KeyUse
 from services.chain.domain.record_outputs import read_record_output
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
-from services.chain.domain.values import FLOAT_USER, MemeId, Network, Sats
+from services.chain.domain.values import FLOAT_USER, MemeId, Sats
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, BERT, Rig, inscribed_in, open_rig, opened_store
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, Rig, inscribed_in, open_rig, opened_store
 
-OUTSIDE = bytes(range(20))
-ADDRESS = address_of(OUTSIDE, Network.REGTEST)
 WITHDRAWALS = [(uuid7(), ANNA, 1_000), (uuid7(), ANNA, 2_000), (uuid7(), BERT, 3_000)]
 MEME, SALE, ROUND = MemeId(uuid7()), uuid7(), uuid7()
 BODY = TitleBody(MEME, ANNA, "A cat", "image/png", b"\x89PNG" * 20, "ab" * 32)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
 from mesh.records import Store
 from services.chain.app.ports import Found
@@ -15,23 +11,7 @@ from services.chain.domain.headers import WINDOW_BLOCKS
 from services.chain.domain.values import BlockHash
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import Rig, open_rig, opened_store
-
-
-@pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened_store(tmp_path / "chain.sqlite") as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, store: Store) -> Rig:
-    return await open_rig(store, sim)
+from tests.chain.world import Rig, open_rig
 
 
 def told(rig: Rig) -> list[tuple[int, int]]:

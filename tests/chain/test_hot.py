@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import pytest_asyncio
 import structlog
 
 from mesh.ids import uuid7
 from services.chain.app import custody_watch
+from services.chain.app.parts import Rules
 from services.chain.app.sweeping import HotRule, Level
 from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import Tx
@@ -23,23 +22,16 @@ from services.chain.domain.states import CoinState, TxState
 from services.chain.domain.values import COINS_ACCOUNT, COLD_ACCOUNT, FLOAT_USER, Network, Purpose, Sats
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import MortalStore
-from tests.chain.world import ANNA, BERT, RULES, Rig, fund, open_rig, opened_store
+from tests.chain.world import ADDRESS, ANNA, BERT, RULES, Rig, fund, open_rig, opened_store
 
 COLD = bytes(range(1, 21))
-OUTSIDE = address_of(bytes(range(20)), Network.REGTEST)
 HOT = HotRule(Network.REGTEST, 100_000, 300_000, address_of(COLD, Network.REGTEST))
 MAIN_ADDRESS = address_of(COLD, Network.MAIN)
 
 
 @pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with opened_store(tmp_path / "chain.sqlite") as store:
-        yield await open_rig(store, sim, rules=replace(RULES, hot=HOT))
+def rules() -> Rules:
+    return replace(RULES, hot=HOT)
 
 
 def sweeps(rig: Rig) -> list[Tx]:
@@ -79,7 +71,7 @@ async def test_what_is_above_the_ceiling_goes_to_the_cold_address_to_the_satoshi
 async def test_nothing_is_swept_while_withdrawals_wait_or_without_an_address(rig: Rig, sim: SimNode) -> None:
     await fund(rig, sim, FLOAT_USER, 100_000)
     await fund(rig, sim, ANNA, 400_000)
-    await rig.desk.requests.withdraw(uuid7(), ANNA, OUTSIDE, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), ANNA, ADDRESS, Sats(1_000))
     await rig.desk.keep_house()
     assert sweeps(rig) == []
     await rig.desk.pay()
@@ -212,7 +204,7 @@ async def test_many_small_coins_are_joined_in_quiet_times_one_after_the_other(ri
         await fund(rig, sim, BERT, 400, mine=False)
     sim.mine()
     await rig.sync()
-    await rig.desk.requests.withdraw(uuid7(), BERT, OUTSIDE, Sats(1_000))
+    await rig.desk.requests.withdraw(uuid7(), BERT, ADDRESS, Sats(1_000))
     await rig.desk.keep_house()
     assert [tx.purpose for tx in rig.desk.books.live()] == []  # payments come first
     await rig.desk.pay()

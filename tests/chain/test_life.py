@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from mesh import telemetry
 from mesh.ids import uuid7
 from services.chain.app.pauses import FIRST_S, MOST_S, Pauses
 from services.chain.app.ports import Sent
-from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import Tx
 from services.chain.domain.failures import FreezeNotFound
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import TxState, WithdrawalState
-from services.chain.domain.values import Network, Outpoint, Sats, Txid, UserId
+from services.chain.domain.values import Outpoint, Sats, Txid, UserId
 from services.chain.domain.wire import Output, Spent, Transaction, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.world import ANNA, BERT, RULES, Rig, fund, open_rig, opened_store
-
-OUTSIDE = bytes(range(20))
-ADDRESS = address_of(OUTSIDE, Network.REGTEST)
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, RULES, Rig, fund, open_rig, opened_store
 
 
 class HandClock:
@@ -44,17 +39,6 @@ class HandClock:
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
-
-
-@pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with opened_store(tmp_path / "chain.sqlite") as store:
-        yield await open_rig(store, sim)
 
 
 async def asked(rig: Rig, sats: int = 1_000, user: UserId = ANNA) -> str:

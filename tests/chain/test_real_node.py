@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
+import pytest_asyncio
 from bsv.keys import PrivateKey
 
 from mesh.ids import uuid7
@@ -44,6 +45,13 @@ from services.chain.domain.wire import (
 )
 from tests.chain.faults import Killed, MortalStore
 from tests.chain.world import ANNA, BERT, Rig, open_rig, opened_store
+
+
+@pytest_asyncio.fixture
+async def rig(node: RpcNode, tmp_path: Path) -> AsyncIterator[Rig]:
+    """Its keys are its own, because the chain is shared."""
+    async with opened_store(tmp_path / "chain.sqlite") as store:
+        yield await open_rig(store, node, seed=secrets.token_bytes(64))
 
 
 async def deposited(rig: Rig, regtest: Regtest, user: object, sats: int) -> str:

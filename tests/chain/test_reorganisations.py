@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 from satreel.chain.v1 import chain_pb2, chain_service_pb2
 
 from mesh.ids import uuid7
@@ -28,25 +26,7 @@ from services.chain.domain.values import FLOAT_USER, BlockHash, MemeId, Network,
 from services.chain.rpc import mapping
 from tests.chain.chainsim import SimNode, ground
 from tests.chain.faults import Killed, MortalStore
-from tests.chain.test_crashes import ADDRESS, OUTSIDE
-from tests.chain.world import ANNA, BERT, RULES, Node, Rig, fund, open_rig, opened_store
-
-
-@pytest.fixture
-def sim() -> SimNode:
-    return SimNode()
-
-
-@pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened_store(tmp_path / "chain.sqlite") as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def rig(sim: SimNode, store: Store) -> Rig:
-    return await open_rig(store, sim)
-
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, RULES, Node, Rig, fund, open_rig
 
 # A source that lies
 

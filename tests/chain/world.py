@@ -37,6 +37,7 @@ from services.chain.app.ports import (
 )
 from services.chain.app.records import SETS, Records
 from services.chain.app.withdrawal_requests import WithdrawalRule
+from services.chain.domain.addresses import address_of
 from services.chain.domain.entities import Deposit, Withdrawal
 from services.chain.domain.headers import Switch
 from services.chain.domain.inscriptions import Inscription, read_inscription
@@ -59,6 +60,9 @@ SEED = bytes(range(64))
 ANNA = UserId("0190aaaa-0000-7000-8000-00000000000a")
 BERT = UserId("0190bbbb-0000-7000-8000-00000000000b")
 CARA = UserId("0190cccc-0000-7000-8000-00000000000c")
+# Somebody elsewhere: the hash of a key, and its address.
+OUTSIDE = bytes(range(20))
+ADDRESS = address_of(OUTSIDE, Network.REGTEST)
 
 
 class FakeLedger:
