@@ -6,10 +6,7 @@ import pytest
 
 from mesh.errors import RemoteFailure
 from mesh.ids import uuid7
-from services.chain.domain.failures import (
-    LedgerInDoubt,
-    WalletEmpty,
-)
+from services.chain.domain.failures import LedgerInDoubt, WalletEmpty
 from services.chain.domain.keys import KeyPath
 from services.chain.domain.scripts import p2pkh
 from services.chain.domain.spending import INPUTS_MAX
@@ -17,15 +14,7 @@ from services.chain.domain.states import CoinState, TxState, WithdrawalState
 from services.chain.domain.values import FLOAT_USER, Outpoint, Purpose, Sats
 from services.chain.domain.wire import Output, Spent, assemble, parse_transaction
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ADDRESS,
-    ANNA,
-    BERT,
-    OUTSIDE,
-    Rig,
-    fund,
-    script_of,
-)
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, Rig, fund, script_of
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -13,17 +13,7 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import DepositState
 from services.chain.domain.values import FLOAT_USER, UserId
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ANNA,
-    BERT,
-    OUTSIDE,
-    RULES,
-    Rig,
-    fund,
-    open_rig,
-    opened_store,
-    script_of,
-)
+from tests.chain.world import ANNA, BERT, OUTSIDE, RULES, Rig, fund, open_rig, opened_store, script_of
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -9,14 +9,7 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import TxState, WithdrawalState
 from services.chain.domain.values import Sats
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ADDRESS,
-    ANNA,
-    BERT,
-    OUTSIDE,
-    Rig,
-    fund,
-)
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, Rig, fund
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -12,24 +12,14 @@ from mesh.errors import IdReused
 from mesh.ids import uuid7
 from services.chain.domain.aip import verify
 from services.chain.domain.entities import TitleBody
-from services.chain.domain.failures import (
-    DataTooLarge,
-    InscriptionNotFound,
-    RecordNotFound,
-)
+from services.chain.domain.failures import DataTooLarge, InscriptionNotFound, RecordNotFound
 from services.chain.domain.inscriptions import read_inscription
 from services.chain.domain.keys import RECORD, KeyUse
 from services.chain.domain.record_outputs import read_record_output
 from services.chain.domain.states import TxState
 from services.chain.domain.values import FLOAT_USER, MemeId, Network, Outpoint, Sats, UserId
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ANNA,
-    BERT,
-    CARA,
-    Rig,
-    fund,
-)
+from tests.chain.world import ANNA, BERT, CARA, Rig, fund
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -18,15 +18,7 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
 from services.chain.domain.values import Network, Sats
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ADDRESS,
-    ANNA,
-    BERT,
-    CARA,
-    OUTSIDE,
-    Rig,
-    fund,
-)
+from tests.chain.world import ADDRESS, ANNA, BERT, CARA, OUTSIDE, Rig, fund
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -10,15 +10,7 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import WithdrawalState
 from services.chain.domain.values import Sats
 from tests.chain.chainsim import SimNode
-from tests.chain.world import (
-    ADDRESS,
-    ANNA,
-    BERT,
-    OUTSIDE,
-    Rig,
-    fund,
-    script_of,
-)
+from tests.chain.world import ADDRESS, ANNA, BERT, OUTSIDE, Rig, fund, script_of
 
 pytestmark = pytest.mark.usefixtures("balanced")
 

@@ -8,10 +8,10 @@ from satreel.ledger.v1 import ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from graphql_gateway.live.meter import Meter, Seat
-from mesh.clock import SystemClock
+from mesh.clock import NS_PER_S, SystemClock
 from mesh.ids import uuid7
 from tests.gateway.world import until
-from tests.ledger.test_rpc import BEN, MEME, NS_PER_S, House, open_house
+from tests.ledger.rpc.house import BEN, MEME, House, open_house
 
 
 class _Clock(SystemClock):

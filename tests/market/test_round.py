@@ -13,7 +13,7 @@ from mesh.records.memory import MemoryStore
 from services.market.adapters.peers import GrpcLedger
 from services.market.adapters.records import SETS
 from services.market.domain.values import ListingId, MemeId, OfferId, SaleId, Sats, Terms, UserId
-from tests.ledger.test_rpc import ANA, MEME, House, meter, open_house
+from tests.ledger.rpc.house import ANA, MEME, House, meter, open_house
 from tests.market.fakes import FakeChain, FakeNews
 from tests.market.world import PRICE, Instance
 
