@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import aiohttp
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from mesh import tls
 from mesh.contracts import service_of
+from mesh.core import Core
+from mesh.renewal import Renewal
 from sandbox.instances import Instance, Layout
 from topology.parts import GATEWAY
 from topology.upstreams import HEALTH_PATH
 
 TIMEOUT_S = 2.0
 _ME = "launcher"
+_CHECK = "/grpc.health.v1.Health/Check"
 # What a server reports of itself as a whole.
 _ITSELF = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An instance that is asked: by which channel, with which certificate, and the method."""
+
+    core: Core
+    renewal: Renewal
+    check: Callable[..., Any]
 
 
 class Prober:
@@ -24,7 +40,7 @@ class Prober:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._asked: dict[str, _Asked] = {}
 
     async def serves(self, one: Instance) -> bool:
         """Whether calls should go there."""
@@ -38,13 +54,15 @@ class Prober:
 
     async def close(self) -> None:
         """Ends the connections."""
-        for channel in self._channels.values():
-            await channel.close()
+        for asked in self._asked.values():
+            await asked.core.close()
 
     async def _reports(self, one: Instance, service: str) -> bool:
-        check = health_pb2_grpc.HealthStub(self._channel(one)).Check  # type: ignore[attr-defined] # its stubs lack it
+        asked = self._line_to(one)
+        if asked.renewal.is_due():
+            asked.core.renew()
         try:
-            answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+            answer = await asked.check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -64,15 +82,20 @@ class Prober:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
+    def _line_to(self, one: Instance) -> _Asked:
+        if one.name not in self._asked:
+            core = Core(lambda: self._channel(one))
+            request, answer = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+            check = core.callable("unary_unary", _CHECK, request.SerializeToString, answer.FromString)
+            self._asked[one.name] = _Asked(core, Renewal(self._layout.tls_dir, _ME), check)
+        return self._asked[one.name]
+
     def _channel(self, one: Instance) -> grpc.aio.Channel:
-        if one.name not in self._channels:
-            options = [
-                ("grpc.ssl_target_name_override", tls.host_name(one.part)),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 500),
-                ("grpc.use_local_subchannel_pool", 1),
-            ]
-            credentials = tls.channel_credentials(self._layout.tls_dir, _ME)
-            address = self._layout.entrance(one)
-            self._channels[one.name] = grpc.aio.secure_channel(address, credentials, options=options)
-        return self._channels[one.name]
+        options = [
+            ("grpc.ssl_target_name_override", tls.host_name(one.part)),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        credentials = tls.channel_credentials(self._layout.tls_dir, _ME)
+        return grpc.aio.secure_channel(self._layout.entrance(one), credentials, options=options)

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mesh import tls
-from sandbox.certificates import NAMES
+from mesh.authority import ISSUES, TRUSTED
+from sandbox.certificates import NAMES, held
 
 AUTHORITY = Path(".satreel/data/tls")
 # What else has a key in the authority's folder.
-_FILES = ("ca", "user-token")
+_FILES = ("ca", "ca-next", "user-token")
 # A label of DNS, so that it fits everywhere.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -30,11 +30,12 @@ def issue(name: str, authority: Path, into: Path) -> None:
         raise ValueError(f"{name!r} is no name for a team: small letters, digits and hyphens")
     if name in {*NAMES, *_FILES}:
         raise ValueError(f"{name} is a part of the mesh, or a key of it; a team is called otherwise")
-    if not (authority / "ca.key").is_file():
+    if not (authority / ISSUES).is_file():
         raise ValueError(f"{authority} holds no authority; `make run` makes one")
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    tls.Authority.open(authority).issue(name, into=into, serves=False)
-    shutil.copyfile(authority / "ca.pem", into / "ca.pem")
+    with held(authority) as issuer:
+        issuer.issue(name, into=into, serves=False)
+        tls.write_public(into / TRUSTED, (authority / TRUSTED).read_bytes())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

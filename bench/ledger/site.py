@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh import tls
+from mesh.authority import Authority
 from mesh.clock import SystemClock
 from mesh.tokens import UserTokenSigner
 from sandbox.process import free_port
@@ -36,7 +37,7 @@ async def running_site() -> AsyncIterator[Site]:
     with tempfile.TemporaryDirectory(prefix="satreel-bench-") as name:
         folder = Path(name)
         tls_dir = folder / "tls"
-        authority = tls.Authority.open(tls_dir)
+        authority = Authority.open(tls_dir)
         for service in (LEDGER, *CALLERS):
             authority.issue(service)
         private_key, public_key = tls.make_user_token_keys(tls_dir)

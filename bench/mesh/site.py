@@ -14,6 +14,7 @@ from bench.gateway.operations import ALL
 from bench.gateway.serving import UNBOUNDED
 from graphql_gateway.services import Services
 from mesh import tls
+from mesh.authority import Authority
 from sandbox.edge import Edge
 from sandbox.environment import inherited
 from sandbox.parts import Parts
@@ -159,7 +160,7 @@ async def standing(
 ) -> AsyncIterator[Site]:
     """Everything running, for the length of a `with` block."""
     site = Site(folder, Parts(folder / "logs", _silent), traced)
-    authority = tls.Authority.open(site.tls_dir)
+    authority = Authority.open(site.tls_dir)
     for name in (EDGE, GATEWAY, *SERVICES):
         authority.issue(name)
     async with AsyncExitStack() as stack:

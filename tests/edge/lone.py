@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mesh import tls
+from mesh.authority import Authority
 from sandbox.edge import Edge
 from sandbox.parts import Parts
 from sandbox.process import LOOPBACK, free_port
@@ -21,7 +21,7 @@ from topology.parts import SERVICES
 @asynccontextmanager
 async def alone(folder: Path, **places: Any) -> AsyncIterator[edge.Places]:
     """`places` says what differs; services that it does not name are nobody."""
-    authority = tls.Authority.open(folder / "tls")
+    authority = Authority.open(folder / "tls")
     for name in ("edge", *SERVICES):
         authority.issue(name)
     nobody = (f"{LOOPBACK}:{free_port()}",)

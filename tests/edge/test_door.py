@@ -15,7 +15,7 @@ import pytest
 from satreel.chain.v1 import chain_service_pb2, chain_service_pb2_grpc
 from satreel.identity.v1 import identity_service_pb2, identity_service_pb2_grpc
 
-from mesh import tls
+from mesh.authority import Authority
 from tests.edge.conftest import Door
 from topology import edge
 
@@ -32,7 +32,7 @@ async def test_tls_1_2_is_refused(door: Door) -> None:
 
 
 async def test_a_certificate_of_another_authority_is_refused(door: Door, tmp_path: Any) -> None:
-    tls.Authority.open(tmp_path).issue("insight")
+    Authority.open(tmp_path).issue("insight")
     strange = door.tls()
     strange.load_cert_chain(tmp_path / "insight.pem", tmp_path / "insight.key")
     with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):

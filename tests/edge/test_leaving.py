@@ -17,6 +17,7 @@ from satreel.market.v1 import market_service_pb2 as pb
 from satreel.market.v1 import market_service_pb2_grpc
 
 from mesh import tls
+from mesh.authority import Authority
 from sandbox.process import LOOPBACK
 from tests.edge.lone import alone
 
@@ -53,7 +54,7 @@ async def authorized(_request: web.Request) -> web.Response:
 @asynccontextmanager
 async def behind(folder: Path) -> AsyncIterator[tuple[str, Market]]:
     """The address of an edge before this market and a gateway that lets everybody in."""
-    authority = tls.Authority.open(folder / "tls")
+    authority = Authority.open(folder / "tls")
     authority.issue("market")
     market = Market()  # type: ignore[abstract] # the others answer UNIMPLEMENTED
     server, healths = grpc.aio.server(), health.aio.HealthServicer()

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from mesh import tls
+from mesh.authority import Authority
 from tests.edge.lone import alone
 from topology import edge
 from topology.edge import clusters
@@ -137,7 +137,7 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(places: edge.Pla
     with tempfile.TemporaryDirectory(dir=places.tls.parent) as fresh:
         for name in ("ca.pem", "ca.key"):
             shutil.copy(places.tls / name, fresh)
-        tls.Authority.open(Path(fresh)).issue("edge")
+        Authority.open(Path(fresh)).issue("edge")
         for name in ("edge.key", "edge.pem"):
             (Path(fresh) / name).replace(places.tls / name)
     for _ in range(100):

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from mesh import telemetry, tls
+from mesh.authority import Authority
 from mesh.ids import uuid7
 from sandbox.client import Client
 from sandbox.people import CHALLENGE, LOG_IN
@@ -63,7 +64,7 @@ async def running(
     trace_ratio: str = "1",
 ) -> AsyncIterator[Mesh]:
     """The gateway and these services, with mTLS among them."""
-    authority = tls.Authority.open(folder / "tls")
+    authority = Authority.open(folder / "tls")
     for name in (*SERVICES, "gateway"):
         authority.issue(name)
     _, public_key = tls.make_user_token_keys(folder / "tls")

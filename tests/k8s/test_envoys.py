@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh import tls
+from mesh.authority import Authority
 from sandbox.envoy import Envoy, envoy_binary
 from sandbox.parts import Parts
 from sandbox.process import LOOPBACK, free_port
@@ -68,7 +68,7 @@ def mounted(manifests: Manifests, part: str, folder: Path) -> Path:
 def swapped(mount: Path, part: str, authority: Path) -> None:
     """A new certificate, as kubelet brings it."""
     (authority / f"{part}.pem").unlink(missing_ok=True)
-    tls.Authority.open(authority).issue(part)
+    Authority.open(authority).issue(part)
     names = ("ca.pem", f"{part}.pem", f"{part}.key")
     brought(mount, {name: (authority / name).read_bytes() for name in names})
 
@@ -294,7 +294,7 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
 async def shown(place: str, folder: Path) -> bytes:
     """The certificate that is shown to a part of the mesh."""
     authority = folder / "authority"
-    tls.Authority.open(authority).issue("edge")
+    Authority.open(authority).issue("edge")
     trusting = ssl.create_default_context(cafile=str(authority / "ca.pem"))
     trusting.load_cert_chain(authority / "edge.pem", authority / "edge.key")
     host, _, port = place.partition(":")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mesh import tls
+from mesh.authority import Authority
 from mesh.channel import connect
 from mesh.clock import ManualClock
 from mesh.config import MeshSettings
@@ -29,7 +30,7 @@ class House:
 
     def __init__(self, tls_dir: Path, stack: AsyncExitStack) -> None:
         self.tls_dir = tls_dir
-        self.authority = tls.Authority.open(tls_dir)
+        self.authority = Authority.open(tls_dir)
         self.clock = ManualClock()
         self._stack = stack
         for name in ("echo", "friend", "stranger"):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh import tls
+from mesh.authority import Authority
 from mesh.clock import NS_PER_S, Clock, ManualClock, SystemClock
 from mesh.errors import Code, Failure, InvalidArgument, NotFound
 from mesh.ids import is_uuid7, uuid7
@@ -102,7 +103,7 @@ def _alternative_names(path: Path) -> x509.SubjectAlternativeName:
 
 def test_certificates_name_the_service_and_keys_stay_private(tmp_path: Path) -> None:
     folder = tmp_path / "tls"
-    tls.Authority.open(folder).issue("ledger")
+    Authority.open(folder).issue("ledger")
     names = _alternative_names(folder / "ledger.pem")
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://satreel/ledger"]
     assert names.get_values_for_type(x509.DNSName) == ["ledger.satreel", "localhost"]
@@ -113,25 +114,25 @@ def test_certificates_name_the_service_and_keys_stay_private(tmp_path: Path) -> 
 
 
 def test_good_certificates_and_keys_are_kept(tmp_path: Path) -> None:
-    tls.Authority.open(tmp_path).issue("ledger")
+    Authority.open(tmp_path).issue("ledger")
     tls.make_user_token_keys(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    tls.Authority.open(tmp_path).issue("ledger")
+    Authority.open(tmp_path).issue("ledger")
     tls.make_user_token_keys(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_certificate_near_its_end_is_renewed(tmp_path: Path) -> None:
-    authority = tls.Authority.open(tmp_path)
+    authority = Authority.open(tmp_path)
     authority.issue("ledger", valid_days=0.0001)
     old = (tmp_path / "ledger.pem").read_bytes()
-    tls.Authority.open(tmp_path).issue("ledger")
+    Authority.open(tmp_path).issue("ledger")
     assert (tmp_path / "ledger.pem").read_bytes() != old
 
 
 def test_a_certificate_of_an_older_authority_is_replaced(tmp_path: Path) -> None:
-    tls.Authority.open(tmp_path).issue("ledger")
+    Authority.open(tmp_path).issue("ledger")
     old = (tmp_path / "ledger.pem").read_bytes()
     (tmp_path / "ca.key").unlink()
-    tls.Authority.open(tmp_path).issue("ledger")
+    Authority.open(tmp_path).issue("ledger")
     assert (tmp_path / "ledger.pem").read_bytes() != old

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 
 from mesh import caller, tls
+from mesh.authority import Authority
 from mesh.caller import Caller
 from mesh.errors import Code, RemoteFailure
 from mesh.server import MeshServer
@@ -81,7 +82,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     house: House, server: MeshServer, echo: Echo
 ) -> None:
     foreign = house.tls_dir.parent / "foreign"
-    tls.Authority.open(foreign).issue("friend")
+    Authority.open(foreign).issue("friend")
     credentials = grpc.ssl_channel_credentials(
         (house.tls_dir / "ca.pem").read_bytes(),
         (foreign / "friend.key").read_bytes(),
@@ -106,7 +107,7 @@ async def test_a_renewed_certificate_is_served_without_restart(house: House, ser
     assert (await house.stub(server).Echo(HI)).text == "hi"
     for name in ("echo.pem", "echo.key", "friend.pem", "friend.key", "ca.pem", "ca.key"):
         (house.tls_dir / name).unlink()
-    authority = tls.Authority.open(house.tls_dir)
+    authority = Authority.open(house.tls_dir)
     authority.issue("echo")
     authority.issue("friend")
     assert (await house.stub(server).Echo(HI)).text == "hi"

@@ -13,7 +13,7 @@ import pytest
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
-from mesh import tls
+from mesh.authority import Authority
 from sandbox.launcher import House
 from sandbox.process import LOOPBACK
 from sandbox.town import Town
@@ -68,7 +68,7 @@ async def test_tls_1_2_is_refused_everywhere(town: Town) -> None:
 
 
 async def test_a_certificate_of_another_authority_is_refused_everywhere(town: Town, tmp_path: Path) -> None:
-    tls.Authority.open(tmp_path).issue("gateway")
+    Authority.open(tmp_path).issue("gateway")
     strange = context_of(town.house, tmp_path, "gateway")
     found = {address: await is_refused(address, strange) for address in entrances(town.house)}
     assert set(found.values()) == {True}, found

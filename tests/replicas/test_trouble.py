@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mesh import tls
+from mesh.authority import Authority
 from sandbox.instances import Instance
 from sandbox.launcher import House
 from sandbox.miner import Miner
@@ -146,7 +146,7 @@ async def _kill_both(house: House, one: Instance) -> None:
 
 async def _renewed(house: House, tally: Tally) -> None:
     """All certificates are made anew, twice, while users go on."""
-    authority = tls.Authority.open(house.tls_dir)
+    authority = Authority.open(house.tls_dir)
     with tally.phase("certificates renewed, twice") as phase:
         for _ in range(2):
             for name in (*REPLICATED, "edge", "launcher"):

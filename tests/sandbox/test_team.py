@@ -8,12 +8,12 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from mesh import tls
+from mesh.authority import Authority
 from sandbox import team
 
 
 def test_it_names_the_team_and_is_good_for_calling_alone(tmp_path: Path) -> None:
-    tls.Authority.open(tmp_path / "tls")
+    Authority.open(tmp_path / "tls")
     assert (
         team.main(["analytics", "--authority", str(tmp_path / "tls"), "--into", str(tmp_path / "own")]) == 0
     )
@@ -31,7 +31,7 @@ def test_it_names_the_team_and_is_good_for_calling_alone(tmp_path: Path) -> None
     "name", ["gateway", "ledger", "edge", "launcher", "ca", "user-token", "../ca", "Analytics", ""]
 )
 def test_nobody_gets_the_name_of_a_part_or_of_a_file(tmp_path: Path, name: str) -> None:
-    tls.Authority.open(tmp_path / "tls")
+    Authority.open(tmp_path / "tls")
     with pytest.raises(SystemExit):
         team.main([name, "--authority", str(tmp_path / "tls"), "--into", str(tmp_path / "own")])
     assert not (tmp_path / "own").exists()

@@ -18,6 +18,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from mesh import tls
+from mesh.authority import Authority
 from mesh.errors import Code, RemoteFailure
 from mesh.interceptors.guards import TEAM_KEY
 from tests.sidecar.town import Town
@@ -52,7 +53,7 @@ async def test_nothing_older_than_tls_1_3_and_nobody_without_a_certificate(
 
 
 async def test_no_certificate_of_another_authority(town: Town, tmp_path: Any) -> None:
-    tls.Authority.open(tmp_path).issue("gateway")
+    Authority.open(tmp_path).issue("gateway")
     context = ssl.create_default_context(cafile=str(town.tls_dir / "ca.pem"))
     context.load_cert_chain(tmp_path / "gateway.pem", tmp_path / "gateway.key")
     assert await _refused(town, context)

@@ -15,6 +15,7 @@ from satreel.ledger.v1 import ledger_pb2, ledger_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh import caller, tls
+from mesh.authority import Authority
 from mesh.caller import Caller
 from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
@@ -133,7 +134,7 @@ class Town:
 
     folder: Path
     parts: Parts
-    authority: tls.Authority
+    authority: Authority
     journal: Path
     identities: list[Replica] = field(default_factory=list)
     ledgers: list[tuple[Replica, Ledger, MeshServer]] = field(default_factory=list)
@@ -226,9 +227,7 @@ class Town:
 @asynccontextmanager
 async def standing(folder: Path) -> AsyncIterator[Town]:
     """Two identities, two ledgers of which the first leads, and the gateway's sidecar, which calls them."""
-    town = Town(
-        folder, Parts(folder / "logs", print), tls.Authority.open(folder / "tls"), folder / "journal.txt"
-    )
+    town = Town(folder, Parts(folder / "logs", print), Authority.open(folder / "tls"), folder / "journal.txt")
     town.journal.touch()
     try:
         for number in (0, 1):

@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import caller, tls
+from mesh.authority import Authority
 from mesh.caller import Caller
 from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
@@ -87,7 +88,7 @@ class Cluster:
         self.folder = folder
         self.lease_ttl_s = lease_ttl_s
         self.tls_dir = folder / "tls"
-        authority = tls.Authority.open(self.tls_dir)
+        authority = Authority.open(self.tls_dir)
         for name in CALLERS:
             authority.issue(name)
         private_key, public_key = tls.make_user_token_keys(self.tls_dir)
