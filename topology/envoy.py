@@ -139,6 +139,15 @@ def _takes(common: Json, *, demanded: bool) -> Json:
     return {"name": "envoy.transport_sockets.tls", "typed_config": tls}
 
 
+def headers_to_add(own: Mapping[str, str]) -> Json:
+    """The field of that name: these, whatever was there."""
+    added = [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in own.items()
+    ]
+    return {"headers_to_add": added}
+
+
 def http_filter(name: str, type_: str, /, **fields: object) -> Json:
     """One of a connection manager's; `type_` is "router.v3.Router"."""
     return {"name": name, "typed_config": typed(f"envoy.extensions.filters.http.{type_}", **fields)}

@@ -38,7 +38,7 @@ _ERROR_WORDS = {
     "408": "The request did not come in time.",
     "409": "It was made before with another body, or something came between.",
     "413": "The request is too large.",
-    "429": "Asked too often: `Retry-After` says when to come back.",
+    "429": "Asked too often, or by too many at once: `Retry-After` says when to come back.",
     "503": "A service does not answer. What may be repeated may be sent again.",
     "504": "A service did not answer in time. What may be repeated may be sent again.",
 }

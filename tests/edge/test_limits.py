@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
 from yarl import URL
 
 from mesh.authority import Authority
+from mesh.errors import Code
+from mesh.status import from_rpc_error
 from tests.edge.lone import alone
 from topology import edge
 from topology.edge import clusters
@@ -179,8 +182,41 @@ async def test_more_than_is_borne_is_refused_at_once(tmp_path: Path, monkeypatch
             body = await answer.json()
         assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
         assert (body["code"], body["details"][0]["reason"]) == (8, "OVERLOADED")
-        async with client.post("/graphql", headers={"Content-Type": "application/grpc"}) as answer:
-            assert (answer.status, answer.headers["grpc-status"]) == (200, "8")
+        for kind in ("application/grpc", "application/grpc-web+proto"):
+            async with client.post("/graphql", headers={"Content-Type": kind}) as answer:
+                assert (answer.status, answer.headers["grpc-status"]) == (200, "8")
+                assert answer.headers["Content-Type"] == kind
+
+
+async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(tmp_path: Path) -> None:
+    path = "/satreel.chain.v1.ChainService/GetTip"
+    async with (
+        alone(tmp_path, limits=edge.Limits(heap_bytes=1)) as at,
+        aiohttp.ClientSession(f"http://{at.http}") as client,
+        grpc.aio.insecure_channel(str(at.http)) as channel,
+    ):
+        # It looks for the first time a moment after it has begun.
+        while (await client.get("/openapi.json")).status == 200:
+            await asyncio.sleep(0.05)
+        for url in ("/openapi.json", "/v1/blocks/tip", "/graphql"):
+            async with client.get(url) as answer:
+                body = await answer.json()
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+            assert (body["code"], body["details"][0]["reason"]) == (8, "OVERLOADED")
+        # Over HTTP/2.
+        call: Any = channel.unary_unary(path)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(b"", timeout=10)
+        told = from_rpc_error(refused.value, method=path)
+        assert (told.code, told.reason, told.domain) == (
+            Code.RESOURCE_EXHAUSTED,
+            "OVERLOADED",
+            "satreel.edge",
+        )
+        for kind in ("application/grpc-web+proto", "application/grpc-web-text"):
+            async with client.post(path, headers={"Content-Type": kind}) as answer:
+                assert (answer.status, answer.headers["grpc-status"], await answer.read()) == (200, "8", b"")
+                assert answer.headers["Retry-After"] == "1"
 
 
 async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
@@ -253,7 +289,7 @@ async def test_who_has_no_memory_left_refuses_is_alive_and_recovers(tmp_path: Pa
             writer.write(bytes(7 * MIB))
         while (refused := await status(f"{at.http}/openapi.json")) == 200:
             await asyncio.sleep(0.1)
-        assert refused == 503
+        assert refused == 429
         assert await status(f"{at.monitor}/ready") == 200
         # They do not go on, and have less time than usual.
         async with asyncio.timeout(12):

@@ -155,6 +155,21 @@ async def test_overload_is_told_at_once(town: Town) -> None:
         await stub.LockRound(lock)
 
 
+async def test_a_sidecar_without_memory_tells_its_application_that_nothing_was_done(town: Town) -> None:
+    full = town.sidecar("full-sidecar", "rounds", {}, Limits(heap_bytes=1))
+    await full.start(town.parts)
+    lock = pb.LockRoundRequest(round_id=CLOSE.session_id)
+    async with town.channel("ledger", by=full) as channel:
+        while True:
+            with pytest.raises(RemoteFailure) as refused:
+                await LedgerServiceStub(channel).LockRound(lock, timeout=0.5)
+            # It looks at its memory for the first time a moment after it has begun.
+            if refused.value.code is not Code.UNAVAILABLE:
+                break
+    assert (refused.value.code, refused.value.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert not refused.value.outcome_unknown
+
+
 async def test_calls_that_name_a_health_go_to_whoever_reports_it(town: Town) -> None:
     await town.lead(0)
     async with town.channel("ledger", health=READS) as channel:

@@ -22,6 +22,7 @@ from mesh.authority import Authority
 from mesh.errors import Code, RemoteFailure
 from mesh.interceptors.guards import TEAM_KEY
 from tests.sidecar.town import Town
+from topology.sidecar import Limits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -170,6 +171,20 @@ async def test_the_gateway_is_called_by_the_edge_alone(town: Town) -> None:
         assert response.status == 503
         assert "satreel-unsent" in response.headers
         assert (await response.json())["details"][0]["reason"] == "UNAVAILABLE"
+
+
+async def test_a_gateways_sidecar_without_memory_tells_the_edge_that_nothing_was_done(town: Town) -> None:
+    full = town.sidecar("full-gateway-sidecar", "gateway", {}, Limits(heap_bytes=1))
+    await full.start(town.parts)
+    town.authority.issue("edge")
+    url = f"https://{full.places.listen}/graphql"
+    async with aiohttp.ClientSession() as client:
+        # It looks at its memory for the first time a moment after it has begun.
+        while (answer := await client.get(url, ssl=_context(town, "edge"))).status == 503:
+            await asyncio.sleep(0.05)
+        body = await answer.json()
+    assert (answer.status, answer.headers["satreel-unsent"]) == (429, "1")
+    assert (body["details"][0]["reason"], answer.headers["Retry-After"]) == ("OVERLOADED", "1")
 
 
 @asynccontextmanager

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from topology.envoy import Json
+from mesh.status import DETAILS_KEY
+from topology.envoy import Json, headers_to_add, typed
+from topology.statuses import details
 
 DOMAIN = "satreel.edge"
 AS_IT_IS: Json = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+_NOTHING: Json = {"text_format_source": {"inline_string": ""}}
+# Another instance is found within it, and a new leader within some.
+_IN_A_SECOND = {"retry-after": "1"}
+_NO_HEADERS: Mapping[str, str] = {}
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 
@@ -40,8 +47,19 @@ ERRORS = {
 }
 
 
-# More is under way than an Envoy bears, which says 503 of it by itself.
-OVERLOAD: Json = {"response_flag_filter": {"flags": ["UO", "OM"]}}
+def _overload() -> Json:
+    """More is under way than an Envoy bears, or it has no memory left, which it tells by no flag."""
+    said = typed(
+        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression="response.code_details == 'overload'",
+    )
+    no_memory = {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": said}
+    flags = {"response_flag_filter": {"flags": ["UO", "OM"]}}
+    return {"or_filter": {"filters": [flags, {"extension_filter": no_memory}]}}
+
+
+# Envoy itself would say 503 of it.
+OVERLOAD = _overload()
 _OVERLOADED = Told(
     8, "OVERLOADED", "more is asked for than can be done at this moment; try again in a second"
 )
@@ -49,22 +67,27 @@ _OVERLOADED = Told(
 
 def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, overload by its code."""
-    overloaded = _mapper(_both(OVERLOAD, _is_answered_as_grpc()), AS_IT_IS)
-    return {
-        "mappers": [
-            {**overloaded, "headers_to_add": [_header("grpc-status", str(_OVERLOADED.code))]},
-            _mapper(_is_answered_as_grpc(), AS_IT_IS),
-            *told_to_http(),
-        ]
+    return {"mappers": [_overloaded_grpc(), _mapper(_is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
+
+
+def _overloaded_grpc() -> Json:
+    """In the head alone, where gRPC and gRPC-Web both look: without memory Envoy passes no filter."""
+    code, reason, message = _OVERLOADED
+    told = {
+        "grpc-status": str(code),
+        "grpc-message": str(message),
+        DETAILS_KEY: details(code, reason, str(message), domain=DOMAIN),
     }
+    found = _mapper(_both(OVERLOAD, _is_answered_as_grpc()), _NOTHING)
+    return {**found, "status_code": 200, **headers_to_add({**told, **_IN_A_SECOND})}
 
 
 def told_to_http() -> list[Json]:
     """Mappers for all other requests."""
     return [
-        {**_mapper(OVERLOAD, told_as_json(_OVERLOADED)), "status_code": 429, **_in_a_second()},
+        overloaded(),
         # Also where the gateway itself does not answer.
-        {**_mapper(_has_status(503), told_as_json(ERRORS[503])), **_in_a_second()},
+        unavailable(_has_status(503)),
         # The gateway's refusals are such bodies already.
         _mapper(
             {"response_flag_filter": {"flags": ["UAEX"]}}, {**AS_IT_IS, "content_type": "application/json"}
@@ -73,13 +96,16 @@ def told_to_http() -> list[Json]:
     ]
 
 
-def _in_a_second() -> Json:
-    """Another instance is found within it, and a new leader within some."""
-    return {"headers_to_add": [_header("retry-after", "1")]}
+def overloaded(more: Mapping[str, str] = _NO_HEADERS) -> Json:
+    """The mapper for overload, which may say more in its head."""
+    headers = headers_to_add({**_IN_A_SECOND, **more})
+    return {**_mapper(OVERLOAD, told_as_json(_OVERLOADED)), "status_code": 429, **headers}
 
 
-def _header(key: str, value: str) -> Json:
-    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+def unavailable(found_by: Json, more: Mapping[str, str] = _NO_HEADERS) -> Json:
+    """The mapper for those whom nobody answers."""
+    headers = headers_to_add({**_IN_A_SECOND, **more})
+    return {**_mapper(found_by, told_as_json(ERRORS[503])), **headers}
 
 
 def _both(*filters: Json) -> Json:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import NamedTuple
 
-from google.protobuf import any_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2
 
 from mesh.errors import CallerNotAllowed, Code, Overloaded, Unavailable
 from mesh.status import DETAILS_KEY, UNSENT_KEY
 from topology.edge import errors as edge_errors
-from topology.envoy import Json
+from topology.envoy import Json, headers_to_add
+from topology.statuses import details
 
 DOMAIN = "satreel.mesh"
 
@@ -26,18 +25,16 @@ class Told(NamedTuple):
     unsent: bool = False
 
 
-def _flags(*flags: str) -> Json:
-    return {"response_flag_filter": {"flags": list(flags)}}
-
-
 def _status(status: int) -> Json:
     value = {"default_value": status, "runtime_key": f"satreel.sidecar.status_{status}"}
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
+_NOBODY: Json = {"response_flag_filter": {"flags": ["UH", "UF"]}}
+_UNSENT = {UNSENT_KEY: "1"}
 ANSWERS = (
     Told(
-        _flags("UH", "UF"),
+        _NOBODY,
         Code.UNAVAILABLE,
         Unavailable.reason,
         "no instance takes calls at this moment",
@@ -64,7 +61,8 @@ def local_replies() -> Json:
     return {
         "mappers": [
             *(_mapper(told) for told in ANSWERS),
-            *(_http_mapper(told) for told in ANSWERS if told.unsent),
+            edge_errors.overloaded(_UNSENT),
+            edge_errors.unavailable(_NOBODY, _UNSENT),
             {"filter": edge_errors.is_grpc(), "body_format_override": edge_errors.AS_IT_IS},
             *edge_errors.told_to_http(),
         ]
@@ -73,31 +71,12 @@ def local_replies() -> Json:
 
 def _mapper(told: Told) -> Json:
     # Where Envoy itself would say another code: it fills in what is not there.
-    own = {"grpc-status": str(code_pb2.Code.Value(told.code)), DETAILS_KEY: _details(told)}
+    code = code_pb2.Code.Value(told.code)
+    own = {"grpc-status": str(code), DETAILS_KEY: details(code, told.reason, told.message, domain=DOMAIN)}
     if told.unsent:
-        own[UNSENT_KEY] = "1"
+        own |= _UNSENT
     return {
         "filter": {"and_filter": {"filters": [edge_errors.is_grpc(), told.found_by]}},
         "body_format_override": {"text_format_source": {"inline_string": told.message}},
-        **_headers(own),
+        **headers_to_add(own),
     }
-
-
-def _http_mapper(told: Told) -> Json:
-    body = edge_errors.told_as_json(edge_errors.ERRORS[503])
-    return {"filter": told.found_by, "body_format_override": body, **_headers({UNSENT_KEY: "1"})}
-
-
-def _headers(own: dict[str, str]) -> Json:
-    added = [
-        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in own.items()
-    ]
-    return {"headers_to_add": added}
-
-
-def _details(told: Told) -> str:
-    info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=told.reason, domain=DOMAIN))
-    status = status_pb2.Status(code=code_pb2.Code.Value(told.code), message=told.message, details=[info])
-    return b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("=")
