@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from sandbox import tether
 from sandbox.binaries import valkey_binary
@@ -27,7 +28,15 @@ structlog.configure(
     ]
 )
 
-START_TIMEOUT_S = 20.0
+# What Hypothesis draws is the same in every run, and no example is too slow;
+# `--hypothesis-profile=explore` draws anew.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
+
+START_TIMEOUT_S = 60.0
 
 
 class ValkeyServer:

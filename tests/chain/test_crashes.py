@@ -116,7 +116,6 @@ async def played(folder: Path, *, at: int | None, behind: bool) -> int:
         return mortal.writes
 
 
-@pytest.mark.timeout(240)
 async def test_killed_at_every_write_of_a_day(tmp_path: Path) -> None:
     writes = await played(tmp_path, at=None, behind=False)
     assert writes > 40
@@ -152,7 +151,6 @@ async def refused(folder: Path, *, at: int | None, behind: bool) -> int:
         return mortal.writes
 
 
-@pytest.mark.timeout(240)
 async def test_killed_at_every_write_of_a_rejection(tmp_path: Path) -> None:
     writes = await refused(tmp_path, at=None, behind=False)
     assert writes > 10

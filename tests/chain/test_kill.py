@@ -7,7 +7,6 @@ import signal
 from contextlib import suppress
 
 import grpc
-import pytest
 from satreel.chain.v1 import chain_pb2
 from satreel.chain.v1 import chain_service_pb2 as pb
 from satreel.ledger.v1 import ledger_service_pb2 as ledger_pb
@@ -61,7 +60,6 @@ async def confirmed(town: Town, regtest: Regtest, withdrawal: str) -> None:
     await eventually(look, 30)
 
 
-@pytest.mark.timeout(240)
 async def test_killed_at_every_step_of_sending(town: Town, regtest: Regtest) -> None:
     await town.kill("chain")
     paid: dict[str, str] = {}

@@ -71,7 +71,7 @@ class Model:
                 self.origins[point(tx, vout)] = self.origins[parent] if parent else point(tx, vout)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 async def test_the_rule_is_that_of_the_slow_model(data: st.DataObject) -> None:
     chain, model = Chain(), Model()

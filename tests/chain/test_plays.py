@@ -199,7 +199,6 @@ class Play:
         assert sorted(inscribed) == sorted(self.memes)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_random_days_end_well(tmp_path: Path, seed: int) -> None:
     sim = SimNode()

@@ -80,7 +80,7 @@ def test_what_is_built_obeys_the_rules_or_is_refused(
         assert min(out.sats for out in found.outputs[len(wanted) :]) >= part_min
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 30))
 def test_what_is_signed_is_valid_and_pays_the_rate_on_its_size(inputs: int, paid: int) -> None:
     pool = [coin(n, 5_000) for n in range(inputs)]
@@ -118,7 +118,7 @@ def signed_by_the_sdk(found: Draft, lock_time: int) -> SdkTransaction:
     return sdk
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 6),
     st.lists(

@@ -273,7 +273,6 @@ TEXTS = st.one_of(
 )
 
 
-@settings(deadline=1_000)
 @given(signature=TEXTS, kind=st.sampled_from(KINDS), prefix=st.sampled_from(["", "smp", "ful"]))
 @example("A" * 10_000_000, Kind.P2TR, "")
 def test_garbage_is_refused_with_a_reason(signature: str, kind: Kind, prefix: str) -> None:

@@ -43,7 +43,7 @@ def steps_of(record: PublicRecord, what: str, user_id: str = "") -> list[Step]:
     return [step for step in explain(record, user_id).steps if step.what == what]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.sampled_from([RATES, PRIMES]))
 def test_an_explanation_comes_to_what_the_ledger_paid(seed: int, rates: Any) -> None:
     world = play(seed, state=RoundState.DISTRIBUTED, rates=rates)
@@ -59,7 +59,7 @@ def test_an_explanation_comes_to_what_the_ledger_paid(seed: int, rates: Any) -> 
         assert set(one.steps) <= set(everybody.steps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.sampled_from(RoundState))
 def test_a_round_in_any_state_is_explained(seed: int, state: RoundState) -> None:
     record = recorded(play(seed, state=state))
@@ -69,7 +69,7 @@ def test_a_round_in_any_state_is_explained(seed: int, state: RoundState) -> None
         assert told.total_sats == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_parts_equal_the_model(seed: int) -> None:
     record = recorded(play(seed, state=RoundState.DISTRIBUTED))
@@ -99,7 +99,7 @@ def amounts_in(value: Any) -> Iterator[tuple[Any, Any]]:
             yield value, key
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.sampled_from(RoundState), st.data())
 def test_a_changed_amount_is_found(seed: int, state: RoundState, data: st.DataObject) -> None:
     value = json.loads(encode(recorded(play(seed % 50, state=state))))

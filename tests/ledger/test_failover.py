@@ -190,7 +190,6 @@ async def test_the_journal_alone_stops_a_late_leader(tmp_path: Path, valkey_url:
     assert code == 0, shown
 
 
-@pytest.mark.timeout(300)
 async def test_two_minutes_of_kills_and_freezes(
     tmp_path: Path, valkey_url: str, say: Callable[[str], None]
 ) -> None:

@@ -26,7 +26,7 @@ SEEDS = st.integers(0, 2**32)
 STATES = st.sampled_from(RoundState)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, STATES)
 def test_a_record_shows_the_round_as_the_ledger_does(seed: int, state: RoundState) -> None:
     world = play(seed, state=state)
@@ -82,7 +82,7 @@ def test_the_format_stays_as_it_is() -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS)
 def test_it_agrees_with_the_result_on_chain(seed: int) -> None:
     world = play(seed, state=RoundState.DISTRIBUTED)
@@ -189,7 +189,7 @@ def test_what_is_no_record_is_refused(data: bytes, told: str) -> None:
     assert len(refusal.value.message) < 400
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(),

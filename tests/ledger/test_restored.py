@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import rule
 
 from services.ledger.app.packing import pack, unpack
@@ -20,8 +20,6 @@ from services.ledger.domain.window import HORIZON_DAYS
 from tests.ledger.site import state
 from tests.ledger.test_stateful import Lives
 from tests.ledger.world import NS_PER_S, World, txid_of, uid
-
-pytestmark = pytest.mark.timeout(240)
 
 DAY_S = 86_400
 
@@ -48,9 +46,7 @@ class RestoredLives(Lives):
 
 
 TestRestoredLives = RestoredLives.TestCase
-TestRestoredLives.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestRestoredLives.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 class Old(World):

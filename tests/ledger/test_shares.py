@@ -52,7 +52,7 @@ def test_weights_are_exact() -> None:
     assert [rank_weight(rank) for rank in range(1, 101)] == [model.weight(rank) for rank in range(1, 101)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 200_000), st.integers(0, 150), st.sampled_from([RATES, PRIMES]))
 def test_pools_equal_the_model(pool: int, creators: int, rates: object) -> None:
     payouts = pool_payouts(pool, creators, rates)  # type: ignore[arg-type] # sampled
@@ -118,7 +118,7 @@ def test_reporting_at_once_or_each_second_pays_the_same() -> None:
         assert each.balance(name) == before_pool_paid + (325 if name == POOL else 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(3, 90), min_size=1, max_size=12))
 def test_cuts_never_matter(cuts: list[int]) -> None:
     assert earn(cuts)[1] == earn([sum(cuts)])[1]

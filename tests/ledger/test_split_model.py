@@ -23,7 +23,6 @@ PRIMES = replace(
 )  # fmt: skip
 # Every second is paid, however short the session.
 SHORT = replace(PRIMES, platform_fee_bp=307, free_below_s=1, ranks_paid=97, payout_min_sats=101)
-pytestmark = pytest.mark.timeout(240)
 
 VIEWERS = ("v", "w", "x", "y")
 
@@ -131,7 +130,7 @@ class Life:
             assert not any(name.startswith(("takings:", "pool:")) for name, _ in twin.world.accounts())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 6),
     parameters() | st.sampled_from([RATES, PRIMES, SHORT]),
@@ -147,7 +146,7 @@ def test_a_round_ends_as_the_model_says(
     life.end(how)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data(), st.integers(1, 4))
 def test_a_round_can_be_voided_at_any_point(data: st.DataObject, creators: int) -> None:
     """Viewers, creators, owners and the pool stand as if it had not been; what was spent by then is owed."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -14,8 +13,6 @@ from services.ledger.domain.commands import Transfer, TransferKind
 from services.ledger.domain.reasons import Reason
 from tests.ledger.twin import Twin
 from tests.ledger.world import RATES, txid_of, uid
-
-pytestmark = pytest.mark.timeout(240)  # 5,000 steps
 
 USERS = ("a", "b", "v", "w")
 ENTRIES = (("m-a", "a", 900_001), ("m-b", "b", 800_011))
@@ -277,6 +274,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestLives.settings = settings(max_examples=100, stateful_step_count=50)

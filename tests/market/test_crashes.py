@@ -213,7 +213,7 @@ deeds = st.one_of(
 trouble = st.one_of(st.none(), st.tuples(st.sampled_from(Fault), st.integers(1, 14)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(deeds, trouble), max_size=14))
 def test_any_history_with_any_trouble(
     history: list[tuple[tuple[str, int, int], tuple[Fault, int] | None]],

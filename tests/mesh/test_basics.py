@@ -68,6 +68,13 @@ def test_ids_sort_by_time(now_ns: int, later_by_ns: int) -> None:
     assert uuid7(now_ns) < uuid7(now_ns + later_by_ns + 10**6)
 
 
+def test_ids_of_one_millisecond_sort_as_they_were_made() -> None:
+    for now_ns in (None, 0, 5 * 10**15):
+        made = [uuid7(now_ns) for _ in range(10_000)]
+        assert made == sorted(set(made))
+        assert all(map(is_uuid7, made))
+
+
 A_UUID7 = uuid7(now_ns=1_790_000_000 * 10**9, random_bits=7)
 
 

@@ -238,4 +238,4 @@ class RoundsMachine(RuleBasedStateMachine):
 
 
 TestRoundsMachine = RoundsMachine.TestCase
-TestRoundsMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestRoundsMachine.settings = settings(max_examples=100, stateful_step_count=40)

@@ -33,7 +33,7 @@ def wrong(findings: Findings) -> dict[str, tuple[str, ...]]:
     return {check.name: check.flaws for check in findings.checks if check.flaws}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32))
 async def test_a_right_record_passes(seed: int) -> None:
     findings, _ = await World.of(seed).write().verify()
