@@ -6,6 +6,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md and RFC 9113. Onl
 a read with a small request to a server that is connected and serves. Whatever else there is (commands,
 streams, large requests, nobody connected, repetitions, waiting for a server) is left to gRPC's own channel.
 
-`frames` is what goes over the wire, `connection` one connection with its calls, `pool` those to all
-addresses, `unary` a call and what its end means.
+`frames` is what goes over the wire, `incoming` how it is read, `calls` what becomes of a call, `connection`
+one connection with its calls: what the server allows (`allowance`), how it is (`health`), whether it is there
+at all (`pulse`). `pool` are the connections to all addresses, `unary` a read and what its end means.
 """

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from mesh.contracts import MethodContract
 from mesh.errors import Code, RemoteFailure
 from mesh.http2 import frames
-from mesh.http2.connection import Answer, Broken, Reset, TooLong, Unsent
+from mesh.http2.calls import Answer, Broken, Reset, TooLong, Unsent
 from mesh.http2.pool import Pool
 from mesh.status import DETAILS_KEY, UNSENT_KEY, remote_failure
 

@@ -17,7 +17,8 @@ from mesh.caller import Caller
 from mesh.channel import MeshChannel, ahead_of_answers, connect
 from mesh.errors import Code, FieldViolation, RemoteFailure
 from mesh.http2 import frames
-from mesh.http2.connection import Answer, Broken, Connection, Reset, TooLong, Unsent
+from mesh.http2.calls import Answer, Broken, Reset, TooLong, Unsent
+from mesh.http2.connection import Connection
 from mesh.http2.pool import Pool
 from mesh.http2.unary import NOT_MADE, unary
 from mesh.server import MeshServer
@@ -323,6 +324,17 @@ async def test_how_a_call_can_end_without_an_answer(said: bytes, problem: type[E
         await call
 
 
+async def test_an_answer_that_comes_too_late_is_passed_over() -> None:
+    played = Played()
+    late = await played.ask(timeout_s=0.0)
+    with pytest.raises(TimeoutError):
+        await late
+    # On this stream come reports of health where they are asked for; this one would be "not serving".
+    played.say(headers(1, AHEAD), data(1, b"\x08\x02"), data(1, b"answer"), headers(1, OK, flags=ENDED))
+    assert not played.wire.closed
+    assert played.connection.takes(0)
+
+
 async def test_calls_that_a_leaving_server_has_begun_are_finished() -> None:
     played = Played()
     first, second = await played.ask(), await played.ask()
@@ -399,7 +411,7 @@ async def test_windows_and_limits_of_the_server_are_kept() -> None:
 
 async def test_calls_use_up_the_window_until_the_server_gives_more() -> None:
     played = Played()
-    played.connection._window = 2 * (len(b"message") + 5)
+    played.connection._allowance.window = 2 * (len(b"message") + 5)
     calls = [await played.ask() for _ in range(2)]
     assert not played.connection.takes(0)
     played.say(frames.window_update(0, 100))
@@ -409,7 +421,7 @@ async def test_calls_use_up_the_window_until_the_server_gives_more() -> None:
 
 
 async def test_a_silent_server_is_pinged_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mesh.http2.connection.BEAT_S", 0.01)
+    monkeypatch.setattr("mesh.http2.pulse.BEAT_S", 0.01)
     played = Played()
     async with asyncio.timeout(5):
         while not played.wire.closed:
