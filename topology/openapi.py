@@ -101,16 +101,22 @@ def _operation(method: MethodContract, rest: Rest, schemas: Schemas, *, first: b
         "parameters": [_parameter(request.fields_by_name[name], "path", schemas) for name in in_path],
         "responses": {"200": _answer(described.output_type, schemas), **_errors()},
     }
-    access = method.access
-    if access is not None:
-        signed_in: list[Json] = [{"accessToken": []}]
-        found["security"] = signed_in if access.user != access_pb2.USER_UNSPECIFIED else [{}, *signed_in]
+    if method.access is not None:
+        found["security"] = _security(method.access)
     if rest.has_body:
         schema = schemas.message(request, without=frozenset(in_path))
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     else:
         found["parameters"] += [_parameter(field, "query", schemas) for field in others]
     return found
+
+
+def _security(access: access_pb2.Access) -> list[Json]:
+    """Nothing for what is for all, a token or nothing where more may be shown to its user."""
+    signed_in: Json = {"accessToken": []}
+    if access.user != access_pb2.USER_UNSPECIFIED:
+        return [signed_in]
+    return [{}, signed_in] if access.user_counts else []
 
 
 def _parameter(field: FieldDescriptor, where: str, schemas: Schemas) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sandbox.instances import PAGE_FILES
 from tests.client.browser import CHROMIUM
 from tests.edge.lone import alone
+from topology import edge
 
 FILES = next(PAGE_FILES.glob("swagger-ui-dist@*"), None)
 
@@ -32,3 +34,8 @@ async def test_a_browser_shows_what_rest_can_do(tmp_path: Path) -> None:
     assert "/v1/listings/" in document, err.decode()[-2000:]
     assert document.count('class="opblock ') > 5 or 'id="operations-tag-market"' in document
     assert "Content Security Policy" not in err.decode()
+    # Locks are there where a token may be sent, and none is closed before there is one.
+    paths = json.loads(edge.OPENAPI.read_text())["paths"].values()
+    locked = [one for verbs in paths for one in verbs.values() if one["security"]]
+    assert document.count('class="authorization__btn"') == len(locked)
+    assert document.count('aria-label="authorization button unlocked"') == len(locked)

@@ -53,6 +53,21 @@ def test_limits_of_contracts_are_told(described: Any) -> None:
     assert re.match(body["properties"]["saleId"]["pattern"], "01900000-0000-7000-8000-000000000000")
 
 
+@pytest.mark.parametrize(
+    ("place", "security"),
+    [
+        ("get /v1/rounds/current", []),
+        ("get /v1/accounts/{account_id}", [{}, {"accessToken": []}]),
+        ("get /v1/deposits", [{"accessToken": []}]),
+        ("post /v1/rounds/{round_id}:void", [{"accessToken": []}]),
+    ],
+    ids=["public", "shows users more", "users", "administrators"],
+)
+def test_who_may_ask_is_told(described: Any, place: str, security: list[Any]) -> None:
+    verb, path = place.split()
+    assert described["paths"][path][verb]["security"] == security
+
+
 def test_rest_calls_as_the_edge_and_nothing_that_streams() -> None:
     by_edge = [call for call in all_calls() if "edge" in call.callers]
     assert [call.method.path for call in by_edge if not call.method.rest or call.method.streams] == []
