@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from tests.replicas import spread, users
 from tests.replicas.clients import Caller
 from tests.replicas.conftest import MONEY_SATS
 from tests.replicas.tally import COLUMNS, Tally
+from tests.replicas.test_refusals import context_of, entrances, is_refused
 from tests.replicas.users import Users
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="session")]
@@ -34,7 +38,7 @@ CALM_S, SETTLE_S = 10.0, 2.0
 CALLS_MIN = 1_000
 
 
-async def test_no_request_fails_and_the_books_balance(town: Town) -> None:
+async def test_no_request_fails_and_the_books_balance(town: Town, tmp_path: Path) -> None:
     tally = Tally()
     caller = Caller(tally)
     crowd = Users(town, caller)
@@ -45,6 +49,7 @@ async def test_no_request_fails_and_the_books_balance(town: Town) -> None:
         for part in os.environ.get(CHOICE, "").split() or REPLICATED:
             await _trouble(town.house, caller, part)
         await _renewed(town.house, tally)
+        await _anew_authority(town.house, tally, tmp_path / "before")
     print(f"\n{tally.table()}\n")
     for part, places in spreads.items():
         print(f"spread over {part:9} {_shares(places)}")
@@ -153,6 +158,27 @@ async def _renewed(house: House, tally: Tally) -> None:
                 authority.issue(name, renew_below=1)
             await asyncio.sleep(5 * SETTLE_S)
     print(phase.row(), flush=True)
+
+
+async def _anew_authority(house: House, tally: Tally, before: Path) -> None:
+    """As a person does it, while users go on; what the authority before issued is refused everywhere then."""
+    shutil.copytree(house.tls_dir, before)
+    assert await _refused(house, before) == set()
+    command = ["-m", "sandbox.certificates", "--anew-authority", "--folder", str(house.tls_dir)]
+    with tally.phase("authority renewed") as phase:
+        renewing = await asyncio.create_subprocess_exec(sys.executable, *command)
+        assert await renewing.wait() == 0
+        await asyncio.gather(*(house.until_up(one) for one in house.layout.instances))
+        await asyncio.sleep(5 * SETTLE_S)
+    print(phase.row(), flush=True)
+    assert await _refused(house, before) == set(entrances(house))
+    assert await _refused(house, house.tls_dir) == set()
+
+
+async def _refused(house: House, folder: Path) -> set[str]:
+    """Where a part with the certificates of that folder does not get in."""
+    context = context_of(house, folder, "gateway")
+    return {address for address in entrances(house) if await is_refused(address, context)}
 
 
 async def _books(town: Town, crowd: Users) -> None:

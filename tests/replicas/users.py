@@ -18,7 +18,10 @@ from satreel.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 from satreel.market.v1 import market_service_pb2, market_service_pb2_grpc
 from satreel.rounds.v1 import rounds_service_pb2, rounds_service_pb2_grpc
 
+from mesh import tls
+from mesh.authority import TRUSTED
 from mesh.ids import uuid7
+from sandbox.certificates import held
 from sandbox.client import GraphqlError
 from sandbox.people import Person
 from sandbox.pictures.meme import meme_bytes
@@ -133,10 +136,12 @@ class Users:
             await asyncio.sleep(PAUSE_S)
 
     async def _reads_grpc(self) -> None:
-        async with self._channel() as channel:
-            for service, call in self._each(self._calls(channel).items()):
-                await self.caller.sent(f"gRPC {service}", call)
-                await asyncio.sleep(PAUSE_S)
+        while self.going:
+            # With the certificate of then, and who is trusted then.
+            async with self._channel() as channel:
+                for service, call in self._calls(channel).items():
+                    await self.caller.sent(f"gRPC {service}", call)
+                    await asyncio.sleep(PAUSE_S)
 
     async def burst(self, each: int) -> None:
         """So many calls to each service, and requests to the gateway, a few at a time."""
@@ -154,10 +159,14 @@ class Users:
 
     def _channel(self) -> grpc.aio.Channel:
         """Of a team's program, with a certificate of the mesh."""
-        folder = self.town.house.tls_dir
-        files = [(folder / name).read_bytes() for name in ("ca.pem", "gateway.key", "gateway.pem")]
+        own = self.town.house.settings.data_dir / "team"
+        own.mkdir(exist_ok=True)
+        with held(self.town.house.tls_dir) as authority:
+            authority.issue("gateway", into=own, serves=False)
+            tls.write_public(own / TRUSTED, (self.town.house.tls_dir / TRUSTED).read_bytes())
         address = f"localhost:{self.town.house.settings.https_port}"
-        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*files))
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        return grpc.aio.secure_channel(address, tls.channel_credentials(own, "gateway"), options=options)
 
     def _calls(self, channel: grpc.aio.Channel) -> dict[str, Callable[[], Awaitable[Any]]]:
         user = bare(self.other_trader.user_id)

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -50,18 +51,18 @@ async def test_nothing_older_than_tls_1_3_and_nobody_without_a_certificate(
     if me is not None:
         context.load_cert_chain(town.tls_dir / f"{me}.pem", town.tls_dir / f"{me}.key")
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert await _refused(town, context)
+    assert await is_refused(town, context)
 
 
 async def test_no_certificate_of_another_authority(town: Town, tmp_path: Any) -> None:
     Authority.open(tmp_path).issue("gateway")
     context = ssl.create_default_context(cafile=str(town.tls_dir / "ca.pem"))
     context.load_cert_chain(tmp_path / "gateway.pem", tmp_path / "gateway.key")
-    assert await _refused(town, context)
+    assert await is_refused(town, context)
 
 
 async def test_the_right_certificate_gets_in(town: Town) -> None:
-    assert not await _refused(town, _context(town, "gateway"))
+    assert not await is_refused(town, context_of(town.tls_dir, "gateway"))
 
 
 async def test_a_part_calls_what_its_contract_allows_and_nothing_else(town: Town) -> None:
@@ -160,14 +161,17 @@ async def test_the_gateway_is_called_by_the_edge_alone(town: Town) -> None:
             ("market", "/healthz", 200),
         ):
             town.authority.issue(part)
-            context = _context(town, part)
+            context = context_of(town.tls_dir, part)
             async with client.get(url + path, ssl=context, server_hostname="gateway.satreel") as response:
                 assert response.status == status
-        socket = await client.ws_connect(url + "/graphql", ssl=_context(town, "edge"))
+        socket = await client.ws_connect(url + "/graphql", ssl=context_of(town.tls_dir, "edge"))
         assert await socket.receive_str() == "hello"
         await socket.close()
     assert seen == ["edge", "market", "edge"]
-    async with aiohttp.ClientSession() as client, client.get(url, ssl=_context(town, "edge")) as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(url, ssl=context_of(town.tls_dir, "edge")) as response,
+    ):
         assert response.status == 503
         assert "satreel-unsent" in response.headers
         assert (await response.json())["details"][0]["reason"] == "UNAVAILABLE"
@@ -214,9 +218,10 @@ async def _application(place: str) -> AsyncIterator[list[str]]:
         await runner.cleanup()
 
 
-def _context(town: Town, part: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(town.tls_dir / "ca.pem"))
-    context.load_cert_chain(town.tls_dir / f"{part}.pem", town.tls_dir / f"{part}.key")
+def context_of(folder: Path, part: str) -> ssl.SSLContext:
+    """As the part, with the files of that folder."""
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / f"{part}.pem", folder / f"{part}.key")
     return context
 
 
@@ -234,7 +239,7 @@ async def _raw(channel: grpc.aio.Channel, path: str, metadata: Any = ()) -> byte
     return answer
 
 
-async def _refused(town: Town, context: ssl.SSLContext) -> bool:
+async def is_refused(town: Town, context: ssl.SSLContext) -> bool:
     """Whether a ledger's sidecar ends the connection of such a client before it says anything of HTTP."""
     context.set_alpn_protocols(["h2"])
     host, _, port = town.ledgers[0][0].listen.rpartition(":")
