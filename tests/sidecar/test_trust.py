@@ -184,7 +184,7 @@ async def test_a_gateways_sidecar_without_memory_tells_the_edge_that_nothing_was
     url = f"https://{full.places.listen}/graphql"
     async with aiohttp.ClientSession() as client:
         # It looks at its memory for the first time a moment after it has begun.
-        while (answer := await client.get(url, ssl=_context(town, "edge"))).status == 503:
+        while (answer := await client.get(url, ssl=context_of(town.tls_dir, "edge"))).status == 503:
             await asyncio.sleep(0.05)
         body = await answer.json()
     assert (answer.status, answer.headers["satreel-unsent"]) == (429, "1")
