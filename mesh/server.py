@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from mesh import logs, tls
+from mesh import logs, renewal, tls
 from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
@@ -90,6 +90,7 @@ class MeshServer:
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                *_connections(settings),
             ],
         )
 
@@ -166,6 +167,13 @@ def _pipeline(
         ),
         check=validation.validated,
     )
+
+
+def _connections(settings: MeshSettings) -> list[tuple[str, int]]:
+    """Those with a certificate are made anew so often, with that of then; calls under way end."""
+    if settings.tls_dir is None or settings.behind_sidecar:
+        return []
+    return [("grpc.max_connection_age_ms", int(renewal.CONNECTION_S * 1_000))]
 
 
 def _identity_source(settings: MeshSettings) -> guards.IdentitySource:

@@ -13,7 +13,7 @@ HTTP2_WATCHED: Json = {
 }
 # Where the gateway says that it is well.
 HEALTH_PATH = "/healthz"
-# Connections to parts of the mesh are made anew so often, with the certificates of then.
+# Connections of the mesh are made anew so often, with the certificates of then.
 CONNECTION_S = 3600
 _CONNECT_S = 2
 # An instance that leaves or leads is found so soon; one that is busy gets longer to say so.

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 
 from mesh import renewal, tls
 from tests.mesh.conftest import House
-from tests.mesh.echo import Echo
+from tests.mesh.echo import Echo, EchoStub
 
 HI = EchoRequest(text="hi")
 
 
 class Noting(Echo):
-    """Notes whose certificates the last calls showed, by method."""
+    """Notes whose certificates the last calls showed, by method, and by which connections calls came."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shown: dict[str, int] = {}
+        self.peers: set[str] = set()
 
     async def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:
         self._note("Echo", context)
@@ -32,6 +34,7 @@ class Noting(Echo):
         return await super().Command(request, context)
 
     def _note(self, method: str, context: Any) -> None:
+        self.peers.add(context.peer())
         self.shown[method] = _read(context.auth_context()["x509_pem_cert"][0])
 
 
@@ -105,3 +108,19 @@ def _serial(house: House, name: str) -> int:
 
 def _read(pem: bytes) -> int:
     return x509.load_pem_x509_certificate(pem).serial_number
+
+
+async def test_servers_end_connections_in_time_and_lose_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So who never looks at its certificate shows another one, or the old one no more."""
+    monkeypatch.setattr(renewal, "CONNECTION_S", 0.2)
+    echo = Noting()
+    server = await house.start(echo)
+    credentials = tls.channel_credentials(house.tls_dir, "friend")
+    options = [("grpc.ssl_target_name_override", "echo.satreel")]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, options) as channel:
+        stub = EchoStub(channel)
+        async with asyncio.timeout(20):
+            while len(echo.peers) < 3:
+                assert (await stub.Echo(HI, timeout=5)).text == "hi"

@@ -40,6 +40,13 @@ class Load:
         """So many more."""
         await self.until(len(self.answered_by) + count)
 
+    async def until_both_answer(self) -> None:
+        """Both identities, from now on."""
+        async with asyncio.timeout(60):
+            seen = len(self.answered_by)
+            while len(set(self.answered_by[seen:])) < 2:
+                await asyncio.sleep(0.02)
+
     async def read(self) -> None:
         """One reader."""
         while True:
@@ -73,7 +80,7 @@ class Load:
 
 @asynccontextmanager
 async def loaded(town: Town, *, readers: int, commanders: int) -> AsyncIterator[Load]:
-    """Load on the identities within the block; the last calls end with it."""
+    """Load on the identities within the block, which both answer first; the last calls end with it."""
     assert town.gateway is not None
     place = town.gateway.places.peers["identity"].listen
     async with grpc.aio.insecure_channel(place) as plain, town.channel("identity") as channel:
@@ -81,6 +88,8 @@ async def loaded(town: Town, *, readers: int, commanders: int) -> AsyncIterator[
         work = [load.read() for _ in range(readers)] + [load.command() for _ in range(commanders)]
         tasks = [asyncio.create_task(one) for one in work]
         try:
+            await load.until_both_answer()
+            load.lost.clear()
             yield load
         finally:
             for task in tasks:

@@ -26,8 +26,6 @@ READERS, COMMANDERS = 3, 6
 async def load(town: Town) -> AsyncIterator[Load]:
     """On both identities, which both answer."""
     async with loaded(town, readers=READERS, commanders=COMMANDERS) as running:
-        await _until_both_answer(running)
-        running.lost.clear()
         yield running
 
 
@@ -37,7 +35,7 @@ async def test_a_replica_that_dies_takes_nothing_along_that_could_be_saved(town:
     await load.more(200)
     await town.parts.kill(replica.sidecar.name)
     await load.more(200)
-    await _until_both_answer(load)
+    await load.until_both_answer()
     done = times_done(town.journal)
     # Commands that were with it at that moment, of which nobody knows; none of them twice.
     assert all(failure.outcome_unknown for failure in load.lost.values()), load.lost
@@ -51,7 +49,7 @@ async def test_a_replica_that_leaves_loses_nothing(town: Town, load: Load) -> No
     replica = town.identities[1]
     async with town.parts.ended(replica.name):
         await load.more(200)
-    await _until_both_answer(load)
+    await load.until_both_answer()
     done = times_done(town.journal)
     assert not load.lost
     assert {done[id_] for id_ in load.commands_done} == {1}
@@ -76,8 +74,6 @@ async def test_an_instance_that_fails_where_the_other_does_not_is_left_out(town:
     replica = town.identities[1]
     broken = broken_file(town.journal, replica.name)
     async with loaded(town, readers=READERS, commanders=0) as load:
-        await _until_both_answer(load)
-        load.lost.clear()
         broken.touch()
         async with asyncio.timeout(10):
             while await _left_out(town) == 0:
@@ -87,7 +83,7 @@ async def test_an_instance_that_fails_where_the_other_does_not_is_left_out(town:
         assert _reads_of(replica, town) - reached <= READERS
         # It is well by its own word all the time, and comes back only after a while.
         broken.unlink()
-        await _until_both_answer(load)
+        await load.until_both_answer()
     assert not load.lost
 
 
@@ -102,13 +98,6 @@ async def _left_out(town: Town) -> int:
     url = f"http://{town.gateway.places.admin}/stats?filter={name}"
     async with aiohttp.ClientSession() as client, client.get(url) as response:
         return int((await response.text()).rpartition(":")[2])
-
-
-async def _until_both_answer(load: Load) -> None:
-    async with asyncio.timeout(20):
-        seen = len(load.answered_by)
-        while len(set(load.answered_by[seen:])) < 2:
-            await asyncio.sleep(0.02)
 
 
 def _serial(town: Town, part: str) -> int:

@@ -61,9 +61,12 @@ def _manager(name: str, places: Places) -> Json:
         "max_request_headers_kb": limits.headers_kib,
         "common_http_protocol_options": {
             "idle_timeout": seconds(limits.idle_s),
+            "max_connection_duration": seconds(limits.connection_s),
             "max_headers_count": 100,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
+        # Over HTTP/1 an answer tells it.
+        "http1_safe_max_connection_duration": True,
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
             "initial_stream_window_size": 65_536,

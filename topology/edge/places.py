@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from topology.upstreams import CONNECTION_S
+
 KIB, MIB = 1024, 1024 * 1024
 _PAGE = Path(__file__).with_name("page")
 
@@ -31,6 +33,8 @@ class Limits:
     # Of a connection without requests, and of a request on which nothing moves.
     idle_s: float = 75
     quiet_s: float = 90
+    # Of any connection: clients connect anew so often, with the certificates of then. What runs, ends.
+    connection_s: float = CONNECTION_S
 
 
 @dataclass(frozen=True, slots=True)

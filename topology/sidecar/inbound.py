@@ -8,10 +8,10 @@ from mesh.contracts import MethodContract
 from mesh.interceptors.guards import TEAM_KEY
 from mesh.status import UNSENT_KEY
 from topology.calls import callers_of
-from topology.envoy import SPIFFE, Json, http_filter, listener, takes_parts
+from topology.envoy import SPIFFE, Json, http_filter, listener, seconds, takes_parts
 from topology.parts import EDGE, PARTS, Protocol
 from topology.sidecar.clusters import APPLICATION, AUTHORITY, IDENTITY
-from topology.sidecar.manager import manager
+from topology.sidecar.manager import COMMON, manager
 from topology.sidecar.places import Places
 from topology.upstreams import HEALTH_PATH, retries
 
@@ -27,6 +27,12 @@ def inbound(places: Places) -> Json:
         # The application believes its sidecar alone of who calls.
         "forward_client_cert_details": "SANITIZE_SET",
         "set_current_client_cert_details": {"uri": True},
+        # Callers connect anew so often, with the certificates of then: told ahead, or by an answer of HTTP/1.
+        "common_http_protocol_options": {
+            **COMMON,
+            "max_connection_duration": seconds(places.limits.connection_s),
+        },
+        "http1_safe_max_connection_duration": True,
     }
     if not _is_service(places):
         own["upgrade_configs"] = [{"upgrade_type": "websocket"}]

@@ -10,6 +10,7 @@ from topology.parts import GATEWAY
 from topology.sidecar.errors import local_replies
 from topology.sidecar.places import Places
 
+COMMON: Json = {"max_headers_count": 100}
 _WINDOW_BYTES = 1024 * 1024
 
 
@@ -28,7 +29,7 @@ def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] 
         # Streams last, and peers see to it that they live.
         "stream_idle_timeout": "0s",
         "request_headers_timeout": "10s",
-        "common_http_protocol_options": {"max_headers_count": 100},
+        "common_http_protocol_options": COMMON,
         "http2_protocol_options": {
             # Who calls more than may be under way shall hear of it, and not wait in silence.
             "max_concurrent_streams": 2 * places.limits.calls,

@@ -20,7 +20,7 @@ class Limits:
     # Calls at once to the application, and to each peer; streams are calls that last.
     calls: int = 11_000
     heap_bytes: int = 512 * MIB
-    # Connections to peers are made anew so often, with the certificates of then.
+    # Connections with peers, in and out, are made anew so often, with the certificates of then.
     connection_s: float = CONNECTION_S
 
 
