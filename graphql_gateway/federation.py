@@ -21,9 +21,10 @@ from strawberry.types.base import get_object_definition
 
 from graphql_gateway.arguments import about
 from graphql_gateway.composition import Composition, Domain, part_of
-from graphql_gateway.context import Info, KeyOnly
+from graphql_gateway.context import Info
 from graphql_gateway.entities import Me, Query
 from graphql_gateway.ids import bare_id
+from graphql_gateway.loaders import KeyOnly
 from graphql_gateway.proto import loader_of, message_of
 from graphql_gateway.safety.declared import at_most
 from mesh.errors import InvalidArgument

@@ -10,16 +10,19 @@ no user and answer everybody alike. Its trace is that of one who asked, with lin
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar, cast
 
 from opentelemetry import context as trace_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext
 
 from mesh import deadlines, telemetry
+from mesh.batch import Answer, Batch, Work
 from mesh.errors import DeadlineExceeded, Overloaded, Unavailable
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,19 +38,12 @@ SLOW_MAX = 60
 LINKS_MAX = 16
 
 
-class Shared(asyncio.Future[Any]):
-    """What several wait for: none of them can cancel it for the others."""
-
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - as overridden
-        """Refused; whoever waits is cancelled as soon as the answer is there."""
-        return False
-
-
 class Batcher(Generic[Key, Value]):
     """Coalesces lookups. `fetch` takes up to `batch_max` distinct keys and answers those that it finds.
 
     An answer is never older than the question: who asks while a batch runs waits for the next one, even if
-    the key is in the one that runs.
+    the key is in the one that runs. Who leaves takes it from nobody; the last one who waits for a batch ends
+    it.
     """
 
     def __init__(
@@ -64,10 +60,9 @@ class Batcher(Generic[Key, Value]):
         self._in_flight_max = in_flight_max
         self._waiting_max = waiting_max
         self._slow_s = slow_s
-        # Not sent yet, and who asked for them.
-        self._gathered: dict[Key, Shared] = {}
-        self._askers: list[SpanContext] = []
-        self._running: set[asyncio.Task[None]] = set()
+        # Not sent yet; keys are added to the last.
+        self._gathered: deque[Batch[Key]] = deque()
+        self._running: dict[asyncio.Task[None], Batch[Key]] = {}
         # Those of them that have taken long already.
         self._slow: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -78,85 +73,77 @@ class Batcher(Generic[Key, Value]):
         Raises what `fetch` raised for the batch, DeadlineExceeded when the current call's time is over, and
         Overloaded when too many keys wait.
         """
-        answer = self.ask(key)
         try:
             async with asyncio.timeout(deadlines.remaining_s()):
-                # Others may wait for the same answer: giving up here must not take it from them.
-                value: Value | None = await asyncio.shield(answer)
+                value: Value | None = await self.ask(key)
                 return value
         except TimeoutError:
             raise DeadlineExceeded from None
 
-    def ask(self, key: Key) -> Shared:
-        """The answer that `get` waits for, for who has no deadline. Raises Overloaded, Unavailable."""
+    def ask(self, key: Key, work: Work | None = None) -> Answer:
+        """The answer that `get` waits for, for who has no deadline; `work`, the current task if there is none
+        given, is the task that it is for. Raises Overloaded, Unavailable.
+        """
         if self._closed:
             raise Unavailable("lookups have been closed")
-        answer = self._gathered.get(key)
-        if answer is None:
-            answer = self._enqueue(key)
-        if len(self._askers) < LINKS_MAX:
+        batch = self._batch_for(key)
+        if len(batch.askers) < LINKS_MAX:
             asker = trace.get_current_span().get_span_context()
-            if asker.is_valid and asker not in self._askers[-1:]:
-                self._askers.append(asker)
-        return answer
+            if asker.is_valid and asker not in batch.askers[-1:]:
+                batch.askers.append(asker)
+        return batch.ask(key, cast("Work", asyncio.current_task()) if work is None else work)
 
-    def _enqueue(self, key: Key) -> Shared:
-        if len(self._gathered) >= self._waiting_max:
-            raise Overloaded
-        loop = asyncio.get_running_loop()
-        answer = Shared(loop=loop)
-        # An answer that everybody has given up on may carry an exception that nobody reads.
-        answer.add_done_callback(_read)
+    def _batch_for(self, key: Key) -> Batch[Key]:
         if not self._gathered:
             # In the next turn, so that all who ask in this one share the batch.
-            loop.call_soon(self._start, context=Context())
-        self._gathered[key] = answer
-        return answer
+            asyncio.get_running_loop().call_soon(self._start, context=Context())
+            self._gathered.append(Batch())
+        last = self._gathered[-1]
+        if key in last.answers:
+            return last
+        if (len(self._gathered) - 1) * self._batch_max + len(last.answers) >= self._waiting_max:
+            raise Overloaded
+        if len(last.answers) >= self._batch_max:
+            last = Batch()
+            self._gathered.append(last)
+        return last
 
     def _start(self) -> None:
         while self._gathered and self._may_start() and not self._closed:
-            batch, askers = self._next_batch()
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(self._answer(batch, askers), context=Context())
-            self._running.add(task)
-            task.add_done_callback(self._ended, context=Context())
-            timer = loop.call_later(self._slow_s, self._is_slow, task, context=Context())
-            task.add_done_callback(lambda _, timer=timer: timer.cancel(), context=Context())  # type: ignore[misc]
+            batch = self._gathered.popleft()
+            if batch.waiting:
+                self._send(batch)
+            else:
+                batch.over()
+
+    def _send(self, batch: Batch[Key]) -> None:
+        loop = asyncio.get_running_loop()
+        task = batch.task = loop.create_task(self._answer(batch), context=Context())
+        self._running[task] = batch
+        timer = loop.call_later(self._slow_s, self._is_slow, task, context=Context())
+        task.add_done_callback(partial(self._ended, timer), context=Context())
 
     def _may_start(self) -> bool:
         return len(self._running) - len(self._slow) < self._in_flight_max and len(self._slow) < SLOW_MAX
-
-    def _next_batch(self) -> tuple[dict[Key, Shared], list[SpanContext]]:
-        askers, self._askers = self._askers, []
-        batch = self._gathered
-        if len(batch) <= self._batch_max:
-            self._gathered = {}
-            return batch, askers
-        keys = list(batch)
-        self._gathered = {key: batch[key] for key in keys[self._batch_max :]}
-        return {key: batch[key] for key in keys[: self._batch_max]}, askers
 
     def _is_slow(self, task: asyncio.Task[None]) -> None:
         self._slow.add(task)
         self._start()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+    def _ended(self, timer: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
+        timer.cancel()
         self._slow.discard(task)
+        self._running.pop(task).over(task.cancelled())
         self._start()
 
-    async def _answer(self, batch: dict[Key, Shared], askers: list[SpanContext]) -> None:
+    async def _answer(self, batch: Batch[Key]) -> None:
         try:
-            with _on_behalf_of(askers):
-                found = await self._fetch(list(batch))
-        except BaseException as problem:
-            failure = problem if isinstance(problem, Exception) else Unavailable("lookups have been closed")
-            _fail(batch, failure)
-            if not isinstance(problem, Exception):
-                raise
+            with _on_behalf_of(batch.askers):
+                found = await self._fetch(batch.wanted())
+        except Exception as failure:
+            batch.fail(failure)
         else:
-            for key, answer in batch.items():
-                answer.set_result(found.get(key))
+            batch.answer(found)
 
     async def __aenter__(self) -> Batcher[Key, Value]:
         return self
@@ -164,20 +151,13 @@ class Batcher(Generic[Key, Value]):
     async def __aexit__(self, *_: object) -> None:
         """Fails everybody who still waits, and ends what runs."""
         self._closed = True
-        _fail(self._gathered, Unavailable("lookups have been closed"))
-        self._gathered = {}
-        for task in self._running:
+        for batch in (*self._gathered, *self._running.values()):
+            batch.fail(Unavailable("lookups have been closed"))
+        self._gathered.clear()
+        running = list(self._running)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-
-def _fail(batch: Mapping[Any, Shared], failure: Exception) -> None:
-    for answer in batch.values():
-        answer.set_exception(failure)
-
-
-def _read(answer: asyncio.Future[Any]) -> None:
-    answer.exception()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 @contextmanager

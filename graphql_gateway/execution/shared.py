@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -72,7 +73,11 @@ class SharedQueries:
         """By nobody, without anybody's token: there is nothing in it that could leak."""
         act_for(None)
         noted = Noted(asker.parts.services)
-        own = Context(replace(asker.parts, services=cast("Services", noted)), asker.budget)
+        own = Context(
+            replace(asker.parts, services=cast("Services", noted)),
+            asker.budget,
+            work=asyncio.current_task(),
+        )
         execution = await self._engine.execute(
             known, variables=variables, context=own, is_awaitable=optimized_is_awaitable
         )

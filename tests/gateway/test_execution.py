@@ -21,12 +21,12 @@ from strawberry.execution import optimized_is_awaitable
 
 import graphql_gateway
 from graphql_gateway import schema, telemetry
-from graphql_gateway.context import Load, Loaders, OwnLoad
 from graphql_gateway.errors import in_order
 from graphql_gateway.execution.documents import Document, Known, ValidDocuments
 from graphql_gateway.execution.engine import PLANS_MAX, Engine, Execution, ResolverInfo, Way
 from graphql_gateway.execution.memo import AGE_MAX_S
 from graphql_gateway.execution.sources import DEFINITION, Unplanned
+from graphql_gateway.loaders import Load, Loaders, OwnLoad
 from graphql_gateway.market.subscriptions import MarketActivity
 from graphql_gateway.public import Public
 from mesh.batching import Batcher
@@ -239,7 +239,9 @@ async def test_a_load_that_two_fields_share_outlives_the_one_that_is_cancelled()
         return dict(zip(keys, keys, strict=True))
 
     engine, text = Engine(strawberry.Schema(Shared), execute), "{ shared box { shared bad } }"
-    first, second = Load(Batcher(find)), Load(Batcher(find))
+    work = asyncio.current_task()
+    assert work is not None
+    first, second = Load(Batcher(find), work), Load(Batcher(find), work)
     planned = (await engine.execute(known(text), variables=None, context=first)).result
     stock = await execute(engine._schema._schema, parse(text), context_value=second)  # type: ignore[misc]
     for result in (planned, stock):
@@ -385,7 +387,11 @@ def test_every_field_of_ours_can_be_planned() -> None:
 
 def test_resolvers_keep_to_what_plans_give_them() -> None:
     for path in Path(graphql_gateway.__file__).parent.rglob("*.py"):
-        if path.parent.name in {"edge", "execution", "live", "safety"} or path.stem in {"app", "workers"}:
+        if path.parent.name in {"edge", "execution", "live", "safety"} or path.stem in {
+            "app",
+            "context",
+            "workers",
+        }:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
@@ -400,6 +406,6 @@ def test_resolvers_keep_to_what_plans_give_them() -> None:
 
 def test_loaders_give_loads_that_cannot_be_cancelled_for_others() -> None:
     loaders = [name for name, one in vars(Loaders).items() if type(one).__name__ == "cached_property"]
-    made = Loaders(None, Public(None), {})  # type: ignore[arg-type] # nothing is loaded
+    made = Loaders(None, Public(None), {}, None)  # type: ignore[arg-type] # nothing is loaded
     assert loaders
     assert all(isinstance(getattr(made, name), Load | OwnLoad) for name in loaders)

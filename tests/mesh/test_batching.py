@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import random
 from collections.abc import Mapping
 
 import pytest
@@ -24,13 +26,20 @@ class Source:
         self.go = asyncio.Event()
         self.fails: Exception | None = None
         self.callers: list[Caller] = []
+        self.given_up: list[list[int]] = []
         if not slow:
             self.go.set()
 
     async def fetch(self, keys: list[int]) -> Mapping[int, str]:
         self.batches.append(keys)
         self.callers.append(caller.current())
-        await self.go.wait()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.given_up.append(keys)
+            # Whoever is told to end may take its time.
+            await asyncio.sleep(0.01)
+            raise
         if self.fails is not None:
             raise self.fails
         return {key: str(key) for key in keys if key % 2 == 0}
@@ -88,6 +97,153 @@ async def test_who_is_cancelled_takes_nothing_from_the_others() -> None:
         with pytest.raises(asyncio.CancelledError):
             await leaves
     assert source.batches == [[2]]
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def left(*leaving: asyncio.Task[str | None]) -> None:
+    """They are cancelled, and end at once."""
+    for one in leaving:
+        one.cancel()
+    ended = await asyncio.wait_for(asyncio.gather(*leaving, return_exceptions=True), 5)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
+
+
+async def test_the_last_one_who_leaves_ends_the_batch() -> None:
+    source = Source(slow=True)
+    async with Batcher(source.fetch) as numbers:
+        together = [asyncio.create_task(numbers.get(key)) for key in (2, 4, 4, 5)]
+        await settled()
+        assert source.batches == [[2, 4, 5]]
+        await left(*together[:3])
+        await settled()
+        assert source.given_up == []
+        await left(together[3])
+        assert source.given_up == [[2, 4, 5]]
+
+
+async def test_who_asks_while_a_batch_is_being_ended_begins_anew() -> None:
+    source = Source(slow=True)
+    async with Batcher(source.fetch) as numbers:
+        for _ in range(3):
+            gone = asyncio.create_task(numbers.get(2))
+            await settled()
+            await left(gone)
+        assert source.given_up == [[2], [2], [2]]
+        source.go.set()
+        assert await numbers.get(2) == "2"
+    assert source.batches == [[2], [2], [2], [2]]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_fetched() -> None:
+    source = Source(slow=True)
+    async with Batcher(source.fetch, in_flight_max=1) as numbers:
+        first = asyncio.create_task(numbers.get(2))
+        await settled()
+        gone, stays = (asyncio.create_task(numbers.get(key)) for key in (4, 6))
+        await settled()
+        await left(gone)
+        source.go.set()
+        assert (await first, await stays) == ("2", "6")
+        source.go = asyncio.Event()
+        alone, source.batches = asyncio.create_task(numbers.get(8)), []
+        await asyncio.sleep(0)
+        await left(alone)
+        await settled()
+    assert source.batches == []
+
+
+async def test_parts_of_one_task_take_nothing_from_each_other() -> None:
+    """As the fields of a request: one that is cancelled waits with the others, until the task itself is."""
+    source = Source(slow=True)
+    async with Batcher(source.fetch) as numbers:
+
+        async def work() -> list[str | BaseException | None]:
+            answer = numbers.ask(2)
+
+            async def part() -> str | None:
+                return await answer  # type: ignore[no-any-return]
+
+            parts = [asyncio.create_task(part()) for _ in range(3)]
+            await asyncio.sleep(0)
+            parts[0].cancel()
+            parts[0].cancel()
+            return await asyncio.gather(*parts, return_exceptions=True)
+
+        working = asyncio.create_task(work())
+        await settled()
+        assert source.given_up == []
+        source.go.set()
+        assert [str(one) for one in await working] == ["", "2", "2"]
+        source.go = asyncio.Event()
+        await left(asyncio.create_task(numbers.get(4)), ended := asyncio.create_task(work()))  # type: ignore[arg-type] # it ends all the same
+        await settled()
+        assert ended.cancelled()
+
+
+async def test_whoever_stays_is_answered_whoever_leaves() -> None:
+    """Many ask and many leave, at any time; calls take their time and fail. Nothing is left behind."""
+    chance, version, complaints = random.Random(7), 0, list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    async def fetch(keys: list[int]) -> Mapping[int, int]:
+        sent = version
+        await asyncio.sleep(chance.random() / 200)
+        if chance.random() < 0.2:
+            raise Unavailable("away")
+        return dict.fromkeys(keys, sent)
+
+    async with Batcher(fetch, batch_max=3, in_flight_max=2, slow_s=0.003) as versions:
+
+        async def ask() -> bool:
+            nonlocal version
+            version += 1
+            asked_at = version
+            try:
+                told = await versions.get(chance.randrange(8))
+            except Unavailable:
+                return False
+            assert told is not None
+            assert told >= asked_at
+            return True
+
+        async def come_and_go() -> list[bool]:
+            told = []
+            for _ in range(40):
+                asking = asyncio.create_task(ask())
+                await asyncio.sleep(chance.random() / 300)
+                if chance.random() < 0.5:
+                    asking.cancel()
+                try:
+                    told.append(await asyncio.wait_for(asking, 5))
+                except asyncio.CancelledError:
+                    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+            return told
+
+        told = [one for some in await asyncio.gather(*(come_and_go() for _ in range(10))) for one in some]
+        assert told.count(True) > 100
+        assert told.count(False) > 20
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.001)
+        assert not versions._gathered
+        assert not versions._running
+        assert not versions._slow
+    gc.collect()
+    assert complaints == []
+
+
+async def test_closing_ends_a_batch_that_has_not_begun() -> None:
+    source = Source()
+    async with Batcher(source.fetch) as numbers:
+        waiting = asyncio.create_task(numbers.get(2))
+        # The batch's task is made, and has not had its turn.
+        while not numbers._running:
+            await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_batch_is_in_the_trace_of_one_and_linked_to_the_others(
