@@ -14,6 +14,7 @@ from services.insight.domain.facts import Batch, Fact
 from services.insight.domain.failures import MetricNotFound, PageTokenInvalid, RangeInvalid
 from services.insight.domain.series import CHUNK_S
 from tests.insight.world import SpokenSource, World, batch
+from tests.resting import TURNS
 
 
 @pytest.fixture
@@ -112,23 +113,34 @@ async def test_write_in_doubt_is_counted_once(world: World, store: Store) -> Non
 class SlowFacts(FactRecords):
     """One write is in doubt when the others are done, and have not heard of it."""
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._written, self._in_doubt, self.heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
     async def create(self, batch: Batch) -> bool:
         if batch.id == "a/1":
-            await asyncio.sleep(0.05)
+            await self._written.wait()
+            self._in_doubt.set()
             raise InDoubt
         is_new = await super().create(batch)
-        await asyncio.sleep(0.1)
+        self._written.set()
+        await self._in_doubt.wait()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        self.heard.set()
         return is_new
 
 
 async def test_writes_beside_one_in_doubt_are_counted_once(world: World, store: Store) -> None:
     start = world.now_s
-    tallies, now = Tallies(SlowFacts(store), world.clock), range(start // CHUNK_S, start // CHUNK_S + 1)
+    facts, now = SlowFacts(store), range(start // CHUNK_S, start // CHUNK_S + 1)
+    tallies = Tallies(facts, world.clock)
     tallies.began = now.start
     with pytest.raises(InDoubt):
         await tallies.take([batch(f"a/{n}", start, ("market.sales", 1, "m")) for n in (1, 2)])
     await tallies.chunks(now)
-    await asyncio.sleep(0.1)
+    await facts.heard.wait()
+    await asyncio.sleep(0)  # and it is told
     (chunk,) = await tallies.chunks(now)
     assert sum(chunk.sums["market.sales"].values()) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import cast
 
 from mesh.clock import NS_PER_S, ManualClock
 from mesh.records import Store
@@ -14,6 +15,7 @@ from services.insight.app.ports import Heard
 from services.insight.app.service import Insight
 from services.insight.app.tallies import Tallies
 from services.insight.domain.facts import Batch, Fact
+from tests.resting import RestingStore
 
 
 class SpokenSource:
@@ -74,12 +76,12 @@ class World:
 
     def __init__(self, store: Store, sources: Sequence[SpokenSource] = ()) -> None:
         self.clock = ManualClock()
-        self.store = store
+        self.store = RestingStore(store)
         self.sources = sources
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        self.facts = FactRecords(self.store)
+        self.facts = FactRecords(cast("Store", self.store))
         self.tallies = Tallies(self.facts, self.clock)
         self.listening = Listening(
             sources=self.sources, facts=self.facts, tallies=self.tallies, clock=self.clock
@@ -102,9 +104,8 @@ class World:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def settle(self) -> None:
-        """Lets everything run that can; the store answers from another thread."""
-        for _ in range(20):
-            await asyncio.sleep(0.001)
+        """Lets everything run that can."""
+        await self.store.rest()
 
     @property
     def now_s(self) -> int:
