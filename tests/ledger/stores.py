@@ -53,6 +53,8 @@ class MemoryStore:
         self.faults: list[Fault] = []
         self.late: list[tuple[str, Mapping[str, Value]]] = []
         self.creates = 0
+        # Set when the first fault has happened.
+        self.troubled = asyncio.Event()
 
     async def get(self, set_name: str, key: str) -> Record | None:
         await asyncio.sleep(0)
@@ -72,6 +74,8 @@ class MemoryStore:
         await asyncio.sleep(0)
         self.creates += 1
         fault = self.faults.pop(0) if self.faults else None
+        if fault is not None and fault is not Fault.FREEZE_DONE:
+            self.troubled.set()
         if fault is Fault.BUSY:
             raise Busy
         if fault is Fault.AWAY:
@@ -87,6 +91,7 @@ class MemoryStore:
         if fault is Fault.DOUBT_DONE:
             raise InDoubt
         if fault is Fault.FREEZE_DONE:
+            self.troubled.set()
             await asyncio.Event().wait()
         return 1
 

@@ -32,7 +32,7 @@ async def process(folder: Path, *arguments: str) -> tuple[int, str, str]:
         env=environment(folder, 0), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             out, err = await started.communicate()
     finally:
         if started.returncode is None:

@@ -1,7 +1,7 @@
 """Real processes: a leader and two standbys over the real stores, killed and frozen under load.
 
-`SATREEL_FAILOVER_SEED=n` replays what happened to whom and what the clients wanted (not who was faster);
-`SATREEL_FAILOVER_S` says for how long, two minutes by default.
+What happens to whom and what the clients want is the same in every run (not who is faster), and another with
+`SATREEL_FAILOVER_SEED=n`; `SATREEL_FAILOVER_S` says for how long, two minutes by default.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ CLIENTS = 6
 USERS = [f"u{number}" for number in range(8)]
 ACCOUNTS = [f"user:{user}" for user in USERS]
 FUNDS = 1_000
-AFTER_KILL_S, AFTER_FREEZE_S = 10, 30
-PATIENCE_S = 40
+# As promised; it takes a lifetime of the lease and a moment.
+TAKEN_OVER_WITHIN_S = 30
+PATIENCE_S = 120
 
 
 @pytest.fixture
@@ -104,17 +105,18 @@ async def role_and_balance(nodes: Cluster, node: Node) -> tuple[str, int]:
     request = pb.BatchGetAccountsRequest(account_ids=ACCOUNTS[1:2])
     async with nodes.channel("market", node, health=READS) as channel:
         with ahead_of_answers() as said:
-            found = await LedgerServiceStub(channel).BatchGetAccounts(request, timeout=10)
+            found = await LedgerServiceStub(channel).BatchGetAccounts(request, timeout=PATIENCE_S)
     return said["satreel-ledger-role"], found.accounts[0].balance
 
 
 async def follows(nodes: Cluster, node: Node, balance: int) -> None:
     """The node stands by and has come to this balance."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while await role_and_balance(nodes, node) != ("standby", balance):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(AGAIN_S)
+        while not await nodes.serves(node, READS):
+            await asyncio.sleep(AGAIN_S)
     assert not await nodes.serves(node)
-    assert await nodes.serves(node, READS)
 
 
 async def refusal(nodes: Cluster, node: Node, request: pb.CreateTransfersRequest, timeout_s: float) -> str:
@@ -135,7 +137,7 @@ async def test_a_standby_takes_over_from_a_killed_leader(
         await leader.kill()
         took_s = await takeover_s(nodes)
         say(f"killed: a standby had taken over after {took_s:.2f} s")
-        assert took_s < AFTER_KILL_S
+        assert took_s < TAKEN_OVER_WITHIN_S
         await leader.start()
         await follows(nodes, leader, FUNDS + 2)
     code, shown = await nodes.verified()
@@ -150,10 +152,10 @@ async def test_a_standby_takes_over_from_a_frozen_leader(
         leader = await nodes.leader()
         await takeover_s(nodes)
         await nodes.freeze(leader)
-        late = asyncio.create_task(refusal(nodes, leader, payment(100), timeout_s=40))
+        late = asyncio.create_task(refusal(nodes, leader, payment(100), timeout_s=PATIENCE_S))
         took_s = await takeover_s(nodes)
         say(f"frozen: a standby had taken over after {took_s:.2f} s")
-        assert took_s < AFTER_FREEZE_S
+        assert took_s < TAKEN_OVER_WITHIN_S
         leader.send(signal.SIGCONT)
         assert await late == "NOT_LEADER"
         await follows(nodes, leader, FUNDS + 2)
@@ -166,11 +168,11 @@ async def test_the_journal_alone_stops_a_late_leader(tmp_path: Path, valkey_url:
 
     What it answers until then is old, which the check of histories has to find.
     """
-    async with cluster(tmp_path, valkey_url, lease_ttl_s=1, names=("stubborn",)) as alone:
+    async with cluster(tmp_path, valkey_url, lease_ttl_s=3, names=("stubborn",)) as alone:
         late_leader = alone.nodes[0]
         await fund(alone)
-        async with cluster(tmp_path, valkey_url, lease_ttl_s=1, names=("a",)) as nodes:
-            assert await alone.serves(late_leader)
+        async with cluster(tmp_path, valkey_url, lease_ttl_s=3, names=("a",)) as nodes:
+            assert await alone.leader() is late_leader
             await alone.freeze(late_leader)
             paid = payment()
             began_s = time.monotonic()
@@ -178,12 +180,13 @@ async def test_the_journal_alone_stops_a_late_leader(tmp_path: Path, valkey_url:
             ended_s = time.monotonic()
             late_leader.send(signal.SIGCONT)
             async with alone.channel("market", late_leader, health_checked=False) as channel:
-                read = await read_balances(LedgerServiceStub(channel), ACCOUNTS, "old read", strict=True)
+                stub = LedgerServiceStub(channel)
+                read = await read_balances(stub, ACCOUNTS, "old read", strict=True, timeout_s=PATIENCE_S)
             truth = await read_truth(tmp_path, ACCOUNTS)
             written = Write("payment", began_s, ended_s, truth.sequences[paid.transfers[0].id])
             [found] = problems([written], [read], truth.states)
             assert "after payment had ended" in found
-            assert await refusal(alone, late_leader, payment(100), timeout_s=20) == "NOT_LEADER"
+            assert await refusal(alone, late_leader, payment(100), timeout_s=PATIENCE_S) == "NOT_LEADER"
             assert late_leader.logged('"event": "fenced"') == 1, late_leader.log.read_text()
             await follows(alone, late_leader, FUNDS + 1)
     code, shown = await nodes.verified()
@@ -193,7 +196,7 @@ async def test_the_journal_alone_stops_a_late_leader(tmp_path: Path, valkey_url:
 async def test_two_minutes_of_kills_and_freezes(
     tmp_path: Path, valkey_url: str, say: Callable[[str], None]
 ) -> None:
-    seed = int(os.environ.get("SATREEL_FAILOVER_SEED", time.time_ns() % 1_000_000))
+    seed = int(os.environ.get("SATREEL_FAILOVER_SEED", "1"))
     say(f"SATREEL_FAILOVER_SEED={seed} {sys.executable} -m pytest {__file__} -k two_minutes")
     history = History()
     async with cluster(tmp_path, valkey_url, lease_ttl_s=2) as nodes:
@@ -268,7 +271,7 @@ async def statements(nodes: Cluster) -> Counter[tuple[str, Moved]]:
             token = None
             while token != "":
                 request = pb.ListPostingsRequest(account_id=account, page_size=1_000, page_token=token or "")
-                page = await stub.ListPostings(request, timeout=10)
+                page = await stub.ListPostings(request, timeout=PATIENCE_S)
                 lines.update(map(_line, page.postings))
                 token = page.next_page_token
     return lines
@@ -281,5 +284,5 @@ def _line(posting: ledger_pb2.Posting) -> tuple[str, Moved]:
 
 async def check_sums(nodes: Cluster) -> None:
     async with nodes.channel("chain") as channel:
-        totals = await LedgerServiceStub(channel).GetTotals(pb.GetTotalsRequest(), timeout=10)
+        totals = await LedgerServiceStub(channel).GetTotals(pb.GetTotalsRequest(), timeout=PATIENCE_S)
     assert (totals.sum_sats, totals.users_sats, totals.coins_owed_sats) == (0, *[FUNDS * len(USERS)] * 2)

@@ -21,6 +21,7 @@ from services.ledger.domain.reasons import Reason, Refused
 from services.ledger.rpc.read import order, transfers_order
 from tests.ledger.stores import Fault, Instance, MemoryStore, alone, journal_of, led
 from tests.ledger.world import uid
+from tests.resting import TURNS
 
 CLOCK = ManualClock()
 
@@ -139,7 +140,7 @@ async def test_a_crash_between_append_and_reply(fault: Fault, moved: int) -> Non
     await one.ledger.submit(deposit(1))
     store.faults = [fault]
     asked = asyncio.create_task(one.ledger.submit(pay("t", 10)))
-    await asyncio.sleep(0.01)
+    await store.troubled.wait()
     await one.kill()
     with pytest.raises(Refused) as refusal:
         await asked
@@ -179,7 +180,7 @@ async def test_a_frozen_leader_wakes_up_too_late() -> None:
     await old.ledger.submit(deposit(1))
     store.faults = [Fault.DOUBT_LATE]
     asked = asyncio.create_task(old.ledger.submit(pay("t", 10)))
-    await asyncio.sleep(0.005)  # the old leader waits for its next try while its clock stands still
+    await store.troubled.wait()  # the old leader waits for its next try while its clock stands still
     async with led(store, "new") as new:
         store.land_late_writes()
         await CLOCK.advance(1)
@@ -220,9 +221,10 @@ async def test_questions_see_only_what_is_durable() -> None:
     await one.ledger.submit(deposit(1))
     store.faults = [Fault.FREEZE]
     asked = asyncio.create_task(one.ledger.submit(pay("t", 10)))
-    await asyncio.sleep(0.005)
+    await store.troubled.wait()
     question = asyncio.create_task(balance(one, "b"))
-    await asyncio.sleep(0.005)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
     assert not question.done()
     await one.kill()
     for waiting in (asked, question):
@@ -250,7 +252,7 @@ async def test_a_full_queue_refuses() -> None:
         before = await digest(one)
         store.faults = [Fault.FREEZE]
         waiting = [asyncio.create_task(one.ledger.submit(pay("first", 1)))]
-        await asyncio.sleep(0.005)  # it is being written; those that follow wait
+        await store.troubled.wait()  # it is being written; those that follow wait
         waiting += [asyncio.create_task(one.ledger.submit(pay(f"t{number}", 1))) for number in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as full:

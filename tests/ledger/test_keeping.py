@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from obstore.store import MemoryStore as MemoryObjects
@@ -33,11 +34,32 @@ EVERY = 3 * PAGE
 DAY_S = 200
 
 
+class WatchedClock(ManualClock):
+    """Knows who waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asleep: set[asyncio.Task[Any] | None] = set()
+
+    async def sleep(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        self._asleep.add(task)
+        try:
+            await super().sleep(seconds)
+        finally:
+            self._asleep.discard(task)
+
+    async def until_asleep(self, *tasks: asyncio.Task[None]) -> None:
+        """Returns when all that still run wait for time to pass; what they do in threads has been done."""
+        while not self._asleep.issuperset(task for task in tasks if not task.done()):
+            await asyncio.sleep(0.001)
+
+
 class Place:
     """A leader and a standby, each with a keeper; snapshots are taken in the test's own process."""
 
     def __init__(self) -> None:
-        store, self.clock = MemoryStore(SETS), ManualClock()
+        store, self.clock = MemoryStore(SETS), WatchedClock()
         self.stored = Stored(
             journal=StoreJournal(store, self.clock, read_command),
             history=StoreHistory(store, self.clock),
@@ -71,11 +93,11 @@ class Place:
             await self.leader.ledger.submit(pay(f"{name}{number}", *[1] * 500))
 
     async def tick(self, seconds: float = LOOK_EVERY_S) -> None:
-        """Time for everybody to look once; what is written in threads needs real time besides."""
-        await self.clock.advance(seconds)
-        for _ in range(20):
-            await asyncio.sleep(0.005)
-        await self.clock.advance(FOLLOW_EVERY_S)
+        """Time for everybody to look once; it stands still while anybody works."""
+        looks, rest_s = divmod(seconds, LOOK_EVERY_S)
+        for step_s in (*[LOOK_EVERY_S] * round(looks), rest_s, FOLLOW_EVERY_S):
+            await self.clock.advance(step_s)
+            await self.clock.until_asleep(*self.tasks, *filter(None, [self.standby.following]))
 
 
 @pytest.fixture
@@ -191,15 +213,23 @@ async def test_a_restored_instance_takes_over(place: Place) -> None:
 
 
 async def test_the_process_is_ended_with_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    sleeps = (sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)")
+    sleeps = (sys.executable, "-c", "import time; time.sleep(600)")
     monkeypatch.setattr(child, "COMMAND", sleeps)
-    before = asyncio.get_running_loop().time()
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*command: Any, **how: Any) -> asyncio.subprocess.Process:
+        started.append(await start(*command, **how))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
     task = asyncio.create_task(child.take_snapshot())
-    await asyncio.sleep(0.3)
+    while not started:
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert asyncio.get_running_loop().time() - before < 5
+    assert started[0].returncode not in (None, 0)
 
 
 async def test_what_the_process_said_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +238,7 @@ async def test_what_the_process_said_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('no disk')"))
     with pytest.raises(SnapshotFailed, match="exit code 1: no disk"):
         await child.take_snapshot()
-    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
     monkeypatch.setattr(child, "WITHIN_S", 0.2)
     with pytest.raises(SnapshotFailed, match="more than"):
         await child.take_snapshot()

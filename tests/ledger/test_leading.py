@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from mesh.clock import SystemClock
+from mesh.clock import ManualClock
 from mesh.leases import LEASES, Lease
 from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
@@ -24,14 +25,38 @@ from services.ledger.domain.machine import Answer, Machine
 from services.ledger.rpc.read import read_command
 from tests.ledger.stores import Told, alone
 from tests.ledger.test_journal import deposit, pay
+from tests.resting import RestingStore
 
 TTL_S = 0.6
+STEP_S = 0.02
+
+
+class Site:
+    """A real store, and time that passes only while nobody waits for it: a slow machine loses no lease."""
+
+    def __init__(self, store: Store) -> None:
+        self.clock = ManualClock()
+        self._resting = RestingStore(store)
+        self.store = cast("Store", self._resting)
+
+    async def pass_time(self, seconds: float) -> None:
+        await self._resting.pass_time(self.clock, seconds, step_s=STEP_S)
+
+    async def until(self, event: asyncio.Event) -> None:
+        while not event.is_set():
+            await self.pass_time(STEP_S)
 
 
 @asynccontextmanager
-async def candidate(store: Store) -> AsyncIterator[tuple[Ledger, asyncio.Event, asyncio.Task[None]]]:
+async def opened_site(folder: Path) -> AsyncIterator[Site]:
+    async with open_sqlite(folder / "ledger.sqlite", (*SETS, LEASES)) as store:
+        yield Site(store)
+
+
+@asynccontextmanager
+async def candidate(site: Site) -> AsyncIterator[tuple[Ledger, asyncio.Event, asyncio.Task[None]]]:
     """A ledger that leads whenever it can."""
-    clock, leads = SystemClock(), asyncio.Event()
+    store, clock, leads = site.store, site.clock, asyncio.Event()
     journal = StoreJournal(store, clock, read_command)
     ledger = Ledger(journal, Told(), clock, queue_max=100, session_silence_s=10)
 
@@ -48,39 +73,42 @@ async def candidate(store: Store) -> AsyncIterator[tuple[Ledger, asyncio.Event, 
 
 
 async def test_the_standby_takes_over(tmp_path: Path) -> None:
-    async with open_sqlite(tmp_path / "ledger.sqlite", (*SETS, LEASES)) as store:
-        async with candidate(store) as (first, first_leads, first_task):
-            await first_leads.wait()
+    async with opened_site(tmp_path) as site:
+        async with candidate(site) as (first, first_leads, first_task):
+            await site.until(first_leads)
             await first.submit(deposit(1))
-            async with candidate(store) as (second, second_leads, _):
-                await asyncio.sleep(2 * TTL_S)
+            async with candidate(site) as (second, second_leads, _):
+                await site.pass_time(2 * TTL_S)
                 assert (first.leading, second.leading) == (True, False)
                 first_task.cancel()
-                await second_leads.wait()
+                await site.until(second_leads)
                 assert not first.leading
                 await second.submit(pay("t", 10))
                 totals = await second.ask(lambda machine, head: (machine.books.sums(), head.sequence))
                 assert totals == ({"sat": 0}, 4)
-        found = await verify(alone(StoreJournal(store, SystemClock(), read_command)))
+        found = await verify(alone(StoreJournal(site.store, site.clock, read_command)))
         assert (found.problems, found.head.sequence, found.totals.users) == ((), 4, 1_000)
 
 
 async def test_what_takes_long_ends_no_reign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apply = Machine.apply
+    begun, may_end = threading.Event(), threading.Event()
 
     def apply_slowly(machine: Machine, command: Command) -> Answer:
-        until_s = time.monotonic() + 3 * TTL_S
-        while time.monotonic() < until_s:
-            pass
+        begun.set()
+        assert may_end.wait(60)
         return apply(machine, command)
 
     monkeypatch.setattr(Machine, "takes_long", lambda _, commands: bool(commands))
     monkeypatch.setattr(Machine, "apply", apply_slowly)
-    async with (
-        open_sqlite(tmp_path / "ledger.sqlite", (*SETS, LEASES)) as store,
-        candidate(store) as (ledger, leads, _),
-    ):
-        await leads.wait()
-        await ledger.submit(deposit(1))
+    async with opened_site(tmp_path) as site, candidate(site) as (ledger, leads, _):
+        await site.until(leads)
+        submitted = asyncio.create_task(ledger.submit(deposit(1)))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        await site.pass_time(3 * TTL_S)
+        assert not submitted.done()
+        may_end.set()
+        await submitted
         assert ledger.leading
         assert ledger.standing.sequence == 2

@@ -14,6 +14,7 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from mesh.channel import connect
 from mesh.errors import RemoteFailure
+from sandbox.process import free_port
 from tests.ledger.world import uid
 
 NOW_NS = time.time_ns()
@@ -49,11 +50,12 @@ async def start(folder: Path, port: int) -> asyncio.subprocess.Process:
     )
 
 
-async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, unused_tcp_port: int) -> None:
-    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{unused_tcp_port}", tls_dir=None)
+async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
+    port = free_port()
+    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{port}", tls_dir=None)
     stub = LedgerServiceStub(channel)
     acknowledged: set[int] = set()
-    process = await start(tmp_path, unused_tcp_port)
+    process = await start(tmp_path, port)
 
     async def deposit(number: int) -> None:
         one = ledger_pb2.Deposit(
@@ -81,7 +83,7 @@ async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, unused_tcp
         await process.wait()
         before = len(acknowledged)
         assert before < 600
-        process = await start(tmp_path, unused_tcp_port)
+        process = await start(tmp_path, port)
 
     async def deposits(first: int) -> None:
         for number in range(first, 600, 6):
@@ -89,7 +91,7 @@ async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, unused_tcp
 
     try:
         await asyncio.gather(kill_and_start_again(), *map(deposits, range(6)))
-        totals = await stub.GetTotals(pb.GetTotalsRequest(), timeout=5)
+        totals = await stub.GetTotals(pb.GetTotalsRequest(), timeout=60)
         assert (totals.sum_sats, totals.users_sats, totals.postings) == (0, 600, 600)
     finally:
         process.terminate()

@@ -23,7 +23,7 @@ from mesh.testing import LoopbackServer, serving
 from services.ledger.adapters.news import FeedNews
 from services.ledger.app.journal import Author
 from services.ledger.app.leadership import keep_telling_readable
-from services.ledger.app.ledger import Ledger
+from services.ledger.app.ledger import STALENESS_S_MAX, Ledger
 from services.ledger.rpc import show
 from services.ledger.rpc.reading import READS
 from services.ledger.rpc.servicer import LedgerServicer
@@ -139,7 +139,7 @@ async def test_replies_say_where_they_come_from(house: House) -> None:
     }  # fmt: skip
     said = await asked(lambda: standby.GetTotals(totals()))
     assert (said["satreel-ledger-role"], said["satreel-ledger-sequence"]) == ("standby", "2")
-    assert 0 < int(said["satreel-ledger-staleness-ms"]) < 1_000
+    assert 0 < int(said["satreel-ledger-staleness-ms"]) <= STALENESS_S_MAX * 1_000
     assert (await standby.GetTotals(totals())).users_sats == 100
     unknown = pb.GetAccountRequest(account_id="user:nobody")
     for stub, role in ((leader, "leader"), (standby, "standby")):
@@ -154,7 +154,7 @@ async def test_only_who_asks_for_it_gets_older_state(house: House) -> None:
     async with raw as channel:
         stub = LedgerServiceStub(channel)
         with pytest.raises(RemoteFailure) as failure:
-            await stub.GetTotals(totals(), timeout=2)
+            await stub.GetTotals(totals(), timeout=20)
     assert (failure.value.code, failure.value.reason) == (Code.UNAVAILABLE, "NOT_LEADER")
 
 
@@ -164,7 +164,7 @@ async def test_reads_anywhere_reach_both_and_commands_the_leader(house: House) -
     async with connect(me="chain", peer="ledger", addresses=addresses, tls_dir=None, health=READS) as channel:
         reads = LedgerServiceStub(channel)
         roles: set[str] = set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(roles) < 2:
                 roles.add((await asked(lambda: reads.GetTotals(totals())))["satreel-ledger-role"])
     async with connect(me="chain", peer="ledger", addresses=addresses, tls_dir=None) as channel:

@@ -13,6 +13,7 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from mesh.channel import connect
 from mesh.errors import RemoteFailure
 from mesh.records import open_store
+from sandbox.process import free_port
 from services.ledger.__main__ import SETS
 from services.ledger.adapters.snapshots import StoreSnapshots
 from services.ledger.app.snapshots import Snapshot
@@ -22,6 +23,7 @@ from tests.ledger.test_process import NOW_NS, environment
 from tests.ledger.world import uid
 
 BATCH = 500
+PATIENCE_S = 120.0
 
 
 async def run(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -71,7 +73,7 @@ async def statement(stub: LedgerServiceStub, account: str) -> list[int]:
     token = ""
     while True:
         asked = pb.ListPostingsRequest(account_id=account, page_size=100, page_token=token)
-        page = await stub.ListPostings(asked, timeout=5)
+        page = await stub.ListPostings(asked, timeout=60)
         numbers += [posting.sequence for posting in page.postings]
         token = page.next_page_token
         if not token:
@@ -83,14 +85,15 @@ async def newest(folder: Path) -> Snapshot | None:
         return await StoreSnapshots(store, HastyClock()).newest()
 
 
-async def test_the_leader_has_them_taken(tmp_path: Path, unused_tcp_port: int) -> None:
-    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{unused_tcp_port}", tls_dir=None)
+async def test_the_leader_has_them_taken(tmp_path: Path) -> None:
+    port = free_port()
+    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{port}", tls_dir=None)
     stub = LedgerServiceStub(channel)
-    process = await start(tmp_path, unused_tcp_port)
+    process = await start(tmp_path, port)
     try:
         for number in range(6):
             await deposit(stub, number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while await newest(tmp_path) is None:
                 await asyncio.sleep(0.2)
         # One more beside the service, which then dies without a word.
@@ -99,12 +102,12 @@ async def test_the_leader_has_them_taken(tmp_path: Path, unused_tcp_port: int) -
         assert code == 0, told
         process.kill()
         await process.wait()
-        process = await start(tmp_path, unused_tcp_port)
+        process = await start(tmp_path, port)
         await deposit(stub, 6)
         await deposit(stub, 7)
-        totals = await stub.GetTotals(pb.GetTotalsRequest(), timeout=5)
+        totals = await stub.GetTotals(pb.GetTotalsRequest(), timeout=60)
         assert (totals.sum_sats, totals.users_sats, totals.postings) == (0, 8 * BATCH, 8 * BATCH)
-        gateway = connect(me="gateway", peer="ledger", addresses=f"127.0.0.1:{unused_tcp_port}", tls_dir=None)
+        gateway = connect(me="gateway", peer="ledger", addresses=f"127.0.0.1:{port}", tls_dir=None)
         numbers = await statement(LedgerServiceStub(gateway), "chain:coins")
         await gateway.close()
         assert numbers == list(range(8 * BATCH, 0, -1))
@@ -118,9 +121,10 @@ async def test_the_leader_has_them_taken(tmp_path: Path, unused_tcp_port: int) -
     assert "snapshots 2 are" in told
 
 
-async def test_the_command_may_be_killed_and_repeated(tmp_path: Path, unused_tcp_port: int) -> None:
-    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{unused_tcp_port}", tls_dir=None)
-    process = await start(tmp_path, unused_tcp_port)
+async def test_the_command_may_be_killed_and_repeated(tmp_path: Path) -> None:
+    port = free_port()
+    channel = connect(me="chain", peer="ledger", addresses=f"127.0.0.1:{port}", tls_dir=None)
+    process = await start(tmp_path, port)
     try:
         await deposit(LedgerServiceStub(channel), 0)
     finally:

@@ -159,7 +159,7 @@ async def test_nobody_sees_what_is_not_committed(pair: Pair) -> None:
     pair.leader.follow()
     pair.store.faults = [Fault.FREEZE]
     asked = asyncio.create_task(pair.leader.ledger.submit(pay("t", 10)))
-    await asyncio.sleep(0.005)
+    await pair.store.troubled.wait()
     question = asyncio.create_task(anywhere(pair.leader, "b"))
     await pair.tick()
     assert not question.done()

@@ -168,13 +168,18 @@ class Client:
 
 
 async def read_balances(
-    stub: LedgerServiceStub, accounts: Sequence[str], who: str, *, strict: bool
+    stub: LedgerServiceStub,
+    accounts: Sequence[str],
+    who: str,
+    *,
+    strict: bool,
+    timeout_s: float = CALL_TIMEOUT_S,
 ) -> Read[State]:
     """What the ledger says of the accounts, and what it says of its answer; strict: not from a standby."""
     request = pb.BatchGetAccountsRequest(account_ids=accounts)
     began_s = time.monotonic()
     with ahead_of_answers() as said:
-        found = await stub.BatchGetAccounts(request, timeout=CALL_TIMEOUT_S)
+        found = await stub.BatchGetAccounts(request, timeout=timeout_s)
     ended_s = time.monotonic()
     role = said["satreel-ledger-role"]
     if strict and role != "leader":
