@@ -29,6 +29,7 @@ MADE_BY_HAND = {
     "chain-wallet",
     "gateway",
     "identity-token-key",
+    "mesh-authorities",
     "redis",
     "user-token-public",
 }
@@ -193,14 +194,25 @@ def test_what_is_referred_to_exists(manifests: Manifests) -> None:
     claims = {claim["metadata"]["name"] for claim in manifests.of("PersistentVolumeClaim")}
     readme = (ROOT / "k8s" / "README.md").read_text()
     for deployment in manifests.of("Deployment"):
-        text = json.dumps(pod(deployment))
-        referred = set(re.findall(r'"(?:secretName|claimName)": "([^"]+)"', text))
-        referred |= set(
-            re.findall(r'"(?:secretKeyRef|configMapRef|configMap)": \{[^}]*"name": "([^"]+)"', text)
-        )
+        referred = set(referred_by(pod(deployment)))
         assert referred <= known | claims
         for name in referred & MADE_BY_HAND:
             assert f" {name} " in readme, f"k8s/README.md does not say how to make {name}"
+
+
+def referred_by(manifest: Any) -> Iterator[str]:
+    """Names of ConfigMaps, Secrets and claims."""
+    if isinstance(manifest, list):
+        for one in manifest:
+            yield from referred_by(one)
+    elif isinstance(manifest, dict):
+        for key, value in manifest.items():
+            if key in {"secretName", "claimName"}:
+                yield value
+            elif key in {"secretKeyRef", "configMapRef", "configMap", "secret"} and "name" in value:
+                yield value["name"]
+            else:
+                yield from referred_by(value)
 
 
 def test_certificates_are_what_the_mesh_expects(manifests: Manifests) -> None:
@@ -211,12 +223,10 @@ def test_certificates_are_what_the_mesh_expects(manifests: Manifests) -> None:
         volume = next(
             one for one in pod(manifests.named("Deployment", service))["volumes"] if one["name"] == "tls"
         )
-        assert volume["secret"]["secretName"] == spec["secretName"]
-        assert {item["path"] for item in volume["secret"]["items"]} == {
-            "ca.pem",
-            f"{service}.pem",
-            f"{service}.key",
-        }
+        own, believed = volume["projected"]["sources"]
+        assert own["secret"]["name"] == spec["secretName"]
+        assert {item["path"] for item in own["secret"]["items"]} == {f"{service}.pem", f"{service}.key"}
+        assert believed["configMap"]["items"] == [{"key": "ca.crt", "path": "ca.pem"}]
 
 
 def test_containers_may_do_little_and_use_little(manifests: Manifests) -> None:

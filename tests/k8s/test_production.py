@@ -207,6 +207,8 @@ def wanted_keys(manifest: Any) -> set[tuple[str, str]]:
         found.add((manifest["secretKeyRef"]["name"], manifest["secretKeyRef"]["key"]))
     if "secretRef" in manifest:
         found.add((manifest["secretRef"]["name"], ""))
+    if isinstance(projected := manifest.get("secret"), dict) and "name" in projected:
+        found |= {(projected["name"], item["key"]) for item in projected["items"]}
     if "secretName" in manifest:
         items = [item["key"] for item in manifest.get("items", [])]
         found |= {(manifest["secretName"], key) for key in items or [manifest.get("secretPasswordKey", "")]}
