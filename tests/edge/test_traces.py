@@ -76,3 +76,18 @@ async def test_the_browsers_span_is_the_parent_of_the_edges(tmp_path: Path) -> N
     assert telemetry.context_of(heard[0]).span_id.to_bytes(8, "big") == by_kind["client"].span.span_id
     assert heard[1].split("-")[1::2] == [trace_id, "00"]
     assert len(collector.spans) == 2
+
+
+async def test_what_fails_is_told_once_in_whatever_trace(tmp_path: Path) -> None:
+    """Of a request for which nobody was called, nobody but Envoy knows whether its trace is kept."""
+    async with collecting() as collector:
+        otlp = collector.endpoint.removeprefix("http://")
+        async with alone(tmp_path, otlp=otlp, trace_ratio=1) as at, aiohttp.ClientSession() as client:
+            async with client.get(f"http://{at.http}/v1/blocks/tip") as response:
+                assert response.status == 503
+            await collector.until_spans(1)
+            await collector.until_logs(1)
+    (record,) = collector.logs
+    server = next(seen.span for seen in collector.spans if seen.kind == "server")
+    # So that who has both has one.
+    assert (record.trace_id, record.span_id) == (server.trace_id, server.span_id)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -56,6 +58,7 @@ class Collector:
     def __init__(self) -> None:
         self.endpoint = ""
         self.spans: list[Seen] = []
+        self.logs: list[LogRecord] = []
         # By service and name, as they came last.
         self.metrics: dict[tuple[str, str], Metric] = {}
 
@@ -66,6 +69,12 @@ class Collector:
         """Waits for so many spans; then the connection stands, and what is held back goes fast at the end."""
         async with asyncio.timeout(30):
             while len(self.spans) < count:
+                await asyncio.sleep(0.02)
+
+    async def until_logs(self, count: int) -> None:
+        """Waits for so many records."""
+        async with asyncio.timeout(30):
+            while len(self.logs) < count:
                 await asyncio.sleep(0.02)
 
     def named(self, name: str) -> Seen:
@@ -102,6 +111,16 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
+class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    async def Export(self, request: Any, context: Any) -> Any:
+        for group in request.resource_logs:
+            self._collector.logs += [record for scope in group.scope_logs for record in scope.log_records]
+        return logs_service_pb2.ExportLogsServiceResponse()
+
+
 class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
@@ -121,6 +140,7 @@ async def collecting() -> AsyncIterator[Collector]:
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)  # type: ignore[no-untyped-call]
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)  # type: ignore[no-untyped-call]
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(collector), server)  # type: ignore[no-untyped-call]
     collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield collector

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from viewer.drawing import chart
 from viewer.map import Edge, columns, edges
-from viewer.receiver import spans_of
+from viewer.reading import spans_of
 from viewer.store import Span, Store
 
 NOW_NS = time.time_ns()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mesh.status import DETAILS_KEY
-from topology.envoy import Json, headers_to_add, typed
+from topology.envoy import Json, headers_to_add
+from topology.filters import all_of, any_of, expression, flagged, is_answered_as_grpc, status
 from topology.statuses import details
 
 DOMAIN = "satreel.edge"
@@ -47,19 +48,8 @@ ERRORS = {
 }
 
 
-def _overload() -> Json:
-    """More is under way than an Envoy bears, or it has no memory left, which it tells by no flag."""
-    said = typed(
-        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression="response.code_details == 'overload'",
-    )
-    no_memory = {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": said}
-    flags = {"response_flag_filter": {"flags": ["UO", "OM"]}}
-    return {"or_filter": {"filters": [flags, {"extension_filter": no_memory}]}}
-
-
-# Envoy itself would say 503 of it.
-OVERLOAD = _overload()
+# More is under way than an Envoy bears, or it has no memory left, which has no flag. It would say 503 of it.
+OVERLOAD = any_of(flagged("UO", "OM"), expression("response.code_details == 'overload'"))
 _OVERLOADED = Told(
     8, "OVERLOADED", "more is asked for than can be done at this moment; try again in a second"
 )
@@ -67,7 +57,7 @@ _OVERLOADED = Told(
 
 def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, overload by its code."""
-    return {"mappers": [_overloaded_grpc(), _mapper(_is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
+    return {"mappers": [_overloaded_grpc(), _mapper(is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
 
 
 def _overloaded_grpc() -> Json:
@@ -78,7 +68,7 @@ def _overloaded_grpc() -> Json:
         "grpc-message": str(message),
         DETAILS_KEY: details(code, reason, str(message), domain=DOMAIN),
     }
-    found = _mapper(_both(OVERLOAD, _is_answered_as_grpc()), _NOTHING)
+    found = _mapper(all_of(OVERLOAD, is_answered_as_grpc()), _NOTHING)
     return {**found, "status_code": 200, **headers_to_add({**told, **_IN_A_SECOND})}
 
 
@@ -87,12 +77,10 @@ def told_to_http() -> list[Json]:
     return [
         overloaded(),
         # Also where the gateway itself does not answer.
-        unavailable(_has_status(503)),
+        unavailable(status(503)),
         # The gateway's refusals are such bodies already.
-        _mapper(
-            {"response_flag_filter": {"flags": ["UAEX"]}}, {**AS_IT_IS, "content_type": "application/json"}
-        ),
-        *(_mapper(_has_status(status), told_as_json(told)) for status, told in ERRORS.items()),
+        _mapper(flagged("UAEX"), {**AS_IT_IS, "content_type": "application/json"}),
+        *(_mapper(status(number), told_as_json(told)) for number, told in ERRORS.items()),
     ]
 
 
@@ -108,29 +96,8 @@ def unavailable(found_by: Json, more: Mapping[str, str] = _NO_HEADERS) -> Json:
     return {**_mapper(found_by, told_as_json(ERRORS[503])), **headers}
 
 
-def _both(*filters: Json) -> Json:
-    return {"and_filter": {"filters": list(filters)}}
-
-
 def _mapper(filter_: Json, body: Json) -> Json:
     return {"filter": filter_, "body_format_override": body}
-
-
-def is_grpc() -> Json:
-    """A filter that finds requests of gRPC."""
-    header = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-    return {"header_filter": {"header": header}}
-
-
-def _is_answered_as_grpc() -> Json:
-    """The same without REST's requests, which are gRPC's once they are transcoded."""
-    transcoded = {"name": "x-envoy-original-path", "present_match": True, "invert_match": True}
-    return _both(is_grpc(), {"header_filter": {"header": transcoded}})
-
-
-def _has_status(status: int) -> Json:
-    value = {"default_value": status, "runtime_key": f"satreel.edge.status_{status}"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
 def told_as_json(told: Told) -> Json:

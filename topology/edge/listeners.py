@@ -15,10 +15,11 @@ from topology.edge.routes import (
     TRANSCODER,
     WEBSOCKETS,
     route_configuration,
+    unary_routes,
 )
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
-from topology.observed import METHOD, access_log, tracing
+from topology.observed import OPERATION, access_log, tracing, troubles
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
 from topology.upstreams import elsewhere
 
@@ -85,9 +86,10 @@ def _manager(name: str, places: Places) -> Json:
         found["tracing"] = tracing(
             EDGE,
             places.trace_ratio,
-            operation=f"{METHOD} %ROUTE_NAME%",
+            operation=OPERATION,
             upstream_spans=True,
         )
+        found["access_log"].append(troubles(EDGE, places.trace_slow_s, unary=unary_routes()))
     return found
 
 

@@ -80,4 +80,6 @@ class Places:
     # come in, whoever began them decides.
     otlp: str | None = None
     trace_ratio: float = 0.05
+    # Of the others is told what failed, or was slower to be answered; as SATREEL_TRACE_SLOW_S of the parts.
+    trace_slow_s: float = 0.5
     limits: Limits = field(default_factory=Limits)

@@ -154,6 +154,11 @@ def _rest(places: Places) -> Json:
     }
 
 
+def unary_routes() -> list[str]:
+    """Names of those to methods with one answer, by REST or gRPC."""
+    return [call.method.span_name for call in all_calls() if not call.method.streams]
+
+
 def _methods(places: Places) -> list[Json]:
     """gRPC's own paths: REST comes here too, once it is transcoded."""
     return [_method(call.service, call.method, places) for call in all_calls()]

@@ -10,6 +10,7 @@ from mesh.errors import CallerNotAllowed, Code, Overloaded, Unavailable
 from mesh.status import DETAILS_KEY, UNSENT_KEY
 from topology.edge import errors as edge_errors
 from topology.envoy import Json, headers_to_add
+from topology.filters import all_of, flagged, is_grpc, status
 from topology.statuses import details
 
 DOMAIN = "satreel.mesh"
@@ -25,12 +26,7 @@ class Told(NamedTuple):
     unsent: bool = False
 
 
-def _status(status: int) -> Json:
-    value = {"default_value": status, "runtime_key": f"satreel.sidecar.status_{status}"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
-
-
-_NOBODY: Json = {"response_flag_filter": {"flags": ["UH", "UF"]}}
+_NOBODY = flagged("UH", "UF")
 _UNSENT = {UNSENT_KEY: "1"}
 ANSWERS = (
     Told(
@@ -48,7 +44,7 @@ ANSWERS = (
         unsent=True,
     ),
     Told(
-        _status(403),
+        status(403),
         Code.PERMISSION_DENIED,
         CallerNotAllowed.reason,
         "the calling service may not call this method",
@@ -63,7 +59,7 @@ def local_replies() -> Json:
             *(_mapper(told) for told in ANSWERS),
             edge_errors.overloaded(_UNSENT),
             edge_errors.unavailable(_NOBODY, _UNSENT),
-            {"filter": edge_errors.is_grpc(), "body_format_override": edge_errors.AS_IT_IS},
+            {"filter": is_grpc(), "body_format_override": edge_errors.AS_IT_IS},
             *edge_errors.told_to_http(),
         ]
     }
@@ -76,7 +72,7 @@ def _mapper(told: Told) -> Json:
     if told.unsent:
         own |= _UNSENT
     return {
-        "filter": {"and_filter": {"filters": [edge_errors.is_grpc(), told.found_by]}},
+        "filter": all_of(is_grpc(), told.found_by),
         "body_format_override": {"text_format_source": {"inline_string": told.message}},
         **headers_to_add(own),
     }
