@@ -66,12 +66,20 @@ async def calls_content(admin: str, place: str, old: Path, new: Path) -> None:
         await until(admin, WELL, 1)
 
 
+async def is_refused(place: str, context: ssl.SSLContext, name: str) -> bool:
+    """Whether who is there, under that name, ends the connection before it says anything of HTTP."""
+    try:
+        reader, writer = await _connected(place, context, name)
+        said = await asyncio.wait_for(reader.read(9), 10)
+        writer.close()
+    except (ssl.SSLError, ConnectionError):
+        return True
+    return not said
+
+
 async def until_sent_away(place: str, context: ssl.SSLContext, name: str) -> None:
     """A connection that does nothing wrong is told that it ends."""
-    context.set_alpn_protocols(["h2"])
-    host, _, port = place.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
-    writer.write(_PREFACE)
+    reader, writer = await _connected(place, context, name)
     async with asyncio.timeout(30):
         kind = None
         while kind != _GOAWAY:
@@ -79,6 +87,16 @@ async def until_sent_away(place: str, context: ssl.SSLContext, name: str) -> Non
             kind = head[3]
             await reader.readexactly(int.from_bytes(head[:3]))
     writer.close()
+
+
+async def _connected(
+    place: str, context: ssl.SSLContext, name: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context.set_alpn_protocols(["h2"])
+    host, _, port = place.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
+    writer.write(_PREFACE)
+    return reader, writer
 
 
 @asynccontextmanager

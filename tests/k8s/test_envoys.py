@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -17,10 +18,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh.authority import Authority
+from mesh.authority import Authority, Stage
 from sandbox.envoy import Envoy, envoy_binary
 from sandbox.parts import Parts
 from sandbox.process import LOOPBACK, free_port
+from tests.edge import followed
 from tests.edge.lone import alone
 from tests.k8s.conftest import Manifest, Manifests, render
 from topology.cluster import ADMIN, APPLICATION, MONITOR, PLACES
@@ -28,6 +30,7 @@ from topology.comments import DESCRIPTORS
 from topology.edge import ADDRESSES_FILE, OPENAPI, resource
 from topology.parts import MONITOR_PORT, PARTS
 
+INBOUND = "0.0.0.0:7105"
 OVERLAYS = ("dev", "prod", "istio", "linkerd")
 
 
@@ -270,10 +273,10 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
         hook = envoy_of(render("overlays/prod"), "market")["lifecycle"]["preStop"]["exec"]["command"]
-        before = await shown(here["0.0.0.0:7105"], tmp_path)
+        before = await shown(here[INBOUND], tmp_path)
         swapped(tmp_path / "run/satreel/tls", "market", tmp_path / "authority")
         for _ in range(100):
-            if await shown(here["0.0.0.0:7105"], tmp_path) != before:
+            if await shown(here[INBOUND], tmp_path) != before:
                 break
             await asyncio.sleep(0.05)
         else:
@@ -291,12 +294,41 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         assert await wrong.wait() == 1
 
 
+@pytest.mark.timeout(60)
+async def test_a_sidecar_follows_the_authority_that_kubelet_brings(tmp_path: Path) -> None:
+    authority, before = tmp_path / "authority", tmp_path / "before"
+    async with beside("market", tmp_path) as here:
+        Authority(authority).issue("edge")
+        shutil.copytree(authority, before)
+        for stage in (Stage.NEXT_TRUSTED, Stage.NEXT_ISSUES, Stage.ALONE):
+            assert not await followed.is_refused(here[INBOUND], as_edge(tmp_path, before), "market.satreel")
+            assert Authority(authority).step() is stage
+            swapped(tmp_path / "run/satreel/tls", "market", authority)
+            async with asyncio.timeout(20):
+                while await shown(here[INBOUND], tmp_path) != der(authority / "market.pem"):
+                    await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while not await followed.is_refused(here[INBOUND], as_edge(tmp_path, before), "market.satreel"):
+                await asyncio.sleep(0.05)
+        Authority(authority).issue("edge")
+        assert not await followed.is_refused(here[INBOUND], as_edge(tmp_path, authority), "market.satreel")
+
+
+def der(certificate: Path) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.read_text())
+
+
+def as_edge(folder: Path, shows: Path) -> ssl.SSLContext:
+    """Who believes as all do now, and shows the edge's certificate of that folder."""
+    context = ssl.create_default_context(cafile=str(folder / "authority/ca.pem"))
+    context.load_cert_chain(shows / "edge.pem", shows / "edge.key")
+    return context
+
+
 async def shown(place: str, folder: Path) -> bytes:
     """The certificate that is shown to a part of the mesh."""
-    authority = folder / "authority"
-    Authority.open(authority).issue("edge")
-    trusting = ssl.create_default_context(cafile=str(authority / "ca.pem"))
-    trusting.load_cert_chain(authority / "edge.pem", authority / "edge.key")
+    Authority(folder / "authority").issue("edge")
+    trusting = as_edge(folder, folder / "authority")
     host, _, port = place.partition(":")
     _, writer = await asyncio.open_connection(host, int(port), ssl=trusting, server_hostname="market.satreel")
     found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

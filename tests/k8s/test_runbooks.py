@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.k8s.conftest import OVERLAYS, ROOT, Manifest, render
 from tests.observability.test_rules import asked, known
@@ -98,6 +100,30 @@ def wrong(command: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page: Path) -> None:
     assert [(command, wrong(command)) for command in commands(page) if wrong(command)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_shell_takes_the_blocks_of_a_page(page: Path) -> None:
+    for block in BLOCK.findall(page.read_text()):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), block
+
+
+def test_the_authority_of_the_runbook_is_one(tmp_path: Path) -> None:
+    """Two of them, one after the other: both are believed from one file."""
+    page = ROOT / "docs" / "runbooks" / "certificates.md"
+    make, both = [one for one in commands(page) if one.startswith(("openssl req", "cat old.crt"))]
+    # The first one is the old one of the second.
+    for before in ("/dev/null", "new.crt"):
+        script = f"cp {before} old.crt; {make} 2>&1; {both}"
+        subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True)
+    old, new = x509.load_pem_x509_certificates((tmp_path / "both.crt").read_bytes())
+    assert old != new
+    for one in (old, new):
+        assert one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        assert one.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+        # Names may be the same: by this it is found who issued what.
+        assert one.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
 
 
 def test_every_runbook_has_commands_and_is_listed() -> None:

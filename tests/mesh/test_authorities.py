@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import ssl
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 from mesh import authority, renewal, tls
 from mesh.authority import ISSUES, TRUSTED, WAITS, Authority, Stage
 from mesh.errors import RemoteFailure
+from tests.edge.followed import is_refused
 from tests.mesh.conftest import House
 from tests.mesh.echo import Echo
 
@@ -136,17 +136,4 @@ async def _takes(port: int, believes: Path, shows: Path) -> bool:
     """Whether the server goes on after the handshake with a client that shows that folder's certificate."""
     context = tls.client_context(believes, "friend")
     context.load_cert_chain(shows / "friend.pem", shows / "friend.key")
-    try:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=context, server_hostname="echo.satreel"
-        )
-    except (ssl.SSLError, ConnectionError):
-        return False
-    try:
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-        async with asyncio.timeout(10):
-            return bool(await reader.read(9))
-    except (ssl.SSLError, ConnectionError):
-        return False
-    finally:
-        writer.close()
+    return not await is_refused(f"127.0.0.1:{port}", context, "echo.satreel")

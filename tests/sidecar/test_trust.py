@@ -22,6 +22,7 @@ from mesh import tls
 from mesh.authority import Authority
 from mesh.errors import Code, RemoteFailure
 from mesh.interceptors.guards import TEAM_KEY
+from tests.edge import followed
 from tests.sidecar.town import Town
 from topology.sidecar import Limits
 
@@ -241,15 +242,4 @@ async def _raw(channel: grpc.aio.Channel, path: str, metadata: Any = ()) -> byte
 
 async def is_refused(town: Town, context: ssl.SSLContext) -> bool:
     """Whether a ledger's sidecar ends the connection of such a client before it says anything of HTTP."""
-    context.set_alpn_protocols(["h2"])
-    host, _, port = town.ledgers[0][0].listen.rpartition(":")
-    try:
-        reader, writer = await asyncio.open_connection(
-            host, int(port), ssl=context, server_hostname="ledger.satreel"
-        )
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-        said = await asyncio.wait_for(reader.read(9), 5)
-        writer.close()
-    except (ssl.SSLError, ConnectionError):
-        return True
-    return not said
+    return await followed.is_refused(town.ledgers[0][0].listen, context, "ledger.satreel")
