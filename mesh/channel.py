@@ -31,14 +31,12 @@ from mesh.http2.frames import literal
 from mesh.http2.pool import Pool
 from mesh.http2.unary import NOT_MADE, unary
 from mesh.interceptors.guards import CLAIMED_SERVICE_KEY, USER_TOKEN_KEY
+from mesh.interceptors.leading import HEALTH_KEY
 from mesh.measured import Measured
 from mesh.renewal import Renewal
 from mesh.service_config import service_config, target_of
 from mesh.status import from_rpc_error
 from mesh.streaming import ResponseStream
-
-# Of a call: the health name by which its server was found, when that is not the service's own.
-HEALTH_KEY = "satreel-health"
 
 _USERS_REMEMBERED = 1_000
 
@@ -168,7 +166,6 @@ class MeshChannel(grpc.aio.Channel):
         parse: Callable[[bytes], Any] | None = None,
     ) -> Callable[..., Any]:
         contract = contracts.method(path)
-        repeatable = contract.repeatable and self._behind_sidecar
 
         async def once(requests: Any, measured: Measured) -> Any:
             self._follow_renewal()
@@ -199,7 +196,10 @@ class MeshChannel(grpc.aio.Channel):
                 if contract.streams:  # some of its requests may be gone
                     return await once(requests, measured)
                 return await waiting.until_taken(
-                    lambda: once(requests, measured), lambda: measured.left_s, repeatable=repeatable
+                    lambda: once(requests, measured),
+                    lambda: measured.left_s,
+                    repeatable=contract.repeatable,
+                    behind_sidecar=self._behind_sidecar,
                 )
 
         return call

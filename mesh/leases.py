@@ -31,11 +31,12 @@ from mesh.records import Bins, Exists, InDoubt, Record, SetSpec, Stale, Store
 LEASES = SetSpec("leases")
 
 TTL_S = 5.0
-# Parts of the time to live: how much earlier a holder stops believing; how often it renews, and others look.
+# Parts of the time to live: how much earlier a holder stops believing; how often it renews, and others look,
+# who learn of a lease that is released within LOOK_S_MAX.
 MARGIN = 0.2
 RENEW_EVERY = 0.25
 RETRY_EVERY = 0.05
-LOOK_EVERY = 0.1
+LOOK_EVERY, LOOK_S_MAX = 0.1, 0.1
 SLEEP_S_MIN = 0.001
 NEVER_S = float("-inf")
 
@@ -216,7 +217,7 @@ async def _until_acquired(lease: Lease) -> None:
                 return
         except Failure as failure:
             log.warning("lease cannot be seen", lease=lease.name, problem=str(failure))
-        await lease.clock.sleep(lease.ttl_s * LOOK_EVERY)
+        await lease.clock.sleep(min(lease.ttl_s * LOOK_EVERY, LOOK_S_MAX))
 
 
 async def _work_while_held(lease: Lease, work: Awaitable[None]) -> bool:

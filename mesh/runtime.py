@@ -81,8 +81,9 @@ class Runtime:
         self._resources = AsyncExitStack()
         self._channels: dict[tuple[str, str | None, str], MeshChannel] = {}
         self._redis: redis.asyncio.Redis | None = None
-        self._work: list[tuple[str, Work]] = []
+        self._work: list[tuple[str, Work, bool]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leading: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._leave: list[Callable[[], Awaitable[Any]]] = []
@@ -168,17 +169,19 @@ class Runtime:
         """Adds a servicer with its generated `add_…_to_server`; a standby's starts with serving=False."""
         await self.server.add(adder, servicer, serving=serving)
 
-    def background(self, work: Work, name: str) -> None:
+    def background(self, work: Work, name: str, *, leads: bool = False) -> None:
         """Runs `work()` from `serve` on, or at once when serving already; if it raises, the process stops.
 
-        It runs in a context of its own: no caller, no deadline, no trace of whoever started it.
+        It runs in a context of its own: no caller, no deadline, no trace of whoever started it. What `leads`
+        (`leases.lead`) ends first when the process is to stop: another one leads while this one drains.
         """
         if self._group is None:
-            self._work.append((name, work))
+            self._work.append((name, work, leads))
             return
         task = self._group.create_task(_supervised(work, name), name=name, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks = self._leading if leads else self._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def serve(self) -> None:
         """Serves until SIGTERM, SIGINT or `stop`, then drains. Raises what background work raised."""
@@ -202,11 +205,13 @@ class Runtime:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for name, work in self._work:
-                    self.background(work, name)
+                for name, work, leads in self._work:
+                    self.background(work, name, leads=leads)
                 await self._stopping.wait()
                 for leave in self._leave:
                     await leave()
+                if self._leading:
+                    await self._resign()
                 if self.server.services:
                     await self.server.stop()
                 for task in tuple(self._tasks):
@@ -215,6 +220,15 @@ class Runtime:
             # After a crash of background work there is no drain: callers go elsewhere, the launcher restarts.
             self._group = None
             await self.server.abort()
+
+    async def _resign(self) -> None:
+        """Nothing of this process acts as a leader behind it, and no lease of it is held."""
+        await self.server.resign()
+        leading = tuple(self._leading)
+        for task in leading:
+            task.cancel()
+        await asyncio.wait(leading)
+        log.info("handed over")
 
 
 class _Redis(redis.asyncio.Redis):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -16,6 +17,7 @@ from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
 from mesh.interceptors.bounds import Bounds, Queue
+from mesh.interceptors.leading import LeadersCalls
 from mesh.interceptors.pipeline import Pipeline
 from mesh.revocations import Revocations
 from mesh.tokens import UserTokenVerifier
@@ -33,14 +35,22 @@ class Health:
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
+        self._serving: set[str] = set()
+        self._leaving = False
+
+    def serves(self, service: str) -> bool:
+        """Whether calls to the service should come here, as was reported last."""
+        return service in self._serving and not self._leaving
 
     async def set(self, service: str, serving: bool) -> None:
         """Reports whether calls to the service (by its full gRPC name) should come here."""
         reply = health_pb2.HealthCheckResponse
+        (self._serving.add if serving else self._serving.discard)(service)
         await self.servicer.set(service, reply.SERVING if serving else reply.NOT_SERVING)
 
     async def leave(self) -> None:
         """Reports NOT_SERVING for everything, for good."""
+        self._leaving = True
         await self.servicer.enter_graceful_shutdown()
 
 
@@ -71,6 +81,7 @@ class MeshServer:
         self.health = Health()
         self.port = 0
         self._streams = around.OpenStreams()
+        self._leaders_calls = LeadersCalls(self.health.serves)
         self._bounds = Bounds(
             calls_max=settings.calls_max,
             streams_max=settings.streams_max,
@@ -80,7 +91,12 @@ class MeshServer:
         self.services: list[str] = []
         self._server = grpc.aio.server(
             interceptors=[
-                _pipeline(settings, clock or SystemClock(), (self._bounds, self._streams), revocations)
+                _pipeline(
+                    settings,
+                    clock or SystemClock(),
+                    (self._leaders_calls, self._bounds, self._streams),
+                    revocations,
+                )
             ],
             options=[
                 ("grpc.max_receive_message_length", settings.message_bytes_max),
@@ -97,11 +113,16 @@ class MeshServer:
     async def add(
         self, adder: Callable[[Servicer, Any], None], servicer: Servicer, *, serving: bool = True
     ) -> None:
-        """Adds a servicer with its generated `add_…_to_server`; a standby's starts with serving=False."""
+        """Adds a servicer with its generated `add_…_to_server`; where one instance leads, with serving=False.
+
+        Calls to that one are then refused until its health says that it serves, and while it does not.
+        """
         registrar = _Registrar(self._server)
         adder(servicer, registrar)
         for name in registrar.names:
             self.services.append(name)
+            if not serving:
+                self._leaders_calls.services.add(name)
             await self.health.set(name, serving)
 
     async def start(self) -> int:
@@ -125,6 +146,16 @@ class MeshServer:
         if not settings.listen.startswith(LOOPBACK):
             raise RuntimeError("without TLS only loopback is served: set SATREEL_TLS_DIR")
         return self._server.add_insecure_port(settings.listen)
+
+    async def resign(self) -> None:
+        """Reports NOT_SERVING for good, takes no more calls for a leader, and waits for those that run.
+
+        For `drain_s` at most: what still runs then learns that it has no leader any more.
+        """
+        await self.health.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._leaders_calls.none_run()
 
     async def stop(self) -> None:
         """Drains: reports NOT_SERVING, lets callers turn away, then waits for running calls and stops."""
@@ -150,7 +181,7 @@ class MeshServer:
 def _pipeline(
     settings: MeshSettings,
     clock: Clock,
-    own: tuple[Bounds, around.OpenStreams],
+    own: tuple[LeadersCalls, Bounds, around.OpenStreams],
     revocations: Revocations | None,
 ) -> Pipeline:
     verifier = None

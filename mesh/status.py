@@ -10,8 +10,12 @@ from grpc_status import rpc_status
 from mesh.errors import Code, Failure, FieldViolation, RemoteFailure
 
 DETAILS_KEY = "grpc-status-details-bin"
-# Said by an Envoy on the way: the call has reached no instance, and may be made anew, whatever it does.
+# Nobody has begun with the call, which may be made anew, whatever it does: said by an Envoy on the way, where
+# it has reached no instance, or by one that leads no more.
 UNSENT_KEY = "satreel-unsent"
+# Has an Envoy leave out who says it until a look at its health finds it well.
+LEAVES_KEY = "x-envoy-immediate-health-check-fail"
+NOT_BEGUN = ((UNSENT_KEY, "1"), (LEAVES_KEY, "1"))
 
 
 def domain_of(service: str) -> str:

@@ -1,7 +1,7 @@
 """Calls that nobody took, as there is no leader at this moment, are made again until one has come.
 
 Without a sidecar gRPC itself waits for a server (`wait_for_ready`); Envoy answers at once that the call has
-reached nobody. For a second after a change of leaders a call may also find the one of before, which says so.
+reached nobody. At a change of leaders a call may also find the one of before, which begins nothing more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mesh.errors import NOT_LEADER, Code, RemoteFailure
 
 Answer = TypeVar("Answer")
 
-PAUSE_S, PAUSE_S_MAX = 0.05, 0.5
+PAUSE_S, PAUSE_S_MAX = 0.05, 0.2
 
 
 def is_worth_it(failure: RemoteFailure, *, repeatable: bool) -> bool:
@@ -26,18 +26,23 @@ def is_worth_it(failure: RemoteFailure, *, repeatable: bool) -> bool:
 
 
 async def until_taken(
-    attempt: Callable[[], Awaitable[Answer]], left_s: Callable[[], float], *, repeatable: bool
+    attempt: Callable[[], Awaitable[Answer]],
+    left_s: Callable[[], float],
+    *,
+    repeatable: bool,
+    behind_sidecar: bool,
 ) -> Answer:
     """What an attempt gives that somebody took, while time is left. Raises RemoteFailure.
 
-    What is `repeatable` an Envoy makes several times, and speaks of the last: of those before nobody knows.
+    What is `repeatable` an Envoy, or gRPC itself, makes several times, and speaks of the last: of those
+    before nobody knows.
     """
     pauses: Iterator[float] | None = None
     while True:
         try:
             return await attempt()
         except RemoteFailure as failure:
-            again = is_worth_it(failure, repeatable=repeatable)
+            again = is_worth_it(failure, repeatable=repeatable and behind_sidecar)
             pauses = pauses or pauses_s()
             pause_s = next(pauses)
             if not again or pause_s >= left_s():

@@ -16,8 +16,9 @@ HEALTH_PATH = "/healthz"
 # Connections of the mesh are made anew so often, with the certificates of then.
 CONNECTION_S = 3600
 _CONNECT_S = 2
-# An instance that leaves or leads is found so soon; one that is busy gets longer to say so.
-_LOOK_S, _ANSWER_S = 1, 3
+# An instance that leaves is found so soon, where it does not say so itself; one that comes, or leads, sooner,
+# as all wait for a leader. One that is busy gets longer to say that it is well.
+_LOOK_S, _LOOK_AT_OTHERS_S, _ANSWER_S = 1, 0.25, 3
 _RETRIES = 2
 # An instance that fails at once has the least to do: of two it is picked three times of four.
 _PICKS = 30
@@ -62,6 +63,7 @@ def by_health(check: Json, *, else_anybody: bool = False) -> Json:
     often = {
         "timeout": seconds(_ANSWER_S),
         "interval": seconds(_LOOK_S),
+        "unhealthy_interval": seconds(_LOOK_AT_OTHERS_S),
         "no_traffic_interval": seconds(_LOOK_S),
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,

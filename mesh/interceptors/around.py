@@ -16,8 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from mesh import logs, telemetry
 from mesh.errors import Code, Failure, RemoteFailure, Unavailable
+from mesh.interceptors.leading import NotBegun
 from mesh.interceptors.pipeline import IncomingCall, Proceed
-from mesh.status import domain_of, to_status
+from mesh.status import NOT_BEGUN, domain_of, to_status
 
 log = logs.logger(__name__)
 # What is not logged shall cost nothing.
@@ -80,7 +81,8 @@ async def failures_rendered(call: IncomingCall, request: Any, proceed: Proceed) 
         failure = _as_failure(problem, call)
         call.code = failure.code
         status = to_status(failure, domain=domain_of(call.contract.service))
-        await call.context.abort_with_status(status)
+        behind = NOT_BEGUN if isinstance(failure, NotBegun) else ()
+        await call.context.abort(status.code, status.details, (*status.trailing_metadata, *behind))
 
 
 def _as_failure(problem: Exception, call: IncomingCall) -> Failure:

@@ -126,7 +126,7 @@ async def main(settings: ChainSettings) -> None:
             ChainServicer(chain, blocks=blocks, events=events),
             serving=False,
         )
-        runtime.background(leading, "lead")
+        runtime.background(leading, "lead", leads=True)
         await runtime.serve()
 
 

@@ -66,7 +66,7 @@ async def main(settings: InsightSettings) -> None:
             InsightServicer(insight, live),
             serving=False,
         )
-        runtime.background(elected, "lead")
+        runtime.background(elected, "lead", leads=True)
         await runtime.serve()
 
 

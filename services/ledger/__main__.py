@@ -84,7 +84,9 @@ async def serve(settings: LedgerSettings) -> None:
         await runtime.add(
             ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, servicer, serving=False
         )
-        runtime.background(lead, "lead")
+        # It follows on until it ends: for so long it answers reads.
+        runtime.background(ledger.follow, "follow")
+        runtime.background(lead, "lead", leads=True)
         runtime.background(tell_readable, "tell readable")
         runtime.background(keeper.keep, "keep snapshots")
         await runtime.serve()

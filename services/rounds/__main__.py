@@ -82,7 +82,7 @@ async def main(settings: RoundsSettings) -> None:
             RoundsServicer(service, feed),
             serving=False,
         )
-        runtime.background(elected, "lead")
+        runtime.background(elected, "lead", leads=True)
         await runtime.serve()
 
 

@@ -58,7 +58,7 @@ async def until_answered(call: Callable[[], Awaitable[object]]) -> None:
             try:
                 await call()
             except RemoteFailure as failure:
-                if not failure.outcome_unknown:
+                if not (failure.outcome_unknown or failure.unsent):
                     raise
                 await asyncio.sleep(AGAIN_S)
             else:

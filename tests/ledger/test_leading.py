@@ -64,7 +64,13 @@ async def candidate(site: Site) -> AsyncIterator[tuple[Ledger, asyncio.Event, as
         leads.set() if yes else leads.clear()
 
     election = LeaseElection(Lease(store, LEASE, clock=clock, ttl_s=TTL_S))
-    task = asyncio.create_task(keep_leading(ledger, election, serving, clock))
+
+    async def stands_by_or_leads() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ledger.follow())
+            group.create_task(keep_leading(ledger, election, serving, clock))
+
+    task = asyncio.create_task(stands_by_or_leads())
     try:
         yield ledger, leads, task
     finally:

@@ -71,7 +71,7 @@ async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
                 await stub.CreditDeposits(request, timeout=1)
                 acknowledged.add(number)
             except RemoteFailure as failure:
-                if not failure.outcome_unknown:
+                if not (failure.outcome_unknown or failure.unsent):
                     raise
                 await asyncio.sleep(0.05)
 

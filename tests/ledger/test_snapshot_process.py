@@ -61,7 +61,7 @@ async def deposit(stub: LedgerServiceStub, number: int) -> None:
         try:
             await stub.CreditDeposits(request(number), timeout=5)
         except RemoteFailure as failure:
-            if not failure.outcome_unknown:
+            if not (failure.outcome_unknown or failure.unsent):
                 raise
             await asyncio.sleep(0.05)
         else:

@@ -12,8 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 
 from mesh import tls
-from mesh.channel import HEALTH_KEY, ahead_of_answers, connect
+from mesh.channel import ahead_of_answers, connect
 from mesh.errors import Code, RemoteFailure
+from mesh.interceptors.leading import HEALTH_KEY
 from mesh.server import MeshServer
 from mesh.service_config import service_config, target_of
 from tests.mesh.conftest import House

@@ -59,6 +59,24 @@ async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
         assert [len(ledger.callers) for _, ledger, _ in town.ledgers] == [reached[0] + 3, reached[1]]
 
 
+async def test_nobody_feels_a_change_of_leaders(town: Town) -> None:
+    await town.lead(0)
+    async with town.channel("ledger") as channel:
+        stub = LedgerServiceStub(channel)
+        await _until_the_first_leads(stub)
+        reached = sum(len(ledger.callers) for _, ledger, _ in town.ledgers)
+        commands = []
+        # The sidecar learns of each change from calls alone: nobody waits until it looks.
+        for leader in (None, 1, None, 0):
+            with town.user():
+                commands += [asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=20)) for _ in range(20)]
+            await town.lead(leader)
+            await asyncio.wait([*commands[:-20]] or commands, timeout=0.2)
+        answered = Counter([(await command).session.id for command in commands])
+        assert answered.total() == 80
+        assert sum(len(ledger.callers) for _, ledger, _ in town.ledgers) == reached + 80
+
+
 async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(town: Town) -> None:
     await town.lead(0)
     _, ledger, _ = town.ledgers[0]

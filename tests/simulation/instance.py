@@ -115,6 +115,7 @@ class Instance:
     async def run(self) -> None:
         """Endless. Raises JournalBroken."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._ledger.follow())
             group.create_task(keep_leading(self._ledger, self._election, _serving, self._clock))
             group.create_task(self._keeper.keep())
 

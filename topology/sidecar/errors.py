@@ -7,7 +7,7 @@ from typing import NamedTuple
 from google.rpc import code_pb2
 
 from mesh.errors import CallerNotAllowed, Code, Overloaded, Unavailable
-from mesh.status import DETAILS_KEY, UNSENT_KEY
+from mesh.status import DETAILS_KEY, LEAVES_KEY, UNSENT_KEY
 from topology.edge import errors as edge_errors
 from topology.envoy import Json, headers_to_add
 from topology.filters import all_of, flagged, is_grpc, status
@@ -24,6 +24,8 @@ class Told(NamedTuple):
     reason: str
     message: str
     unsent: bool = False
+    # The application cannot be reached: those who call look elsewhere until it says that it is well.
+    leaves: bool = False
 
 
 _NOBODY = flagged("UH", "UF")
@@ -35,6 +37,7 @@ ANSWERS = (
         Unavailable.reason,
         "no instance takes calls at this moment",
         unsent=True,
+        leaves=True,
     ),
     Told(
         edge_errors.OVERLOAD,
@@ -71,6 +74,8 @@ def _mapper(told: Told) -> Json:
     own = {"grpc-status": str(code), DETAILS_KEY: details(code, told.reason, told.message, domain=DOMAIN)}
     if told.unsent:
         own |= _UNSENT
+    if told.leaves:
+        own[LEAVES_KEY] = "1"
     return {
         "filter": all_of(is_grpc(), told.found_by),
         "body_format_override": {"text_format_source": {"inline_string": told.message}},

@@ -65,8 +65,6 @@ def _routes() -> Json:
     }
     return {
         "name": "inbound",
-        # Only an Envoy knows. It may say so itself, so no filter takes it away here.
-        "response_headers_to_remove": [UNSENT_KEY],
         "virtual_hosts": [
             {
                 "name": "inbound",
@@ -78,7 +76,7 @@ def _routes() -> Json:
 
 
 def _no_word() -> Json:
-    """The same at the end of an answer, where Envoy itself says nothing."""
+    """At the end of an answer nobody may say that the call was not begun: it was."""
     taken = {"response_trailers_mutations": [{"remove": UNSENT_KEY}]}
     return http_filter("satreel.unsent", "header_mutation.v3.HeaderMutation", mutations=taken)
 

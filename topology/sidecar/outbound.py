@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mesh.channel import HEALTH_KEY
 from mesh.contracts import MethodContract
+from mesh.interceptors.leading import HEALTH_KEY
 from topology.calls import callers_of
 from topology.envoy import Json, listener
 from topology.parts import PARTS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -33,17 +32,10 @@ class Election(Protocol):
 
 
 async def keep_leading(ledger: Ledger, election: Election, serving: Serving, clock: Clock) -> None:
-    """Follows the journal, and leads whenever elected. Endless.
+    """Leads whenever elected, beside `ledger.follow`. Endless.
 
-    Raises JournalBroken, in a group: then a person has to look before anything is written again.
+    Steps down on anything that makes the state in memory doubtful, and stands again.
     """
-    async with asyncio.TaskGroup() as group:
-        group.create_task(ledger.follow())
-        group.create_task(_stand_for_election(ledger, election, serving, clock))
-
-
-async def _stand_for_election(ledger: Ledger, election: Election, serving: Serving, clock: Clock) -> None:
-    """Steps down on anything that makes the state in memory doubtful, and stands again."""
     while True:
         # Whoever has yet to read the journal would keep everybody waiting.
         await ledger.ready()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from mesh.channel import HEALTH_KEY
+from mesh.interceptors.leading import HEALTH_KEY
 from services.ledger.app.journal import Head
 from services.ledger.app.ledger import Ledger, Standing
 from services.ledger.domain.machine import Machine

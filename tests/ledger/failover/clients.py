@@ -147,7 +147,7 @@ class Client:
 
     async def _failed(self, failure: RemoteFailure) -> None:
         """Raises it unless it says to ask again."""
-        if not failure.outcome_unknown and failure.code is not Code.RESOURCE_EXHAUSTED:
+        if not failure.outcome_unknown and not failure.unsent and failure.code is not Code.RESOURCE_EXHAUSTED:
             raise failure
         self._history.failures += 1
         await asyncio.sleep(AGAIN_S)

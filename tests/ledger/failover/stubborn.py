@@ -75,7 +75,8 @@ async def main(settings: LedgerSettings) -> None:
 
         adder = ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server
         await runtime.add(adder, LedgerServicer(ledger, feed), serving=False)
-        runtime.background(lambda: keep_leading(ledger, election, serving, clock), "lead")
+        runtime.background(ledger.follow, "follow")
+        runtime.background(lambda: keep_leading(ledger, election, serving, clock), "lead", leads=True)
         runtime.background(lambda: keep_telling_readable(ledger, readable, clock), "tell readable")
         await runtime.serve()
 
