@@ -31,6 +31,7 @@ from satreel.rounds.v1 import rounds_pb2
 
 from graphql_gateway.process import GC_THRESHOLDS
 from graphql_gateway.safety.windows import SharedWindows
+from mesh.clock import SystemClock
 from mesh.feeds.stream import client_of
 from tests.conftest import ValkeyServer
 from tests.gateway import fakes
@@ -73,7 +74,7 @@ def _serve(pipe: Connection, redis_url: str, limits: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with (
                 aclosing(client_of(redis_url)) as redis,
-                opened(Path(folder), windows=SharedWindows(redis), **limits) as world,
+                opened(Path(folder), windows=SharedWindows(redis), clock=SystemClock(), **limits) as world,
             ):
                 _fill(world)
                 gc.freeze()

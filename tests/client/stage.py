@@ -28,7 +28,7 @@ from services.identity.adapters.users import SETS
 from services.identity.adapters.wallets.addresses import Kind
 from services.identity.app.ports import Attempt
 from tests.gateway import fakes
-from tests.gateway.world import World, opened
+from tests.gateway.world import FastClock, World, opened
 from tests.identity.conftest import composed
 from tests.identity.signers import Signer
 
@@ -136,6 +136,7 @@ async def staged(folder: Path, redis_url: str, manifest: Path, *origins: str) ->
             folder,
             identity=identity.servicer,
             documents=documents,
+            clock=FastClock(),
             log_ins_per_min=10_000,
             allowed_origins=list(origins),
         ) as world,

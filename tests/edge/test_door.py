@@ -65,10 +65,10 @@ async def test_subscriptions_run_over_websockets(door: Door, secure: bool) -> No
         f"{url}/graphql", protocols=["graphql-transport-ws"], **options
     ) as socket:
         await socket.send_json({"type": "connection_init"})
-        assert (await socket.receive_json(timeout=10))["type"] == "connection_ack"
+        assert (await socket.receive_json(timeout=30))["type"] == "connection_ack"
         query = "subscription { blockFound { __typename } }"
         await socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": query}})
-        assert "blockFound" in (await socket.receive_json(timeout=10))["payload"]["data"]
+        assert "blockFound" in (await socket.receive_json(timeout=30))["payload"]["data"]
 
 
 def channel(door: Door, part: str | None) -> grpc.aio.Channel:
@@ -97,7 +97,7 @@ async def test_grpc_streams_pass(door: Door) -> None:
         call = chain_service_pb2_grpc.ChainServiceStub(mine).WatchBlocks(
             chain_service_pb2.WatchBlocksRequest()
         )
-        first = await asyncio.wait_for(call.read(), 10)
+        first = await asyncio.wait_for(call.read(), 30)
         assert isinstance(first, chain_service_pb2.WatchBlocksResponse)
         assert first.WhichOneof("news") == "snapshot"
         call.cancel()
@@ -128,7 +128,7 @@ async def test_a_denied_address_is_refused_until_it_is_allowed_again(door: Door)
     folder = door.house.settings.data_dir / "edge"
 
     async def until(status: int) -> Any:
-        for _ in range(100):
+        for _ in range(600):
             found, _, body = await door.ask("GET", "/v1/blocks/tip")
             if found == status:
                 return body

@@ -82,9 +82,9 @@ async def behind(folder: Path) -> AsyncIterator[tuple[str, Market]]:
 async def test_who_leaves_stops_the_call_and_what_may_be_is_repeated(tmp_path: Path) -> None:
     async with behind(tmp_path) as (url, market), aiohttp.ClientSession() as client:
         leaving = asyncio.create_task(client.get(f"{url}/v1/market"))
-        await asyncio.wait_for(market.begun.wait(), 10)
+        await asyncio.wait_for(market.begun.wait(), 30)
         leaving.cancel()
-        await asyncio.wait_for(market.stopped.wait(), 10)
+        await asyncio.wait_for(market.stopped.wait(), 30)
 
         sale = "01900000-0000-7000-8000-000000000000"
         forged = {

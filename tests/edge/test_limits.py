@@ -45,7 +45,7 @@ async def raw(places: edge.Places, request: bytes) -> tuple[int, Any]:
     host, _, port = str(places.http).partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
-    answer = await asyncio.wait_for(reader.readuntil(b"}\n"), 10)
+    answer = await asyncio.wait_for(reader.readuntil(b"}\n"), 30)
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)
@@ -75,7 +75,7 @@ async def test_connections_are_bounded(places: edge.Places) -> None:
     host, _, port = str(places.http).partition(":")
     opened = [await asyncio.open_connection(host, int(port)) for _ in range(LIMITS.connections + 1)]
     closed = [asyncio.create_task(reader.read()) for reader, _ in opened]
-    done, waiting = await asyncio.wait(closed, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait(closed, timeout=30, return_when=asyncio.FIRST_COMPLETED)
     # Some that tests before left may count still.
     assert done
     assert len(waiting) <= LIMITS.connections
@@ -143,17 +143,18 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(places: edge.Pla
         Authority.open(Path(fresh)).issue("edge")
         for name in ("edge.key", "edge.pem"):
             (Path(fresh) / name).replace(places.tls / name)
-    for _ in range(100):
+    for _ in range(600):
         if await shown() != before:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the old certificate is still shown")
 
 
-async def test_an_address_may_not_ask_without_end(places: edge.Places) -> None:
-    async with aiohttp.ClientSession() as client:
-        for _ in range(LIMITS.requests_at_once + 1):
-            async with client.get(f"http://{places.http}/nothing") as response:
+async def test_an_address_may_not_ask_without_end(tmp_path: Path) -> None:
+    # So that others need not wait until they may ask again.
+    async with alone(tmp_path, limits=LIMITS) as at, aiohttp.ClientSession() as client:
+        for _ in range(30 * LIMITS.requests_at_once):
+            async with client.get(f"http://{at.http}/nothing") as response:
                 body = await response.json()
                 if response.status == 429:
                     break
@@ -227,9 +228,10 @@ async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
             async with client.get(f"http://{at.http}/no", headers=said) as answer:
                 return answer.status
 
-        found = [await status(f"2001:db8::{number:x}:1") for number in range(LIMITS.requests_at_once + 3)]
-        assert found[0] == 404
-        assert found[-1] == 429
+        found = [await status("2001:db8::1")]
+        while found[-1] != 429:
+            assert found[-1] == 404
+            found.append(await status(f"2001:db8::{len(found):x}:1"))
         assert await status("2001:db8:0:1::1") == 404, "another network"
 
 
@@ -266,7 +268,7 @@ async def test_what_requests_hold_together_is_bounded(tmp_path: Path) -> None:
             await asyncio.sleep(0.1)
         assert "broken off" in {one.result() for one in clients}
         assert max(held) < CLIENTS * 7
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 async with client.get(f"http://{at.http}/openapi.json") as answer:
                     if answer.status == 200:
@@ -292,7 +294,7 @@ async def test_who_has_no_memory_left_refuses_is_alive_and_recovers(tmp_path: Pa
         assert refused == 429
         assert await status(f"{at.monitor}/ready") == 200
         # They do not go on, and have less time than usual.
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(18):
             while await status(f"{at.http}/openapi.json") != 200:
                 await asyncio.sleep(0.1)
         for _, writer in held:

@@ -18,7 +18,7 @@ FILES = next(PAGE_FILES.glob("swagger-ui-dist@*"), None)
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.mark.skipif(FILES is None, reason="`make setup` could not fetch Swagger UI")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_a_browser_shows_what_rest_can_do(tmp_path: Path) -> None:
     async with alone(tmp_path, pages=FILES) as places:
         browser = await asyncio.create_subprocess_exec(
@@ -29,7 +29,7 @@ async def test_a_browser_shows_what_rest_can_do(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(browser.communicate(), 50)
+        out, err = await asyncio.wait_for(browser.communicate(), 150)
     document = out.decode()
     assert "/v1/listings/" in document, err.decode()[-2000:]
     assert document.count('class="opblock ') > 5 or 'id="operations-tag-market"' in document

@@ -82,6 +82,6 @@ async def test_uploads_are_passed_on_as_they_come(tmp_path: Path) -> None:
         host, _, port = str(at.http).partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"{head}\r\n\r\n--b".encode())
-        assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"200"
+        assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"200"
         writer.close()
     assert reached == ["/graphql"]

@@ -32,7 +32,8 @@ async def running(program: str, *arguments: str) -> AsyncIterator[dict[str, Any]
     assert process.stdout is not None
     try:
         async with asyncio.timeout(START_S_MAX):
-            yield json.loads(await process.stdout.readline())
+            ready = await process.stdout.readline()
+        yield json.loads(ready)
     finally:
         process.stdin.close()
         await process.wait()

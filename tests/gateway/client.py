@@ -14,7 +14,8 @@ from typing import Any, Self, cast
 import aiohttp
 import yarl
 
-WAIT_S = 5.0
+# For what must come, on a busy machine too.
+WAIT_S = 30.0
 PROTOCOL = "graphql-transport-ws"
 
 
@@ -46,7 +47,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S))
 
     async def __aenter__(self) -> Self:
         return self

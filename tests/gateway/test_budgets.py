@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from graphql_gateway.safety import windows as windows_module
 from graphql_gateway.safety.budget import network_of
 from graphql_gateway.safety.leases import Leases
 from graphql_gateway.safety.windows import (
@@ -25,7 +26,8 @@ from mesh.clock import SystemClock
 from mesh.feeds.stream import client_of
 from mesh.ids import uuid7
 from tests.conftest import ValkeyServer
-from tests.gateway.world import opened, token_of
+from tests.gateway.client import WAIT_S
+from tests.gateway.world import StillWindows, opened, token_of
 
 TIP = "{ tip { height } }"
 LOG_IN = 'logIn(challengeId: "a", address: "b", signature: "c") { accessToken }'
@@ -39,12 +41,12 @@ async def redis(valkey_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture(params=["redis", "own"])
 def windows(request: pytest.FixtureRequest, redis: Redis) -> Windows:
-    return SharedWindows(redis) if request.param == "redis" else OwnWindows()
+    return SharedWindows(redis) if request.param == "redis" else StillWindows()
 
 
 async def early_in_a_minute() -> None:
-    """These tests last less than five seconds of it."""
-    while time.time() % 60 > 55:
+    """Redis goes by the wall clock: these tests last less than fifteen seconds of it."""
+    while time.time() % 60 > 45:
         await asyncio.sleep(0.1)
 
 
@@ -80,20 +82,27 @@ async def test_what_was_taken_a_minute_ago_counts_by_the_part_that_is_less(redis
     seconds, microseconds = await redis.time()
     number, passed_s = divmod(seconds + microseconds / 1e6, 60)
     key = uuid7()
+
+    async def late_s() -> float:
+        seconds, microseconds = await redis.time()
+        return float(seconds + microseconds / 1e6 - number * 60 - passed_s)
+
     await redis.set("satreel:{limits}:" + key, f"{int(number) - 1} 1000 7")
     own = OwnWindows(lambda: now_s)
     now_s = (number - 1) * 60.0 + 1
     await leased(own, key, 1_000, 1_000, 1_000)
     now_s = number * 60 + passed_s
     shared = await leased(SharedWindows(redis), key, 1_000, 1, 1_000)
-    assert shared.granted == pytest.approx(1_000 * passed_s / 60, abs=3)
-    assert shared.granted == pytest.approx((await leased(own, key, 1_000, 1, 1_000)).granted, abs=3)
     # It frees 17 a second.
-    waits = [
-        (await leased(one, key, 1_000, 500 if passed_s < 25 else 1_000, 1_000)).wait_s
-        for one in (SharedWindows(redis), own)
+    soonest = await leased(own, key, 1_000, 1, 1_000)
+    assert soonest.granted == pytest.approx(1_000 * passed_s / 60, abs=1)
+    assert soonest.granted - 1 <= shared.granted <= soonest.granted + 1 + 17 * await late_s()
+    need = 500 if passed_s < 25 else 1_000
+    wait_s, own_wait_s = [
+        (await leased(one, key, 1_000, need, 1_000)).wait_s for one in (SharedWindows(redis), own)
     ]
-    assert waits[0] == pytest.approx(waits[1], abs=0.2)
+    # What it granted later it has to wait for later.
+    assert abs(wait_s - own_wait_s) <= 0.2 + await late_s()
     # Two windows later it is forgotten.
     now_s += 121
     assert (await leased(own, key, 1_000, 1_000, 1_000)).granted == 1_000
@@ -150,7 +159,11 @@ async def test_gateways_share_a_quota(redis: Redis) -> None:
         assert sum(both) == 1_000
 
 
-async def test_each_gateway_counts_for_itself_while_redis_is_away(own_valkey: ValkeyServer) -> None:
+async def test_each_gateway_counts_for_itself_while_redis_is_away(
+    own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine it may be slow, and is not away.
+    monkeypatch.setattr(windows_module, "REDIS_S", WAIT_S)
     await early_in_a_minute()
 
     class Jumping(SystemClock):
@@ -161,7 +174,7 @@ async def test_each_gateway_counts_for_itself_while_redis_is_away(own_valkey: Va
 
     clock = Jumping()
     async with aclosing(client_of(own_valkey.url)) as redis:
-        windows = EnduringWindows(SharedWindows(redis), OwnWindows(), clock)
+        windows = EnduringWindows(SharedWindows(redis), StillWindows(), clock)
         key = uuid7()
         assert (await leased(windows, key, 10, 1, 8)).left == 2
         own_valkey.kill()
@@ -180,7 +193,6 @@ def test_an_ipv6_network_is_one_client() -> None:
 
 
 async def test_requests_of_a_client_are_limited_and_told(tmp_path: Path) -> None:
-    await early_in_a_minute()
     async with opened(tmp_path, requests_per_min=5) as world:
         world.user("ada")
         client = world.client
@@ -203,7 +215,6 @@ async def test_requests_of_a_client_are_limited_and_told(tmp_path: Path) -> None
 
 
 async def test_an_address_is_limited_before_it_is_asked_who_it_is(tmp_path: Path) -> None:
-    await early_in_a_minute()
     async with opened(tmp_path, address_requests_per_min=3) as world:
         for _ in range(3):
             assert (await world.client.post(TIP, token="forged-forged-forged")).status == 401
@@ -215,8 +226,10 @@ async def test_an_address_is_limited_before_it_is_asked_who_it_is(tmp_path: Path
 
 
 async def test_operations_on_a_socket_count_as_requests_do(tmp_path: Path) -> None:
-    await early_in_a_minute()
-    async with opened(tmp_path, requests_per_min=3) as world, world.client.socket() as socket:
+    async with (
+        opened(tmp_path, requests_per_min=3) as world,
+        world.client.socket() as socket,
+    ):
         for number in range(3):
             await socket.subscribe(TIP, as_id=f"{number}")
             assert (await socket.data())["tip"]
@@ -232,7 +245,6 @@ async def test_operations_on_a_socket_count_as_requests_do(tmp_path: Path) -> No
 
 
 async def test_cost_is_limited_before_anything_is_asked_of_services(tmp_path: Path) -> None:
-    await early_in_a_minute()
     async with opened(tmp_path, cost_per_min=200) as world:
         large = "query($n: Int) { memes(first: $n) { nodes { id } } }"
         assert (await world.client.post(large, {"n": 100})).status == 200  # 126
@@ -247,7 +259,6 @@ async def test_cost_is_limited_before_anything_is_asked_of_services(tmp_path: Pa
 
 
 async def test_log_ins_are_limited_however_they_are_sent(tmp_path: Path) -> None:
-    await early_in_a_minute()
     async with opened(tmp_path, log_ins_per_min=4) as world:
         three = "mutation { " + " ".join(f"a{number}: {LOG_IN}" for number in range(3)) + " }"
         await world.client.post(three)

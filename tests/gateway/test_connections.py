@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import yarl
 
 from graphql_gateway.safety.pace import Pace
-from tests.gateway.client import PROTOCOL
+from tests.gateway.client import PROTOCOL, WAIT_S
 from tests.gateway.fakes import session_of
 from tests.gateway.world import World, opened, token_of
 
@@ -36,7 +35,7 @@ async def connection(world: World) -> AsyncIterator[tuple[asyncio.StreamReader, 
 async def everything(reader: asyncio.StreamReader) -> bytes:
     """Until the other side closes, even if it does so while more is being sent to it."""
     heard = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         with contextlib.suppress(ConnectionResetError):
             while some := await reader.read(4096):
                 heard += some
@@ -45,7 +44,6 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
 
 async def test_a_head_that_does_not_end_is_408(tmp_path: Path) -> None:
     async with opened(tmp_path, head_s=0.2) as world, connection(world) as (reader, writer):
-        began_s = time.monotonic()
         writer.write(b"POST /graphql HTTP/1.1\r\nHost: gateway\r\n")
 
         async def drip() -> None:
@@ -59,7 +57,6 @@ async def test_a_head_that_does_not_end_is_408(tmp_path: Path) -> None:
         dripping.cancel()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["extensions"]["code"] == "TOO_SLOW"
-        assert time.monotonic() - began_s < 3
 
 
 async def test_a_connection_that_says_nothing_is_closed_without_a_word(tmp_path: Path) -> None:
@@ -68,8 +65,8 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word(tmp_path:
 
 
 async def test_later_heads_of_a_connection_have_their_time_each(tmp_path: Path) -> None:
-    async with opened(tmp_path, head_s=0.2) as world, connection(world) as (reader, writer):
-        for pause_s in (0.0, 0.3):
+    async with opened(tmp_path, head_s=2.0) as world, connection(world) as (reader, writer):
+        for pause_s in (0.0, 2.2):
             await asyncio.sleep(pause_s)  # between requests a connection may idle
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
@@ -80,13 +77,13 @@ async def test_later_heads_of_a_connection_have_their_time_each(tmp_path: Path) 
 
 
 async def test_a_body_takes_the_time_that_it_may(tmp_path: Path) -> None:
-    async with opened(tmp_path, head_s=0.1) as world, connection(world) as (reader, writer):
+    async with opened(tmp_path, head_s=2.0) as world, connection(world) as (reader, writer):
         body = json.dumps({"query": TIP}).encode()
         writer.write(
             b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body)
         )
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2.2)
         writer.write(body)
         assert (await everything(reader)).startswith(b"HTTP/1.1 200 ")
 
@@ -165,11 +162,10 @@ async def test_the_sockets_of_a_session_end_at_once_a_thousand_of_them(tmp_path:
         opened_sockets = []
         for _ in range(sockets // 100):
             opened_sockets += await asyncio.gather(*(connect("ada") for _ in range(100)))
-        began_s = time.monotonic()
         world.revocations.tell(session_of(ada))
-        closed = await asyncio.gather(*(ws.receive() for ws in opened_sockets))
+        async with asyncio.timeout(WAIT_S):
+            closed = await asyncio.gather(*(ws.receive() for ws in opened_sockets))
         assert {message.data for message in closed} == {4403}
-        assert time.monotonic() - began_s < 5
         await other.ping()
         assert not other.closed
         await asyncio.gather(*(ws.close() for ws in (*opened_sockets, other)))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from graphql_gateway.safety import persisted
 from graphql_gateway.safety.documents import (
     PERSISTED_CHARS_MAX,
     Documents,
@@ -22,7 +23,7 @@ from graphql_gateway.safety.manifests import BadManifest, read_manifests
 from graphql_gateway.safety.persisted import RedisStore
 from mesh.feeds.stream import client_of
 from tests.conftest import ValkeyServer
-from tests.gateway.client import Client
+from tests.gateway.client import WAIT_S, Client
 from tests.gateway.world import World, opened, token_of
 
 TIP = "{ tip { height } }"
@@ -37,7 +38,9 @@ def apq(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def redis(own_valkey: ValkeyServer) -> AsyncIterator[Redis]:
+async def redis(own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
+    # On a busy machine it may be slow, and is not away.
+    monkeypatch.setattr(persisted, "REDIS_S", WAIT_S)
     async with aclosing(client_of(own_valkey.url)) as redis:
         yield redis
 

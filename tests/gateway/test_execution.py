@@ -32,7 +32,7 @@ from graphql_gateway.public import Public
 from mesh.batching import Batcher
 from tests.gateway import fakes, odd_schema
 from tests.gateway.client import Client
-from tests.gateway.world import World, token_of
+from tests.gateway.world import World, token_of, until
 
 BOARD = """query Board($limit: Int!) { currentRound { number leaderboard(limit: $limit) { standings {
   rank meme { id name creator { displayName } } creator { id displayName } } } } }"""
@@ -121,7 +121,7 @@ async def test_known_operations_are_answered_alike(world: World, client: Client)
         world.log.calls.clear()
         answers.append((await client.post(BOARD, {"limit": 20})).body)
         # What is told to all counts no longer.
-        await asyncio.sleep(1.1 * AGE_MAX_S / 10)
+        world.passes(AGE_MAX_S)
         calls.append(Counter(call.name for call in world.log.calls))
     assert answers[0] == answers[1] == answers[2]
     assert len(orjson.loads(answers[0])["data"]["currentRound"]["leaderboard"]["standings"]) == 20
@@ -172,9 +172,7 @@ async def test_fields_that_wait_do_not_hold_up_their_neighbours(world: World, cl
     world.log.holding["GetTip"] = asyncio.Event()
     world.log.calls.clear()
     asking = asyncio.create_task(client.ask(query))
-    async with asyncio.timeout(5):
-        while not world.log.of("GetLeaderboard"):
-            await asyncio.sleep(0.005)
+    await until(lambda: world.log.of("GetLeaderboard"))
     world.log.holding["GetTip"].set()
     assert (await asking)["tip"] == {"height": 100}
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,14 +21,13 @@ from graphql_gateway.live import Live
 from graphql_gateway.safety.access import SIGNED_IN, guard_of
 from graphql_gateway.safety.declared import SAME_FOR_ALL
 from graphql_gateway.telemetry import Operation
-from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import Client
 from tests.gateway.test_current_round import board_of, event
 from tests.gateway.test_sharing import meme_news
 from tests.gateway.test_subscriptions import sale_news
-from tests.gateway.world import World, opened, token_of, until
+from tests.gateway.world import StillClock, World, token_of, until
 
 BOARD = """{ currentRound { number leaderboard { standings {
   rank score meme { name creator { displayName } } } } } }"""
@@ -39,15 +35,6 @@ VERSIONS = "query($id: ID!) { meme(id: $id) { name versions { stages { detail } 
 NAME = "query($id: ID!) { meme(id: $id) { name } }"
 QUOTE = "query($id: ID!) { meme(id: $id) { quote { sales openListing { priceSats } } } }"
 KEY: Key = ("{ tip { height } }", None, b"")
-
-
-class StoppedClock(SystemClock):
-    """Time that passes when a test says so."""
-
-    now_s = 100.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
 
 
 class News:
@@ -65,7 +52,7 @@ class Bench:
     """A memo without a gateway."""
 
     def __init__(self, **bounds: int) -> None:
-        self.clock = StoppedClock()
+        self.clock = StillClock()
         self.rounds, self.content = News(), News()
         live = feeds()
         live.rounds, live.content = self.rounds, self.content
@@ -197,20 +184,6 @@ async def test_it_is_bounded() -> None:
     assert bench.memo.find(a) is not None
 
 
-class SlowClock(SystemClock):
-    """A second passes in ten, so that nothing is forgotten while a busy machine runs a test."""
-
-    def monotonic_s(self) -> float:
-        return time.monotonic() / 10
-
-
-@pytest.fixture
-async def calm(tmp_path: Path) -> AsyncIterator[World]:
-    """A gateway whose seconds are long."""
-    async with opened(tmp_path, clock=SlowClock()) as world:
-        yield world
-
-
 def calls(world: World) -> Counter[str]:
     """What reached the services since the last look, but for log-ins."""
     made = Counter(call.name for call in world.log.calls if call.name != "Authenticate")
@@ -236,18 +209,18 @@ async def warm(client: Client, query: str, variables: Any = None, *, token: str 
 
 
 async def test_what_is_the_same_for_all_is_asked_for_once_and_for_nobody(
-    calm: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways: list[str] = []
     monkeypatch.setattr(Operation, "executed", lambda _, way: ways.append(way))
-    playing(calm)
-    calm.user("ada")
-    client = calm.client
+    playing(world)
+    world.user("ada")
+    client = world.client
     first = await client.ask(BOARD)
-    calls(calm)
+    calls(world)
     answers = [await client.ask(BOARD, token=token) for token in (token_of("ada"), "", token_of("ada"))]
     assert answers == [first] * 3
-    made = [call for call in calm.log.calls if call.name != "Authenticate"]
+    made = [call for call in world.log.calls if call.name != "Authenticate"]
     assert Counter(call.name for call in made) == dict.fromkeys(
         ("GetCurrentRound", "GetLeaderboard", "BatchGetMemes", "BatchGetUsers"), 1
     )
@@ -255,12 +228,12 @@ async def test_what_is_the_same_for_all_is_asked_for_once_and_for_nobody(
     assert ways == [Way.NEW, Way.PLAN, Way.MEMO, Way.MEMO]
 
 
-async def test_sockets_are_told_the_same(calm: World) -> None:
-    playing(calm)
-    calm.user("ada")
-    answers = [await calm.client.ask(BOARD) for _ in range(2)]
-    calls(calm)
-    async with calm.client.socket(token_of("ada")) as adas, calm.client.socket() as nobodys:
+async def test_sockets_are_told_the_same(world: World) -> None:
+    playing(world)
+    world.user("ada")
+    answers = [await world.client.ask(BOARD) for _ in range(2)]
+    calls(world)
+    async with world.client.socket(token_of("ada")) as adas, world.client.socket() as nobodys:
         for socket in (adas, nobodys):
             await socket.subscribe(BOARD)
             answers.append(await socket.data())
@@ -268,13 +241,13 @@ async def test_sockets_are_told_the_same(calm: World) -> None:
         await adas.subscribe("{ me { user { displayName } } }", as_id="2")
         assert await adas.data() == {"me": {"user": {"displayName": "ada"}}}
     assert answers == [answers[0]] * 4
-    assert not calls(calm)
+    assert not calls(world)
 
 
-async def test_what_depends_on_the_viewer_reaches_nobody_else(calm: World) -> None:
-    ada, bob = calm.user("ada"), calm.user("bob")
-    meme = calm.meme("cat", ada)
-    client, given = calm.client, {"id": meme.id}
+async def test_what_depends_on_the_viewer_reaches_nobody_else(world: World) -> None:
+    ada, bob = world.user("ada"), world.user("bob")
+    meme = world.meme("cat", ada)
+    client, given = world.client, {"id": meme.id}
     whose = {"": "", token_of("ada"): ada.id, token_of("bob"): bob.id}
     for _ in range(3):
         for token, user_id in whose.items():
@@ -282,22 +255,22 @@ async def test_what_depends_on_the_viewer_reaches_nobody_else(calm: World) -> No
             assert told == {"name": "cat", "versions": [{"stages": [{"detail": user_id}]}]}
             me = await client.ask("{ me { user { displayName } } tip { height } }", token=token)
             assert me["me"] == (
-                {"user": {"displayName": calm.identity.users[user_id].display_name}} if token else None
+                {"user": {"displayName": world.identity.users[user_id].display_name}} if token else None
             )
 
 
-async def test_access_is_checked_whoever_asked_before(calm: World) -> None:
-    calm.user("root", admin=True)
-    calm.user("ada")
+async def test_access_is_checked_whoever_asked_before(world: World) -> None:
+    world.user("root", admin=True)
+    world.user("ada")
     query = (
         '{ tip { height } sourceEvents(metric: "m", start: "2026-01-01T00:00:00Z", '
         'end: "2026-01-02T00:00:00Z") { nodes { id } } }'
     )
     for _ in range(2):
-        await calm.client.post(query, token=token_of("root"))
-        assert (await calm.client.fail(query, token=token_of("ada")))["code"] == "ADMIN_REQUIRED"
-        assert (await calm.client.fail(query))["code"] == "USER_TOKEN_MISSING"
-    assert (await calm.client.post(BOARD, token="access-token-of-nobody")).status == 401
+        await world.client.post(query, token=token_of("root"))
+        assert (await world.client.fail(query, token=token_of("ada")))["code"] == "ADMIN_REQUIRED"
+        assert (await world.client.fail(query))["code"] == "USER_TOKEN_MISSING"
+    assert (await world.client.post(BOARD, token="access-token-of-nobody")).status == 401
 
 
 def test_nothing_that_is_guarded_is_the_same_for_all() -> None:
@@ -312,84 +285,85 @@ def test_nothing_that_is_guarded_is_the_same_for_all() -> None:
     assert not is_same(guarded)
 
 
-async def test_a_change_shows_at_once(calm: World) -> None:
-    played = playing(calm)
-    client = calm.client
+async def test_a_change_shows_at_once(world: World) -> None:
+    played = playing(world)
+    client = world.client
     query = "{ currentRound { number takingsSats } }"
     await warm(client, query)
     for sats in range(1, 5):
         played.takings_sats = sats
-        version = calm.live.rounds.version
-        calm.rounds.feed.publish(event(round=played))
-        await until(lambda: calm.live.rounds.version != version)  # noqa: B023 - awaited here
+        version = world.live.rounds.version
+        world.rounds.feed.publish(event(round=played))
+        await until(lambda: world.live.rounds.version != version)  # noqa: B023 - awaited here
         for _ in range(2):
             assert await client.ask(query) == {"currentRound": {"number": 1, "takingsSats": sats}}
-    meme = calm.meme("cat", calm.user("ada"))
+    meme = world.meme("cat", world.user("ada"))
     assert await warm(client, NAME, {"id": meme.id}) == {"meme": {"name": "cat"}}
     meme.name = "lion"
-    version = calm.live.content.version
-    calm.content.feed.publish(meme_news(meme))
-    await until(lambda: calm.live.content.version != version)
+    version = world.live.content.version
+    world.content.feed.publish(meme_news(meme))
+    await until(lambda: world.live.content.version != version)
     assert await client.ask(NAME, {"id": meme.id}) == {"meme": {"name": "lion"}}
 
 
-async def test_news_of_other_services_change_nothing(calm: World) -> None:
-    meme = calm.meme("cat", calm.user("ada"))
-    await warm(calm.client, NAME, {"id": meme.id})
-    version = calm.live.market.version
-    calm.market.feed.publish(sale_news(meme.id, 7, uuid7()))
-    await until(lambda: calm.live.market.version != version)
-    calls(calm)
-    await calm.client.ask(NAME, {"id": meme.id})
-    assert not calls(calm)
+async def test_news_of_other_services_change_nothing(world: World) -> None:
+    meme = world.meme("cat", world.user("ada"))
+    await warm(world.client, NAME, {"id": meme.id})
+    version = world.live.market.version
+    world.market.feed.publish(sale_news(meme.id, 7, uuid7()))
+    await until(lambda: world.live.market.version != version)
+    calls(world)
+    await world.client.ask(NAME, {"id": meme.id})
+    assert not calls(world)
 
 
-async def test_without_news_every_request_asks(calm: World) -> None:
-    meme = calm.meme("cat", calm.user("ada"))
+async def test_without_news_every_request_asks(world: World) -> None:
+    meme = world.meme("cat", world.user("ada"))
     given = {"id": meme.id}
-    await warm(calm.client, NAME, given)
-    calm.content.feed.break_streams()
-    await until(lambda: calm.live.content.version is None)
+    await warm(world.client, NAME, given)
+    world.content.feed.heartbeat_s = None
+    world.content.feed.break_streams()
+    await until(lambda: world.live.content.version is None)
     meme.name = "lion"
-    assert await calm.client.ask(NAME, given) == {"meme": {"name": "lion"}}
+    assert await world.client.ask(NAME, given) == {"meme": {"name": "lion"}}
     meme.name = "tiger"
-    assert await calm.client.ask(NAME, given) == {"meme": {"name": "tiger"}}
+    assert await world.client.ask(NAME, given) == {"meme": {"name": "tiger"}}
 
 
-async def test_errors_are_not_kept(calm: World) -> None:
-    playing(calm)
-    good = await calm.client.ask(BOARD)
-    calm.log.failing["BatchGetUsers"] = Unavailable("identity is away")
-    answer = (await calm.client.post(BOARD)).json
+async def test_errors_are_not_kept(world: World) -> None:
+    playing(world)
+    good = await world.client.ask(BOARD)
+    world.log.failing["BatchGetUsers"] = Unavailable("identity is away")
+    answer = (await world.client.post(BOARD)).json
     codes = {error["extensions"]["code"] for error in answer["errors"]}
     assert (codes, answer["data"]["currentRound"]["number"]) == ({"UNAVAILABLE"}, 1)
-    assert answer == (await calm.client.post(BOARD)).json
-    del calm.log.failing["BatchGetUsers"]
-    assert await calm.client.ask(BOARD) == good
+    assert answer == (await world.client.post(BOARD)).json
+    del world.log.failing["BatchGetUsers"]
+    assert await world.client.ask(BOARD) == good
 
 
-async def test_many_at_once_are_one_execution(calm: World) -> None:
-    playing(calm)
-    first = await calm.client.ask(BOARD)
-    calls(calm)
-    held = calm.log.holding["BatchGetUsers"] = asyncio.Event()
-    asked = [asyncio.create_task(calm.client.ask(BOARD)) for _ in range(10)]
-    await until(lambda: calm.log.of("BatchGetUsers"))
+async def test_many_at_once_are_one_execution(world: World) -> None:
+    playing(world)
+    first = await world.client.ask(BOARD)
+    calls(world)
+    held = world.log.holding["BatchGetUsers"] = asyncio.Event()
+    asked = [asyncio.create_task(world.client.ask(BOARD)) for _ in range(10)]
+    await until(lambda: world.log.of("BatchGetUsers"))
     # The one it was begun for is among those that leave.
     for one in asked[:5]:
         one.cancel()
     await asyncio.wait(asked[:5])
     held.set()
     assert await asyncio.gather(*asked[5:]) == [first] * 5
-    assert set(calls(calm).values()) == {1}
+    assert set(calls(world).values()) == {1}
 
 
-async def test_each_pays_for_what_was_asked_before(calm: World) -> None:
-    playing(calm)
-    await calm.client.ask(BOARD)
+async def test_each_pays_for_what_was_asked_before(world: World) -> None:
+    playing(world)
+    await world.client.ask(BOARD)
 
     async def left() -> dict[str, int]:
-        told = await calm.client.post(BOARD, extensions={"cost": True})
+        told = await world.client.post(BOARD, extensions={"cost": True})
         assert told.json["extensions"]["cost"]
         fields = (one.split(";") for one in told.headers["RateLimit"].split(", "))
         return {name.strip('"'): int(rest[0].removeprefix("r=")) for name, *rest in fields}
@@ -397,21 +371,23 @@ async def test_each_pays_for_what_was_asked_before(calm: World) -> None:
     first, second = await left(), await left()
     assert first["requests"] - second["requests"] == 1
     assert first["cost"] - second["cost"] > 25
-    assert "extensions" not in (await calm.client.post(BOARD)).json
+    assert "extensions" not in (await world.client.post(BOARD)).json
 
 
-async def test_whoever_changes_something_sees_it(calm: World) -> None:
-    ada = calm.user("ada")
-    meme = calm.meme("cat", ada)
+async def test_whoever_changes_something_sees_it(world: World) -> None:
+    ada = world.user("ada")
+    meme = world.meme("cat", ada)
     query, given = "query($id: ID!) { meme(id: $id) { creator { displayName } } }", {"id": meme.id}
     token = token_of("ada")
-    assert await warm(calm.client, query, given, token=token) == {"meme": {"creator": {"displayName": "ada"}}}
-    await calm.client.ask('mutation { setDisplayName(displayName: "Ada") { id } }', token=token)
-    assert (await calm.client.ask(query, given, token=token))["meme"] == {"creator": {"displayName": "Ada"}}
-    async with calm.client.socket(token) as socket:
+    assert await warm(world.client, query, given, token=token) == {
+        "meme": {"creator": {"displayName": "ada"}}
+    }
+    await world.client.ask('mutation { setDisplayName(displayName: "Ada") { id } }', token=token)
+    assert (await world.client.ask(query, given, token=token))["meme"] == {"creator": {"displayName": "Ada"}}
+    async with world.client.socket(token) as socket:
         await socket.subscribe('mutation { setDisplayName(displayName: "Ada L.") { id } }')
         await socket.data()
-    assert (await calm.client.ask(query, given, token=token))["meme"] == {
+    assert (await world.client.ask(query, given, token=token))["meme"] == {
         "creator": {"displayName": "Ada L."}
     }
 
@@ -446,10 +422,10 @@ QUERIES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("number", range(len(QUERIES)))
-async def test_answers_are_those_without_it(calm: World, number: int) -> None:
-    playing(calm)
+async def test_answers_are_those_without_it(world: World, number: int) -> None:
+    playing(world)
     query, variables = QUERIES[number]
-    remembered = [(await calm.client.post(query, variables)).body for _ in range(3)]
+    remembered = [(await world.client.post(query, variables)).body for _ in range(3)]
     # She is told nothing that was made before.
-    calm.parts.memo.has_changed(calm.user("eve").id)
-    assert remembered == [(await calm.client.post(query, variables, token=token_of("eve"))).body] * 3
+    world.parts.memo.has_changed(world.user("eve").id)
+    assert remembered == [(await world.client.post(query, variables, token=token_of("eve"))).body] * 3

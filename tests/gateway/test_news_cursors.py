@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from satreel.market.v1 import market_service_pb2
 
 from graphql_gateway.live import watch
 from graphql_gateway.live.cursors import encode
+from mesh.clock import SystemClock
+from tests.gateway import virtual_time
 from tests.gateway.client import Client, Socket
 from tests.gateway.test_subscriptions import sale_news
 from tests.gateway.world import World, opened, until
@@ -149,20 +152,25 @@ async def test_for_what_is_too_old_no_service_is_asked(world: World, client: Cli
     assert world.market.feed.cursors == [""]
 
 
-async def test_nobody_waits_longer_for_news_than_a_fetch_may_take(
-    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "FETCH_S", 0.3)
-    # The service says nothing of them.
-    old = [f"m.{number}" for number in range(5 * watch.FETCHES_MAX)]
-    world.market.feed.behind = {cursor: [] for cursor in old}
-    world.live.market._cursor = "m.100"
-    async with client.socket() as socket:
-        for number, cursor in enumerate(old):
-            await socket.subscribe(DEALS, {"after": encode("market", cursor)}, as_id=str(number))
-        async with asyncio.timeout(1.2):
-            for _ in old:
-                assert await socket.code() == "NEWS_LOST"
+def test_nobody_waits_longer_for_news_than_a_fetch_may_take() -> None:
+    async def silent(cursor: str) -> AsyncIterator[market_service_pb2.WatchMarketResponse]:
+        """The service says nothing of what came behind a cursor."""
+        if not cursor:
+            yield market_service_pb2.WatchMarketResponse(
+                cursor="m.100", snapshot=market_service_pb2.MarketSnapshot()
+            )
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        market: watch.Watch[Any] = watch.Watch("market", silent, SystemClock(), keeps=watch.KEPT_MAX)
+        running = asyncio.create_task(market.run())
+        old = [market.events(f"m.{number}") for number in range(5 * watch.FETCHES_MAX)]
+        told = await asyncio.gather(*map(anext, old), return_exceptions=True)
+        assert {type(one) for one in told} == {watch.NewsLost}
+        assert asyncio.get_running_loop().time() == pytest.approx(watch.FETCH_S)
+        running.cancel()
+
+    virtual_time.run(main())
 
 
 async def test_a_gap_in_the_news_is_one_for_cursors_too(world: World, client: Client) -> None:

@@ -10,6 +10,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 from graphql_gateway.live.meter import Meter, Seat
 from mesh.clock import NS_PER_S, SystemClock
 from mesh.ids import uuid7
+from tests.gateway.client import WAIT_S
 from tests.gateway.world import until
 from tests.ledger.rpc.house import BEN, MEME, House, open_house
 
@@ -46,7 +47,7 @@ async def test_the_gap_costs_nothing_and_ten_seconds_are_waited(valkey_url: str)
             """So many seconds more, each reported; then the connection breaks."""
             for _ in range(seconds):
                 house.clock.shift_ns += NS_PER_S
-                while (receipt := await seat.receipt(5)) is not None and receipt.seconds < seat.seconds:
+                while (receipt := await seat.receipt(WAIT_S)) is not None and receipt.seconds < seat.seconds:
                     assert not receipt.stop_reason, receipt
             meter.keep_open(seat)
 
@@ -62,7 +63,7 @@ async def test_the_gap_costs_nothing_and_ten_seconds_are_waited(valkey_url: str)
         await until(lambda: not meter._left)
         assert (await stands()).burned_sats == 7
         house.clock.shift_ns += 12 * NS_PER_S
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while (late := await opened()).stop_reason != ledger_pb2.STOP_REASON_SILENCE:
                 await asyncio.sleep(0.05)
         assert (late.seconds, late.burned_sats) == (7, 7)

@@ -187,8 +187,8 @@ async def test_an_ended_session_hears_nothing_and_hurts_nobody(world: World, cli
         # Nobody tells of it.
         world.revocations.are_known = False
         del world.identity.sessions[token_of("ada")]
-        # Until the last check of the token no longer counts.
-        await asyncio.sleep(0.35)
+        # The last check of the token no longer counts.
+        world.passes(4)
         world.content.feed.publish(meme_news(meme))
         assert await adas.code() == "SESSION_INVALID"
         for socket in (bobs, nobodys):
@@ -209,7 +209,7 @@ async def test_sockets_of_one_log_in_share_and_each_needs_a_token_of_its_own(
             assert await socket.data() == {"balanceChanged": {"balance": 1}}
         assert (len(world.live.groups), len(world.log.of("GetAccount"))) == (1, 1)
         del world.identity.sessions[token_of("ada")]
-        await asyncio.sleep(0.35)
+        world.passes(4)
         world.ledger.balances[account] = 2
         world.ledger.feed.publish(balance_news(world, ada.id))
         assert await first.code() == "SESSION_INVALID"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from satreel.rounds.v1 import rounds_service_pb2
 
 from graphql_gateway.edge import streams
-from tests.gateway.client import Answer, Client, Events, bearer
+from tests.gateway.client import WAIT_S, Answer, Client, Events, bearer
 from tests.gateway.fakes import session_of
 from tests.gateway.test_sockets import long_answer
 from tests.gateway.world import World, opened, token_of, until
@@ -101,11 +100,12 @@ async def test_streams_of_an_ended_session_end(world: World, client: Client, sha
 
 
 async def test_a_stopping_gateway_ends_its_streams(tmp_path: Path) -> None:
-    async with asyncio.timeout(5), opened(tmp_path / "stopping") as stopping:
+    async with opened(tmp_path / "stopping") as stopping:
         stopping.round()
         async with Client(stopping.url) as client, client.events(ROUND) as events:
             await events.data()
-            await asyncio.gather(stopping.stop(), events.until_ended())
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.gather(stopping.stop(), events.until_ended())
 
 
 async def test_who_takes_nothing_is_dropped(tmp_path: Path) -> None:
@@ -156,10 +156,9 @@ async def test_a_mistake_refuses_the_request_of_a_shared_stream(world: World, cl
 async def test_a_subscription_is_accepted_before_its_first_event(client: Client) -> None:
     token = await reserve(client)
     async with take(client, token):
-        began = time.monotonic()
+        # None ever comes.
         answer = await operate(client, token, "subscription { marketActivity { at } }", "1")
         assert answer.status == 202
-        assert time.monotonic() - began < 2
 
 
 async def test_operations_on_one_stream_are_bounded(tmp_path: Path) -> None:
@@ -190,7 +189,7 @@ async def test_a_stream_is_taken_once_and_by_whom_it_is(world: World, client: Cl
 
 
 async def test_a_stream_that_nobody_takes_is_dropped_with_its_operations(tmp_path: Path) -> None:
-    async with opened(tmp_path, connection_init_timeout_s=1.0) as hasty:
+    async with opened(tmp_path, connection_init_timeout_s=3.0) as hasty:
         hasty.round()
         token = await reserve(hasty.client)
         assert (await operate(hasty.client, token, ROUND, "1")).status == 202
@@ -233,7 +232,7 @@ async def stop(
 
 
 async def until_gone(client: Client, token: str, *, headers: dict[str, str] | None = None) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while (await stop(client, token, "none", headers=headers)).status != 404:
             await asyncio.sleep(0.02)
 

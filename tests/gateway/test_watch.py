@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +16,20 @@ from mesh.errors import Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import Client, Socket
 from tests.gateway.fakes import InsufficientFunds
-from tests.gateway.world import World, token_of, until
+from tests.gateway.world import FastClock, World, opened, token_of, until
 
 WATCH = """subscription($meme: ID!, $budget: Sats!, $id: ID) {
   watch(memeId: $meme, budget: $budget, id: $id) {
     viewingId seconds burnedSats budgetSats stopReason filmUrl
   }
 }"""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Its seconds are short: they are what is paid for."""
+    async with opened(tmp_path, clock=FastClock()) as world:
+        yield world
 
 
 @pytest.fixture

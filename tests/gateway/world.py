@@ -42,11 +42,22 @@ from mesh.revocations import Revocations
 from mesh.server import MeshServer
 from mesh.tokens import UserTokenSigner
 from tests.gateway import fakes
-from tests.gateway.client import Client
+from tests.gateway.client import WAIT_S, Client
 
-WAIT_S = 5.0
 # Nobody listens there.
 NO_REDIS = "redis://127.0.0.1:1"
+
+
+class StillClock(SystemClock):
+    """Time that passes when a test says so; who sleeps does it for a tenth of the time."""
+
+    now_s = 100.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 10)
 
 
 class FastClock(SystemClock):
@@ -57,6 +68,13 @@ class FastClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / 10)
+
+
+class StillWindows(OwnWindows):
+    """It is the first second of a minute, for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 1_760_000_041.0)
 
 
 class HeardRevocations(Revocations):
@@ -72,8 +90,9 @@ class HeardRevocations(Revocations):
 class World:
     """Everything around the gateway, and the gateway."""
 
-    def __init__(self, signer: UserTokenSigner) -> None:
+    def __init__(self, signer: UserTokenSigner, clock: SystemClock) -> None:
         self.log = fakes.Log()
+        self._clock = clock
         # Methods that no test calls answer UNIMPLEMENTED.
         self.identity = fakes.FakeIdentity(self.log, signer)  # type: ignore[abstract]
         self.content = fakes.FakeContent(self.log)  # type: ignore[abstract]
@@ -93,6 +112,11 @@ class World:
         self.stop: Callable[[], Awaitable[None]]
         # As a process does it that is asked to end; with the time to drain.
         self.leave: Callable[[float], Awaitable[None]]
+
+    def passes(self, seconds: float) -> None:
+        """So much time, at once."""
+        assert isinstance(self._clock, StillClock)
+        self._clock.now_s += seconds
 
     def user(self, name: str, *, admin: bool = False) -> identity_pb2.User:
         """Somebody who is logged in; `token_of(name)` is their access token."""
@@ -160,10 +184,10 @@ async def opened(
 ) -> AsyncIterator[World]:
     """A running gateway, with this identity or the fake; asserts at the end that it leaves no task behind."""
     private_key, public_key = tls.make_user_token_keys(folder)
-    clock = clock or FastClock()
+    clock = clock or StillClock()
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
-        world = World(UserTokenSigner(private_key.read_bytes(), clock))
+        world = World(UserTokenSigner(private_key.read_bytes(), clock), clock)
         server = await _serve(world, public_key, identity or world.identity)
         stack.push_async_callback(server.abort)
         world.services_port, world.user_token_key = server.port, public_key
@@ -178,7 +202,8 @@ async def opened(
             world.revocations,
             world.tickets,
             Budgets(
-                await stack.enter_async_context(Leases(windows or OwnWindows(), SystemClock())), given.quotas
+                await stack.enter_async_context(Leases(windows or StillWindows(), SystemClock())),
+                given.quotas,
             ),
             documents or Documents(None),
             Memo(world.live, clock),
@@ -196,7 +221,7 @@ async def opened(
         live = world.live
         await until(
             lambda: all(
-                watch.is_live for watch in (live.rounds, live.ledger, live.market, live.content, live.blocks)
+                watch.position for watch in (live.rounds, live.ledger, live.market, live.content, live.blocks)
             )
         )
         yield world

@@ -13,6 +13,8 @@ from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 from mesh import caller, deadlines
 from mesh.errors import Code, Failure, NotFound, Unavailable
 
+# For what must come, on a busy machine too.
+WAIT_S = 30.0
 SERVICE = "satreel_testing.mesh.v1.EchoService"
 DESCRIPTOR = echo_service_pb2.DESCRIPTOR
 EchoStub = echo_service_pb2_grpc.EchoServiceStub

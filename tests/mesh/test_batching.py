@@ -54,12 +54,13 @@ async def test_those_who_ask_together_share_one_call() -> None:
 
 async def test_while_calls_run_keys_gather_for_the_next() -> None:
     source = Source(slow=True)
-    async with Batcher(source.fetch, in_flight_max=1) as numbers:
+    async with Batcher(source.fetch, in_flight_max=1, slow_s=60) as numbers:
         first = asyncio.ensure_future(numbers.get(2))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         rest = [asyncio.ensure_future(numbers.get(key)) for key in (4, 6, 2)]
-        await asyncio.sleep(0.01)
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert source.batches == [[2]]
         source.go.set()
         assert await asyncio.gather(first, *rest) == ["2", "4", "6", "2"]
@@ -75,7 +76,7 @@ async def test_slow_batches_hold_nobody_up() -> None:
             await asyncio.sleep(0)
         source.go, held = asyncio.Event(), source.go
         source.go.set()
-        assert await asyncio.wait_for(numbers.get(4), 1) == "4"
+        assert await asyncio.wait_for(numbers.get(4), 30) == "4"
         assert not slow.done()
         held.set()
         assert await slow == "2"

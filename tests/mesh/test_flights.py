@@ -100,7 +100,7 @@ async def test_a_slow_call_holds_nobody_up() -> None:
     slow = asked(read)
     await settled()
     source.holds = False
-    assert (await asyncio.wait_for(asked(read), 5)).text == " x 2"
+    assert (await asyncio.wait_for(asked(read), 30)).text == " x 2"
     assert not slow.done()
     source.held[0].set()
     assert (await slow).text == " x 1"
@@ -110,7 +110,7 @@ async def test_a_slow_call_holds_nobody_up() -> None:
 async def test_who_leaves_takes_nothing_from_the_others() -> None:
     source = Source()
     source.holds = True
-    read = SingleFlight(source.call)
+    read = SingleFlight(source.call, slow_s=60)
     first, second = asked(read), asked(read)
     await settled()
     first.cancel()
@@ -123,7 +123,7 @@ async def test_who_leaves_takes_nothing_from_the_others() -> None:
 async def test_the_last_one_who_leaves_ends_the_call() -> None:
     source = Source()
     source.holds = True
-    read = SingleFlight(source.call)
+    read = SingleFlight(source.call, slow_s=60)
     together = [asked(read), asked(read)]
     await settled()
     late = [asked(read), asked(read)]
@@ -163,7 +163,7 @@ async def test_nobody_joins_a_call_that_was_given_up(turns: int) -> None:
     await settled()
     for held in source.held:
         held.set()
-    assert (await asyncio.wait_for(stays, 5)).text.startswith(" x ")
+    assert (await asyncio.wait_for(stays, 30)).text.startswith(" x ")
     await settled()
     assert not read._flights
     assert not read._tasks
@@ -195,7 +195,7 @@ async def test_calls_with_less_time_than_their_contract_gives_are_not_shared() -
 async def test_the_end_of_the_process_ends_those_who_wait() -> None:
     source = Source()
     source.holds = True
-    read = SingleFlight(source.call)
+    read = SingleFlight(source.call, slow_s=60)
     waiting = asked(read)
     await settled()
     for task in read._tasks:

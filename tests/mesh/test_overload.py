@@ -22,7 +22,7 @@ from mesh.interceptors.bounds import Queue
 from mesh.records.lane import Lane
 from mesh.telemetry import DECLARED
 from tests.mesh.conftest import House
-from tests.mesh.echo import Echo, EchoStub
+from tests.mesh.echo import WAIT_S, Echo, EchoStub
 
 HI = EchoRequest(text="hi")
 
@@ -58,7 +58,7 @@ async def test_a_queue_that_stands_refuses_calls_before_they_begin(house: House,
     stub = house.stub(await house.start(echo, call_wait_max_s=0.01))
     assert not await refused(stub)
     begun = 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         with busy(3, 0.005):
             while not await refused(stub):
                 begun += 1
@@ -91,11 +91,12 @@ async def test_a_queue_stands_until_it_is_short_again() -> None:
     queue = Queue(0.02, standing_s=0.1)
     assert not queue.stands()
     with busy(3, 0.01):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while not queue.stands():
                 await asyncio.sleep(0.001)
-    await asyncio.sleep(0.05)
-    assert not queue.stands()
+    async with asyncio.timeout(WAIT_S):
+        while queue.stands():
+            await asyncio.sleep(0.001)
 
 
 def test_the_queues_are_metrics() -> None:
@@ -111,6 +112,22 @@ class Down(Echo):
         super().__init__()
         self.lane, self.redis, self.url = lane, redis, url
         self.done: list[str] = []
+        self.is_asked = asyncio.Event()
+
+    async def pops(self) -> bool:
+        return any(one["cmd"] == "blpop" for one in await self.redis.client_list())
+
+    async def until_under_way(self, stands_on: str) -> None:
+        """It has been handed over."""
+        match stands_on:
+            case "record":
+                while self.lane.waiting < 2:
+                    await asyncio.sleep(0.01)
+            case "redis":
+                while not await self.pops():
+                    await asyncio.sleep(0.01)
+            case "http":
+                await self.is_asked.wait()
 
     async def Command(self, request: EchoRequest, context: object) -> EchoResponse:
         self.waiting.set()
@@ -127,11 +144,12 @@ class Down(Echo):
 
 
 @asynccontextmanager
-async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """An HTTP server that takes a request and does not answer; the event tells that its caller is gone."""
-    gone = asyncio.Event()
+async def silent() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """It takes a request over HTTP and does not answer; events tell that it came, and that its caller is gone."""
+    came, gone = asyncio.Event(), asyncio.Event()
 
     async def hold(_request: web.Request) -> web.Response:
+        came.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -144,7 +162,7 @@ async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", gone
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", came, gone
     finally:
         await runner.cleanup()
 
@@ -155,8 +173,9 @@ async def down(
 ) -> AsyncIterator[tuple[Down, EchoStub, asyncio.Event]]:
     lane = Lane("test", lambda: sqlite3.connect(tmp_path / "records.sqlite"), threads=1, commit=True)
     await lane.start()
-    async with silent() as (url, gone), Redis.from_url(valkey_url) as redis:
+    async with silent() as (url, came, gone), Redis.from_url(valkey_url) as redis:
         service = Down(lane, redis, url)
+        service.is_asked = came
         yield service, house.stub(await house.start(service)), gone
     await lane.close()
 
@@ -170,23 +189,23 @@ async def test_what_a_call_waits_for_ends_with_it(
     held = threading.Event()
     if stands_on == "record":
         # Somebody else's operation takes long.
-        before = asyncio.ensure_future(service.lane.run(lambda _: held.wait(10)))
-        await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+        before = asyncio.ensure_future(service.lane.run(lambda _: held.wait(WAIT_S)))
+        while not service.lane.waiting:
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(WAIT_S):
         if ended_by == "its deadline":
             with pytest.raises(RemoteFailure, match="DEADLINE_EXCEEDED"):
-                await stub.Command(EchoRequest(text=stands_on), timeout=0.3)
+                await stub.Command(EchoRequest(text=stands_on), timeout=1.5)
         else:
             call = asyncio.ensure_future(stub.Command(EchoRequest(text=stands_on)))
-            await service.waiting.wait()
-            await asyncio.sleep(0.05)
+            await service.until_under_way(stands_on)
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         match stands_on:
             case "http":
                 await gone.wait()
             case "redis":
-                while any(one["cmd"] == "blpop" for one in await service.redis.client_list()):
+                while await service.pops():
                     await asyncio.sleep(0.01)
             case "record":
                 while service.lane.waiting < 2:  # it had been handed over

@@ -18,7 +18,7 @@ from mesh.interceptors.leading import HEALTH_KEY
 from mesh.server import MeshServer
 from mesh.service_config import service_config, target_of
 from tests.mesh.conftest import House
-from tests.mesh.echo import SERVICE, Echo
+from tests.mesh.echo import SERVICE, WAIT_S, Echo
 
 HI = EchoRequest(text="hi")
 NAME = EchoRequest(text="name")
@@ -44,8 +44,9 @@ async def test_calls_go_to_the_leader_and_follow_it(house: House) -> None:
         await servers[other].health.set(SERVICE, False)
         await servers[leader].health.set(SERVICE, True)
         # A call sent before the news arrives may reach the one before; its fencing token stops it there.
-        await asyncio.sleep(0.1)
-        assert {(await stub.Command(NAME)).text for _ in range(20)} == {name}
+        async with asyncio.timeout(WAIT_S):
+            while {(await stub.Command(NAME)).text for _ in range(20)} != {name}:
+                pass
 
 
 async def test_another_health_name_finds_others_and_is_told_to_them(house: House) -> None:
@@ -80,14 +81,15 @@ async def test_a_waiting_call_is_answered_once_somebody_leads(house: House) -> N
 async def test_load_is_spread_over_all_that_serve(house: House) -> None:
     servers = [await house.start(Echo(name=name)) for name in ("a", "b")]
     stub = house.stub(*servers)
-    await stub.Echo(NAME)
-    await asyncio.sleep(0.2)
-    answers = [(await stub.Echo(NAME)).text for _ in range(20)]
-    assert 8 <= answers.count("a") <= 12
+    answers: list[str] = []
+    # As soon as it is connected with both.
+    async with asyncio.timeout(WAIT_S):
+        while not 8 <= answers.count("a") <= 12:
+            answers = [(await stub.Echo(NAME)).text for _ in range(20)]
 
 
 async def test_a_drain_loses_no_call(house: House) -> None:
-    servers = [await house.start(Echo(name=name), drain_s=0.3) for name in ("a", "b")]
+    servers = [await house.start(Echo(name=name), drain_s=1.5) for name in ("a", "b")]
     stub = house.stub(*servers)
     failed: list[RemoteFailure] = []
     answered: list[str] = []
@@ -103,10 +105,13 @@ async def test_a_drain_loses_no_call(house: House) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(5):
             group.create_task(call_on())
-        await asyncio.sleep(0.2)
-        await servers[0].stop()
-        answered.clear()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(WAIT_S):
+            while set(answered) != {"a", "b"}:
+                await asyncio.sleep(0.01)
+            await servers[0].stop()
+            answered.clear()
+            while len(answered) < 20:
+                await asyncio.sleep(0.01)
         done.set()
     assert not failed
     assert set(answered) == {"b"}
@@ -127,7 +132,7 @@ async def test_a_running_call_ends_in_peace_and_streams_are_told(house: House, e
     assert not stopping.done()
     echo.release.set()
     assert (await call).text == "done"
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(WAIT_S):
         await stopping
 
 

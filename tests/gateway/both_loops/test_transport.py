@@ -261,7 +261,7 @@ async def test_who_takes_nothing_is_not_listened_to(world: World) -> None:
     """A flood of pings would fill our memory with pongs."""
     async with peer(world.url) as deaf:
         deaf.stop_reading()
-        (socket,) = held(Socket)
+        socket = the_socket()
         flood = asyncio.create_task(deaf.send(frame(PING, b"x" * 125) * 100_000))
         await until(lambda: not socket._is_taken)
         assert not socket._is_reading
@@ -284,7 +284,7 @@ async def test_many_frames_leave_others_their_turns(world: World, monkeypatch: p
             asyncio.get_running_loop().call_soon(count)
 
     async with peer(world.url) as busy:
-        (socket,) = held(Socket)
+        socket = the_socket()
         flood = frame(PONG) * 20_000
         count()
         socket.data_received(flood)
@@ -302,7 +302,7 @@ async def test_who_sends_much_meanwhile_waits(world: World) -> None:
     payload = {"authorization": f"Bearer {token_of('ada')}"}
     world.user("ada")
     async with peer(world.url, ack=False) as eager:
-        (socket,) = held(Socket)
+        socket = the_socket()
         await eager.send(frame(TEXT, json.dumps({"type": "connection_init", "payload": payload}).encode()))
         pong = frame(TEXT, json.dumps({"type": "pong", "payload": {"x": "x" * 50_000}}).encode())
         sending = asyncio.create_task(eager.send(*[pong] * 150))
@@ -322,7 +322,7 @@ async def test_a_large_message_is_not_kept(world: World) -> None:
     async with peer(world.url) as silent:
         await silent.send(frame(TEXT, large), frame(TEXT, b'{"type": "ping"}'), frame(TEXT, large))
         assert await silent.message() == {"type": "pong"}
-        (socket,) = held(Socket)
+        socket = the_socket()
         await until(lambda: not socket._unread and socket._answering is None)
         seen = {id(socket)}
         assert bytes_held(socket, seen) < 10_000
@@ -370,7 +370,7 @@ class _Takes(asyncio.Protocol):
 async def pair(**limits: Any) -> AsyncIterator[tuple[Heard, Peer]]:
     """A socket without a gateway, and its peer."""
     heard: list[Heard] = []
-    given = Limits(**{"message_bytes_max": 1 << 20, "send_s": 5.0, "ping_s": 5.0, **limits})
+    given = Limits(**{"message_bytes_max": 1 << 20, "send_s": 60.0, "ping_s": 60.0, **limits})
     server = await asyncio.get_running_loop().create_server(lambda: _Takes(heard, given), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     await until(lambda: heard)
@@ -454,13 +454,27 @@ async def test_who_takes_nothing_for_too_long_is_dropped() -> None:
 
 
 async def test_pings_find_the_dead_and_not_the_quiet() -> None:
-    async with pair(ping_s=0.2) as (socket, quiet):
+    async with pair(ping_s=0.05) as (socket, dead):
+        assert await dead.frame() == (PING, b"")
+        await dead.ended()
+        assert socket.is_lost
+    async with pair(ping_s=60.0) as (socket, quiet):
         for _ in range(3):
+            # As if it had been.
+            quiet_since_s = socket._heard_s = socket._heard_s - 60
+            socket._look()
             assert await quiet.frame() == (PING, b"")
             await quiet.send(frame(PONG))
-        assert await quiet.frame() == (PING, b"")
-        await quiet.ended()
-        assert socket.is_lost
+            await until(lambda: socket._heard_s > quiet_since_s)  # noqa: B023 - awaited here
+            socket._look()
+        assert not socket.is_lost
+
+
+def the_socket() -> Socket:
+    """The only one that is open."""
+    (found,) = [one for one in held(Socket) if not one.is_lost]
+    assert isinstance(found, Socket)
+    return found
 
 
 def held(*kinds: type[Any]) -> list[Any]:

@@ -84,6 +84,8 @@ class Feed:
         # What a stream from such a cursor begins with.
         self.behind: dict[str, list[Any]] = {}
         self.lost = False
+        # None: none come.
+        self.heartbeat_s: float | None = HEARTBEAT_S
 
     def publish(self, response: Any) -> None:
         """To all who watch."""
@@ -110,7 +112,7 @@ class Feed:
                 yield news
             while True:
                 try:
-                    async with asyncio.timeout(HEARTBEAT_S):
+                    async with asyncio.timeout(self.heartbeat_s):
                         news = await queue.get()
                 except TimeoutError:
                     news = type(self._snapshot())(heartbeat=access_pb2.Heartbeat())

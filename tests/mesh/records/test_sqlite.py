@@ -270,10 +270,10 @@ async def test_whatever_is_raised_answers_who_asked_and_the_thread_lives(path: P
         problems = [sqlite3.OperationalError("of Python's own"), StopIteration(), KeyError("k"), SystemExit()]
         for problem in problems:
             with pytest.raises((StoreUnavailable, InDoubt, KeyError)):
-                await asyncio.wait_for(lane.run(raising(problem)), 5)
+                await asyncio.wait_for(lane.run(raising(problem)), 30)
         with pytest.raises(InDoubt if commit else StoreUnavailable, match="SystemExit"):
-            await asyncio.wait_for(lane.run(raising(SystemExit("now"))), 5)
-        assert await asyncio.wait_for(lane.run(lambda db: db.execute("SELECT 1").fetchone()), 5) == (1,)
+            await asyncio.wait_for(lane.run(raising(SystemExit("now"))), 30)
+        assert await asyncio.wait_for(lane.run(lambda db: db.execute("SELECT 1").fetchone()), 30) == (1,)
     finally:
         await lane.close()
 
@@ -284,7 +284,7 @@ async def test_what_hinders_opening_is_told() -> None:
 
     lane = lanes.Lane("test", connect, threads=1, commit=False)
     with pytest.raises(StoreUnavailable, match="no more files"):
-        await asyncio.wait_for(lane.start(), 5)
+        await asyncio.wait_for(lane.start(), 30)
     await lane.close()
 
 
