@@ -21,7 +21,7 @@ from sandbox import tether
 from sandbox.binaries import valkey_binary
 from sandbox.process import LOOPBACK, free_port
 
-# The same examples every time, and none is too slow on a busy machine; others: `--hypothesis-profile=default`.
+# The same examples every time, none too slow on a busy machine; others with `--hypothesis-profile=default`.
 hypothesis.settings.register_profile(
     "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )

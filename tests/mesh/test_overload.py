@@ -145,7 +145,7 @@ class Down(Echo):
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
-    """It takes a request over HTTP and does not answer; events tell that it came, and that its caller is gone."""
+    """Takes a request over HTTP and does not answer; events tell that it came, and that its caller went."""
     came, gone = asyncio.Event(), asyncio.Event()
 
     async def hold(_request: web.Request) -> web.Response:
