@@ -129,7 +129,7 @@ async def test_address_lists_that_kubelet_brings_hold_at_once(tmp_path: Path) ->
     async with alone(tmp_path, addresses=mount) as places, aiohttp.ClientSession() as client:
 
         async def until(status: int) -> None:
-            for _ in range(100):
+            for _ in range(600):
                 async with client.get(f"http://{places.http}/nothing") as answer:
                     if answer.status == status:
                         return
@@ -198,7 +198,7 @@ async def test_the_hook_before_its_end_closes_the_door_gently(tmp_path: Path) ->
         hook = await asyncio.create_subprocess_exec(*program, here)
         assert await hook.wait() == 0
         # Nobody is turned away, for load balancers notice late; by and by everybody is asked to go.
-        for _ in range(100):
+        for _ in range(600):
             async with client.get(f"http://{places.http}/nothing") as response:
                 assert response.status == 404
                 if response.headers.get("connection") == "close":
@@ -245,7 +245,7 @@ class Mounted(Envoy):
         pass
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certificates(
     tmp_path: Path,
 ) -> None:
@@ -254,7 +254,7 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         ask = health_pb2_grpc.HealthStub(kubelet).Check  # type: ignore[attr-defined] # its stubs lack it
 
         with pytest.raises(grpc.aio.AioRpcError) as nobody:
-            await ask(health_pb2.HealthCheckRequest(), timeout=5)
+            await ask(health_pb2.HealthCheckRequest(), timeout=30)
         assert nobody.value.code() == grpc.StatusCode.UNAVAILABLE
 
         market, healths = grpc.aio.server(), health.aio.HealthServicer()
@@ -264,18 +264,18 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         contract = str(PARTS["market"].contract)
         for status in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING):
             await healths.set(contract, status)
-            answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=5)
+            answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=30)
             assert answer.status == status
         # And nothing else of the application.
         other: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = kubelet.unary_unary(f"/{contract}/GetSale")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await other(b"", timeout=5)
+            await other(b"", timeout=30)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
         hook = envoy_of(render("overlays/prod"), "market")["lifecycle"]["preStop"]["exec"]["command"]
         before = await shown(here[INBOUND], tmp_path)
         swapped(tmp_path / "run/satreel/tls", "market", tmp_path / "authority")
-        for _ in range(100):
+        for _ in range(600):
             if await shown(here[INBOUND], tmp_path) != before:
                 break
             await asyncio.sleep(0.05)
@@ -286,7 +286,7 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         script = hook[2].replace("127.0.0.1/9901", here[ADMIN].replace(":", "/"))
         leaving = await asyncio.create_subprocess_exec(*hook[:2], script)
         assert await leaving.wait() == 0
-        answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=5)
+        answer = await ask(health_pb2.HealthCheckRequest(service=contract), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         await market.stop(None)
         # It fails, and kubelet tells of it, where it does nothing.

@@ -70,7 +70,7 @@ async def credit(stub: LedgerServiceStub, number: int) -> None:
     )
     while True:
         try:
-            await stub.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]), timeout=1)
+            await stub.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]), timeout=10)
         except RemoteFailure as failure:
             if not failure.outcome_unknown:
                 raise

@@ -102,7 +102,7 @@ async def test_headers_that_lie(house: House, regtest: Regtest) -> None:
 async def test_headers_that_lie_on_the_socket(house: House, regtest: Regtest) -> None:
     async with house.http.ws_connect(house.explorers.woc_socket_url) as socket:
         await socket.send_json({})
-        await socket.receive_json(timeout=10)
+        await socket.receive_json(timeout=30)
         for kind in (Fault.BAD_WORK, Fault.BAD_LINK, Fault.BEHIND, Fault.SILENCE):
             house.faults.add(kind, at="WS *")
         first, second, third, fourth, fifth = [(await regtest.mine(1))[0] for _ in range(5)]
@@ -113,7 +113,7 @@ async def test_headers_that_lie_on_the_socket(house: House, regtest: Regtest) ->
         assert true["hash"] == fifth
         house.faults.add(Fault.RESET, at="WS *")
         await regtest.mine(1)
-        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+        assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_proofs_that_lie(house: House, receiver: Receiver, wallet: Wallet, regtest: Regtest) -> None:
@@ -190,7 +190,7 @@ async def test_callbacks_that_go_astray(
         wallet.receive(payment.change)
     began = time.monotonic()
     await regtest.mine(1)
-    got = [await asyncio.wait_for(receiver.got.get(), 10) for _ in range(4)]
+    got = [await asyncio.wait_for(receiver.got.get(), 30) for _ in range(4)]
     assert time.monotonic() - began >= 0.3
     lost, doubled, forged, late = txids
     told = sorted((body["txid"], token == f"Bearer {TOKEN}") for token, body in got)  # in any order

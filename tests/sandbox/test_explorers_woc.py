@@ -239,8 +239,14 @@ async def test_bodies_that_are_wrong(house: House) -> None:
 
 
 async def test_without_a_key_three_a_second(house: House) -> None:
-    for _ in range(3):
-        await house.get("/woc", key="")
+    async def status() -> int:
+        async with house.http.get(house.explorers.woc_url + "/woc") as answer:
+            return answer.status
+
+    assert [await status() for _ in range(3)] == [200] * 3
+    # A busy machine may take a second for three.
+    while await status() != 429:
+        pass
     assert await house.get("/chain/info", key="", status=429) == "Too Many Requests"
     assert await house.get("/woc") == "Whats On Chain"
     await house.get("/chain/info", key="another", status=401)
@@ -251,13 +257,13 @@ async def test_without_a_key_three_a_second(house: House) -> None:
 
 
 async def headers_on(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[Json]:
-    return [(await socket.receive_json(timeout=10))["pub"]["data"] for _ in range(count)]
+    return [(await socket.receive_json(timeout=30))["pub"]["data"] for _ in range(count)]
 
 
 async def test_the_socket_tells_headers(house: House, regtest: Regtest) -> None:
     async with house.http.ws_connect(house.explorers.woc_socket_url) as socket:
         await socket.send_json({})
-        assert "connect" in await socket.receive_json(timeout=10)
+        assert "connect" in await socket.receive_json(timeout=30)
         hashes = await regtest.mine(2)
         told = await headers_on(socket, 2)
         assert [header["hash"] for header in told] == hashes
@@ -267,14 +273,14 @@ async def test_the_socket_tells_headers(house: House, regtest: Regtest) -> None:
         branch = await regtest.mine(3)
         assert [header["hash"] for header in await headers_on(socket, 3)] == branch
         await socket.send_str("ping")
-        assert await socket.receive_str(timeout=10) == "pong"
+        assert await socket.receive_str(timeout=30) == "pong"
     top = await regtest.height()
     url = f"{house.explorers.woc_socket_url}/history?from={top - 2}&to={top}"
     async with house.http.ws_connect(url) as socket:
         await socket.send_json({})
-        assert "connect" in await socket.receive_json(timeout=10)
+        assert "connect" in await socket.receive_json(timeout=30)
         assert [header["hash"] for header in await headers_on(socket, 3)] == branch
-        assert (await socket.receive_json(timeout=10))["disconnect"]["reason"] == "Data Delivered"
+        assert (await socket.receive_json(timeout=30))["disconnect"]["reason"] == "Data Delivered"
 
 
 async def test_it_closes_with_a_socket_open(bsv_node: BsvNode) -> None:
@@ -282,8 +288,8 @@ async def test_it_closes_with_a_socket_open(bsv_node: BsvNode) -> None:
         async with running_explorers(explorers_settings(bsv_node)) as explorers:
             socket = await http.ws_connect(explorers.woc_socket_url)
             await socket.send_json({})
-            await socket.receive_json(timeout=10)
-        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+            await socket.receive_json(timeout=30)
+        assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSE
         await socket.close()
 
 
@@ -297,7 +303,7 @@ async def test_it_runs_as_a_process(bsv_node: BsvNode, tmp_path: Path) -> None:
     }
     argv = [sys.executable, "-m", "sandbox.explorers"]
     child = await start_child("explorers", argv, log_path=tmp_path / "log", env=env)
-    async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(50):
         while True:
             try:
                 async with http.get(f"http://{LOOPBACK}:{port}/v1/bsv/regtest/chain/info") as answer:

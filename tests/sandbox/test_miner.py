@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -23,11 +23,17 @@ from sandbox.rpc import NodeRpc
 async def test_it_mines_in_time(regtest: Regtest) -> None:
     before, lines = await regtest.height(), list[str]()
     miner = Miner(regtest, interval_s=0.05, chance=random.Random(1), report=lines.append)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(miner.run(), 1.0)
+    began_s = time.monotonic()
+    mining = asyncio.create_task(miner.run())
+    async with asyncio.timeout(50):
+        while len(lines) < 10:
+            await asyncio.sleep(0.01)
+    mining.cancel()
+    await asyncio.wait([mining])
     mined = await regtest.height() - before
-    assert 3 <= mined <= 30
     assert len(lines) in (mined, mined - 1)
+    # No pause is shorter than this.
+    assert mined <= (time.monotonic() - began_s) / (0.05 * 0.7) + 1
 
 
 def test_pauses_stray_around_the_mean() -> None:
@@ -44,9 +50,12 @@ async def test_it_waits_for_a_node_that_is_away() -> None:
     lines: list[str] = []
     async with NodeRpc(f"http://a:b@127.0.0.1:{free_port()}") as rpc:
         miner = Miner(Regtest(rpc), interval_s=0.02, report=lines.append)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(miner.run(), 0.3)
-    assert len(lines) > 1
+        mining = asyncio.create_task(miner.run())
+        async with asyncio.timeout(50):
+            while len(lines) < 2:
+                await asyncio.sleep(0.01)
+        mining.cancel()
+        await asyncio.wait([mining])
     assert lines[0].startswith("no block: ")
 
 
@@ -85,10 +94,10 @@ async def test_as_a_process_it_mines_and_ends_on_request(
         log_path=tmp_path / "miner.log",
         env={"SATREEL_SANDBOX_MINER_NODE_URL": bsv_node.url},
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await regtest.height() < before + 2:
             await asyncio.sleep(0.05)
     child.process.send_signal(signal.SIGTERM)
-    assert await child.ended_within(5)
+    assert await child.ended_within(30)
     assert child.exit_code == 0, child.log_tail()
     assert bsv_node.url not in child.log_tail()

@@ -66,14 +66,16 @@ async def test_a_reorganisation_takes_a_payment_back_and_returns_it(regtest: Reg
 async def test_news_of_blocks_and_transactions_comes_over_zmq(bsv_node: BsvNode, regtest: Regtest) -> None:
     context = zmq.asyncio.Context()
     with context.socket(zmq.SUB) as subscriber:
-        for topic in (b"hashblock", b"rawtx2"):
+        for topic in (b"rawtx2", b"hashblock"):
             subscriber.subscribe(topic)
         subscriber.connect(bsv_node.zmq_endpoint)
-        await asyncio.sleep(0.2)  # a subscription takes hold without saying so
+        # A subscription takes hold without saying so.
+        while not await subscriber.poll(50):
+            await regtest.mine(1)
         coin = await regtest.fund(Wallet.random().address, 1_000)
         [block] = await regtest.mine(1)
         seen: dict[bytes, list[bytes]] = {b"hashblock": [], b"rawtx2": []}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while block not in [item.hex() for item in seen[b"hashblock"]]:
                 topic, body, _number = await subscriber.recv_multipart()
                 seen[topic].append(body)

@@ -46,7 +46,7 @@ time.sleep(60)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -83,7 +83,7 @@ async def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         sys.executable, "-c", PARENT, str(tmp_path), stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
-    children = [int(pid) for pid in (await asyncio.wait_for(parent.stdout.readline(), 30)).split()]
+    children = [int(pid) for pid in (await asyncio.wait_for(parent.stdout.readline(), 50)).split()]
     assert len(children) == 2
     assert not any(is_gone(pid) for pid in children)
     os.kill(parent.pid, signal.SIGKILL)

@@ -20,4 +20,4 @@ def test_those_that_were_tried_are_given_back() -> None:
     descriptors = Path("/proc/self/fd")
     before = len(list(descriptors.iterdir()))
     watches._left(10)
-    assert len(list(descriptors.iterdir())) == before
+    assert len(list(descriptors.iterdir())) <= before

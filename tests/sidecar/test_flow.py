@@ -34,7 +34,7 @@ async def test_calls_follow_the_leader(town: Town) -> None:
         stub = LedgerServiceStub(channel)
         for leader in (1, 0, 1):
             await town.lead(leader)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while (await stub.GetTotals(TOTALS)).sum_sats != leader:
                     await asyncio.sleep(0.05)
 
@@ -46,8 +46,8 @@ async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
         await _until_nobody_leads(town)
         reached = [len(ledger.callers) for _, ledger, _ in town.ledgers]
         with town.user():
-            read = asyncio.ensure_future(stub.GetTotals(TOTALS, timeout=10))
-            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
+            read = asyncio.ensure_future(stub.GetTotals(TOTALS, timeout=30))
+            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=30))
         stream = aiter(stub.WatchLedger(pb.WatchLedgerRequest()))
         first = asyncio.ensure_future(anext(stream))
         await asyncio.wait([read, command, first], timeout=0.5)
@@ -85,7 +85,7 @@ async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(tow
         await _until_the_first_leads(stub)
         ledger.refuses = True
         with town.user():
-            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=10))
+            command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=30))
         await asyncio.wait([command], timeout=0.5)
         assert not command.done()
         await town.lead(1)
@@ -102,11 +102,11 @@ async def test_a_call_for_which_nobody_came_is_known_not_to_be_done(town: Town) 
             began_s = time.monotonic()
             with pytest.raises(RemoteFailure) as failed:
                 if peer == "identity":
-                    await IdentityServiceStub(channel).LogIn(LOG_IN, timeout=0.6)
+                    await IdentityServiceStub(channel).LogIn(LOG_IN, timeout=1.5)
                 else:
-                    await LedgerServiceStub(channel).CloseSession(CLOSE, timeout=0.6)
+                    await LedgerServiceStub(channel).CloseSession(CLOSE, timeout=1.5)
         assert (failed.value.code, failed.value.domain) == (Code.UNAVAILABLE, "satreel.mesh")
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 15
         # What may be repeated may have been, and so may have been done before.
         assert failed.value.outcome_unknown == (peer == "ledger")
 
@@ -160,12 +160,12 @@ async def test_overload_is_told_at_once(town: Town) -> None:
         ledger.release.clear()
         ledger.begun.clear()
         lock = pb.LockRoundRequest(round_id=CLOSE.session_id)
-        first = asyncio.ensure_future(stub.LockRound(lock, timeout=10))
+        first = asyncio.ensure_future(stub.LockRound(lock, timeout=30))
         await ledger.begun.wait()
         began_s = time.monotonic()
         with pytest.raises(RemoteFailure) as refused:
-            await stub.LockRound(lock, timeout=10)
-        assert time.monotonic() - began_s < 5
+            await stub.LockRound(lock, timeout=30)
+        assert time.monotonic() - began_s < 15
         assert (refused.value.code, refused.value.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
         assert not refused.value.outcome_unknown
         ledger.release.set()
@@ -224,7 +224,7 @@ async def _until_nobody_leads(town: Town) -> None:
     """The gateway's sidecar has noticed, for calls and for streams."""
     assert town.gateway is not None
     url = f"http://{town.gateway.places.admin}/stats?filter=cluster.ledger(_streams)?.membership_healthy"
-    async with asyncio.timeout(10), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
         while True:
             async with client.get(url) as response:
                 found = [line.rpartition(" ")[2] for line in (await response.text()).splitlines()]

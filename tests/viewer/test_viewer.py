@@ -169,6 +169,7 @@ def test_the_oldest_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.timeout(180)
 async def test_a_browser_shows_the_waterfall(tmp_path: Path) -> None:
     trace = secrets.token_bytes(16)
     async with running(settings(tmp_path)) as addresses:
@@ -186,7 +187,7 @@ async def test_a_browser_shows_the_waterfall(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(browser.communicate(), 50)
+        out, err = await asyncio.wait_for(browser.communicate(), 150)
     document = out.decode()
     assert document.count('class="bar') == 4
     assert document.count('class="bar bad"') == 1
