@@ -34,9 +34,11 @@ async def _hold_all_lanes(world: World, client: Client) -> tuple[asyncio.Event, 
     return held, waiting
 
 
-async def _gathered(world: World, *people: Any) -> None:
-    """Those are asked for, and wait for a lane."""
-    await until(lambda: world.parts.public.users._gathered.keys() == {one.id for one in people})
+async def _gathered(world: World, *people: Any, requests: int) -> None:
+    """Those are asked for, by so many requests, and wait for a lane."""
+    batches = world.parts.public.users._gathered
+    await until(lambda: [{*one.answers} for one in batches] == [{one.id for one in people}])
+    await until(lambda: batches[0].waiting == requests)
 
 
 async def test_requests_of_different_people_share_a_call_for_nobody(world: World, client: Client) -> None:
@@ -49,7 +51,7 @@ async def test_requests_of_different_people_share_a_call_for_nobody(world: World
         asyncio.create_task(client.ask(USER, {"id": person.id}, token=token_of(f"user {11 - number}")))
         for number, person in enumerate(people)
     ]
-    await _gathered(world, *people)
+    await _gathered(world, *people, requests=12)
     held.set()
     told = await asyncio.gather(*asked)
     await asyncio.gather(*first)
@@ -99,7 +101,7 @@ async def test_who_leaves_takes_nothing_from_those_who_stay(world: World, client
     held, first = await _hold_all_lanes(world, client)
     late = world.user("late")
     leaves, stays = (asyncio.create_task(client.ask(USER, {"id": late.id})) for _ in range(2))
-    await _gathered(world, late)
+    await _gathered(world, late, requests=2)
     leaves.cancel()
     await asyncio.wait([leaves])
     held.set()
@@ -113,7 +115,7 @@ async def test_an_answer_is_never_older_than_the_question(world: World, client: 
     someone = world.user("someone")
     del world.log.holding["BatchGetUsers"]
     before = asyncio.create_task(client.ask(USER, {"id": someone.id}))
-    await _gathered(world, someone)
+    await _gathered(world, someone, requests=1)
     someone.display_name = f"renamed {uuid7()}"
     after = asyncio.create_task(client.ask(USER, {"id": someone.id}))
     await asyncio.sleep(0.01)

@@ -109,7 +109,7 @@ async def left(*leaving: asyncio.Task[str | None]) -> None:
     """They are cancelled, and end at once."""
     for one in leaving:
         one.cancel()
-    ended = await asyncio.wait_for(asyncio.gather(*leaving, return_exceptions=True), 5)
+    ended = await asyncio.wait_for(asyncio.gather(*leaving, return_exceptions=True), 30)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
 
