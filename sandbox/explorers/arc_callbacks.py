@@ -33,6 +33,11 @@ class Callbacks:
             if callback.full or submission.status not in MINOR:
                 self._deliver(submission, callback)
 
+    async def delivered(self) -> None:
+        """Returns when none is under way."""
+        while self._deliveries:
+            await asyncio.wait(self._deliveries)
+
     async def close(self) -> None:
         """Give up what is under way."""
         for delivery in self._deliveries:

@@ -36,13 +36,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Explorers:
-    """The running stand-ins: their addresses, and their faults for tests in the same process."""
+    """The running stand-ins: their addresses.
+
+    For tests in the same process also their faults, and what returns when no callback of ARC's is under way.
+    """
 
     woc_url: str
     woc_socket_url: str
     arc_url: str
     control_url: str
     faults: Faults
+    called_back: Callable[[], Awaitable[None]]
 
 
 class House:
@@ -53,6 +57,7 @@ class House:
         self.faults = Faults(settings.seed)
         self._index = ChainIndex(rpc)
         self._arc = Arc(settings, rpc, self._index, self.faults)
+        self.called_back = self._arc.callbacks.delivered
         self._closing = asyncio.Event()
         self._parts = (
             WhatsOnChain(settings, rpc, self._index),
@@ -157,6 +162,7 @@ async def running_explorers(settings: ExplorersSettings) -> AsyncIterator[Explor
                 arc_url=f"http://{place}{BASE}",
                 control_url=f"http://{place}{CONTROL}",
                 faults=house.faults,
+                called_back=house.called_back,
             )
         finally:
             await runner.cleanup()

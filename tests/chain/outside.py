@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,14 +14,32 @@ from sandbox.explorers.faults import Faults
 from sandbox.explorers.server import Explorers, running_explorers
 from sandbox.node import BsvNode
 from services.chain.adapters.arc import Arc
+from services.chain.adapters.callbacks import Callbacks
 from services.chain.adapters.http import Access, HttpSource
 from services.chain.adapters.node import RpcNode, open_node
 from services.chain.adapters.whatsonchain.reader import WhatsOnChain
 from services.chain.adapters.whatsonchain.sending import WhatsOnChainSender
-from services.chain.domain.values import Network
+from services.chain.domain.values import Network, Txid
 from tests.fixtures_explorers import ARC_KEY, WOC_KEY, explorers_settings
 
 FAST = 1000
+# Longer than any answer takes that comes at all; what stays silent is given less by its test.
+TIMEOUT_S = 60.0
+
+
+async def hints_now(callbacks: Callbacks) -> list[Txid]:
+    """All hints that wait; they come without a pause."""
+    found: list[Txid] = []
+
+    async def take() -> None:
+        async for txid in callbacks.transactions():
+            found.append(txid)
+
+    taking = asyncio.create_task(take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait([taking])
+    return found
 
 
 @dataclass(frozen=True)
@@ -35,12 +54,12 @@ class Outside:
     def faults(self) -> Faults:
         return self.explorers.faults
 
-    def woc(self, *, key: str = WOC_KEY, per_s: int = FAST, timeout_s: float = 5.0) -> HttpSource:
+    def woc(self, *, key: str = WOC_KEY, per_s: int = FAST, timeout_s: float = TIMEOUT_S) -> HttpSource:
         headers = {"woc-api-key": key} if key else {}
         access = Access("WhatsOnChain", self.explorers.woc_url, headers, per_s, timeout_s)
         return HttpSource(self.session, access, SystemClock())
 
-    def arc_source(self, *, timeout_s: float = 8.0) -> HttpSource:
+    def arc_source(self, *, timeout_s: float = TIMEOUT_S) -> HttpSource:
         headers = {"Authorization": f"Bearer {ARC_KEY}"}
         access = Access("ARC", self.explorers.arc_url, headers, FAST, timeout_s)
         return HttpSource(self.session, access, SystemClock())
@@ -51,7 +70,7 @@ class Outside:
     def woc_sender(self) -> WhatsOnChainSender:
         return WhatsOnChainSender(self.woc())
 
-    def arc(self, callback: dict[str, str] | None = None, *, timeout_s: float = 8.0) -> Arc:
+    def arc(self, callback: dict[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Arc:
         return Arc(self.arc_source(timeout_s=timeout_s), callback or {}, wait_s=1)
 
 

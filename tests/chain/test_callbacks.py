@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from services.chain.adapters.callbacks import BODY_BYTES_MAX, HINTS_MAX, Callbacks, open_callbacks
+from tests.chain.outside import hints_now
 
 TOKEN = "the-right-one"
 TXID = "ab" * 32
@@ -31,15 +32,7 @@ class Place:
             return reply.status
 
     async def hints(self) -> list[str]:
-        """All that wait."""
-        found: list[str] = []
-        try:
-            async with asyncio.timeout(0.05):
-                async for txid in self.callbacks.transactions():
-                    found.append(txid)
-        except TimeoutError:
-            pass
-        return found
+        return list(await hints_now(self.callbacks))
 
 
 @pytest_asyncio.fixture

@@ -15,7 +15,7 @@ from mesh.errors import Failure
 from mesh.ids import uuid7
 from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
-from tests.chain.test_process import ANNA, Town, eventually, town
+from tests.chain.test_process import ANNA, PATIENCE_S, Town, eventually, town
 
 __all__ = ["town"]
 
@@ -37,7 +37,7 @@ AMOUNT_SATS = 5_000
 async def died(town: Town, regtest: Regtest) -> None:
     """Blocks come until the service is dead."""
     process = town.child("chain").process
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while process.returncode is None:
             await asyncio.sleep(0.3)
             await regtest.mine()
@@ -57,7 +57,7 @@ async def confirmed(town: Town, regtest: Regtest, withdrawal: str) -> None:
             await regtest.mine()
         return False
 
-    await eventually(look, 30)
+    await eventually(look)
 
 
 async def test_killed_at_every_step_of_sending(town: Town, regtest: Regtest) -> None:
@@ -70,7 +70,7 @@ async def test_killed_at_every_step_of_sending(town: Town, regtest: Regtest) -> 
             if before:
                 await confirmed(town, regtest, before)
             else:
-                found = await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=30)
+                found = await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=PATIENCE_S)
                 await regtest.fund(found.address, 100_000)
                 await regtest.mine()
             if point == "never":

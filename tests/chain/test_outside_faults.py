@@ -28,6 +28,7 @@ from tests.chain.test_contract_reader import Purse, block_of
 
 __all__ = ["payer"]
 
+PATIENCE_S = 60
 REGTEST = CONSENSUS[Network.REGTEST]
 
 
@@ -64,7 +65,7 @@ async def test_without_a_key_the_limit_is_kept_on_our_side(outside: Outside) -> 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
             group.create_task(reader.best())
-    assert 2.0 < time.monotonic() - began < 4.0
+    assert 2.0 < time.monotonic() - began < 20.0
 
 
 async def test_a_wrong_key_is_an_outage_and_not_shown(outside: Outside) -> None:
@@ -160,13 +161,13 @@ async def test_blocks_are_heard_of_over_the_socket_and_found_without_it(
 ) -> None:
     patient = WhatsOnChainNews(outside.session, outside.explorers.woc_socket_url, 60.0).blocks()
     for _ in range(2):  # at once, and when the line stands
-        await asyncio.wait_for(anext(patient), 5)
+        await asyncio.wait_for(anext(patient), PATIENCE_S)
     await regtest.mine()
-    await asyncio.wait_for(anext(patient), 5)
+    await asyncio.wait_for(anext(patient), PATIENCE_S)
     await patient.aclose()  # type: ignore[attr-defined]
     polling = WhatsOnChainNews(outside.session, "ws://127.0.0.1:9/", 0.05).blocks()
     for _ in range(3):
-        await asyncio.wait_for(anext(polling), 5)
+        await asyncio.wait_for(anext(polling), PATIENCE_S)
     await polling.aclose()  # type: ignore[attr-defined]
 
 
@@ -234,7 +235,7 @@ async def test_contested_is_not_final_and_may_be_mined(
     assert (await arc.send(raw, payer.spent)).outcome is Broadcast.CONTESTED
     assert (await arc.ask(txid_of(raw))).outcome is Broadcast.CONTESTED
     await regtest.mine()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (await arc.ask(txid_of(raw))).outcome is not Broadcast.ACCEPTED:
             await asyncio.sleep(0.02)
 

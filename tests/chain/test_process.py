@@ -31,6 +31,7 @@ from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
 
 ANNA = uuid7()
+PATIENCE_S = 120
 
 
 class Town:
@@ -114,7 +115,7 @@ async def town(bsv_node: BsvNode, valkey_url: str, tmp_path: Path) -> AsyncItera
         await town.stop()
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 20) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(within_s):
         while not await check():
             await asyncio.sleep(0.05)
@@ -124,7 +125,9 @@ async def test_money_in_and_out_with_the_real_ledger_and_a_kill_in_between(
     town: Town, regtest: Regtest
 ) -> None:
     with town.as_user(ANNA):  # type: ignore[attr-defined]
-        address = (await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=30)).address
+        address = (
+            await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=PATIENCE_S)
+        ).address
         await regtest.fund(address, 100_000)
 
         async def seen() -> bool:
@@ -147,10 +150,10 @@ async def test_money_in_and_out_with_the_real_ledger_and_a_kill_in_between(
 
         async def sent() -> bool:
             request = pb.GetWithdrawalRequest(withdrawal_id=wanted.withdrawal_id)
-            found = await town.chain.GetWithdrawal(request, timeout=30)
+            found = await town.chain.GetWithdrawal(request, timeout=PATIENCE_S)
             return found.withdrawal.state == chain_pb2.WITHDRAWAL_STATE_SENT
 
-        await eventually(sent, 40)
+        await eventually(sent)
         await regtest.mine()
 
         async def confirmed() -> bool:

@@ -20,7 +20,7 @@ from sandbox.node import BsvNode
 from sandbox.process import free_port
 from sandbox.regtest import Regtest
 from sandbox.rpc import sats_of
-from tests.chain.test_process import Town, eventually
+from tests.chain.test_process import PATIENCE_S, Town, eventually
 from tests.fixtures_explorers import ARC_KEY, WOC_KEY, explorers_settings
 
 ANNA = uuid7()
@@ -54,7 +54,7 @@ class Mainland:
         )
         try:
             request = health_pb2.HealthCheckRequest(service=f"satreel.chain.v1.ChainService/{source}")
-            reply = await check(request, timeout=10)
+            reply = await check(request, timeout=PATIENCE_S)
             return int(reply.status)
         except RemoteFailure as failure:
             if failure.code is not Code.NOT_FOUND:
@@ -99,7 +99,9 @@ async def mainland(
 async def test_money_in_and_out_by_settings_alone_on_a_bad_day(mainland: Mainland, regtest: Regtest) -> None:
     town = mainland.town
     with town.as_user(ANNA):  # type: ignore[attr-defined]
-        address = (await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=30)).address
+        address = (
+            await town.chain.GetDepositAddress(pb.GetDepositAddressRequest(), timeout=PATIENCE_S)
+        ).address
         for kind, probability in BAD_DAY.items():
             mainland.explorers.faults.add(kind, times=None, probability=probability)
         await regtest.fund(address, 100_000)
@@ -109,7 +111,7 @@ async def test_money_in_and_out_by_settings_alone_on_a_bad_day(mainland: Mainlan
             found = await town.chain.ListDeposits(pb.ListDepositsRequest())
             return [d.state for d in found.deposits] == [chain_pb2.DEPOSIT_STATE_CREDITED]
 
-        await eventually(credited, 60)
+        await eventually(credited)
         to = await regtest.rpc.text("getnewaddress")
         wanted = pb.RequestWithdrawalRequest(withdrawal_id=uuid7(), address=to, amount_sats=30_000)
         await town.chain.RequestWithdrawal(wanted)
@@ -119,24 +121,24 @@ async def test_money_in_and_out_by_settings_alone_on_a_bad_day(mainland: Mainlan
         async def waits() -> bool:
             return bool(await regtest.rpc.texts("getrawmempool"))
 
-        await eventually(waits, 60)
+        await eventually(waits)
         await regtest.mine()
 
         async def confirmed() -> bool:
             request = pb.GetWithdrawalRequest(withdrawal_id=wanted.withdrawal_id)
-            found = await town.chain.GetWithdrawal(request, timeout=30)
+            found = await town.chain.GetWithdrawal(request, timeout=PATIENCE_S)
             return found.withdrawal.state == chain_pb2.WITHDRAWAL_STATE_CONFIRMED
 
-        await eventually(confirmed, 60)
+        await eventually(confirmed)
     mainland.explorers.faults.reset()
-    custody = await town.chain.GetCustody(pb.GetCustodyRequest(), timeout=30)
+    custody = await town.chain.GetCustody(pb.GetCustodyRequest(), timeout=PATIENCE_S)
     assert custody.difference_sats == 0
     assert sats_of(await regtest.rpc.call("getreceivedbyaddress", to, 1)) == 30_000
 
     async def healthy() -> bool:
         return await mainland.health("whatsonchain") == health_pb2.HealthCheckResponse.SERVING
 
-    await eventually(healthy, 60)
+    await eventually(healthy)
     for secret in (WOC_KEY, ARC_KEY, TOKEN, town.seed):
         assert secret not in town.log("chain")
     assert "Traceback" not in town.log("chain")
@@ -146,12 +148,12 @@ async def test_a_source_that_lies_shows_in_health(mainland: Mainland, regtest: R
     async def healthy() -> bool:
         return await mainland.health("whatsonchain") == health_pb2.HealthCheckResponse.SERVING
 
-    await eventually(healthy, 30)
+    await eventually(healthy)
     mainland.explorers.faults.add(Fault.BAD_WORK, times=None)
     await regtest.mine()
 
     async def left_out() -> bool:
         return await mainland.health("whatsonchain") == health_pb2.HealthCheckResponse.NOT_SERVING
 
-    await eventually(left_out, 30)
+    await eventually(left_out)
     assert "a source is left out" in mainland.town.log("chain")

@@ -51,7 +51,7 @@ from tests.ledger.stores import MemoryStore as JournalRecords
 from tests.ledger.stores import Told, journal_of
 
 DEPTHS = (1, 2, 3, 6, 10, 14, 20)
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 
 
 async def until(check: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:
