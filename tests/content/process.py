@@ -22,7 +22,7 @@ from mesh.tokens import UserTokenSigner
 from sandbox.process import Child, free_port, start_child
 from tests.content.peers import Peers
 
-START_S = 20.0
+START_S = PATIENCE_S = 120.0
 Stub = content_service_pb2_grpc.ContentServiceStub
 
 
@@ -108,10 +108,11 @@ async def pieces(
         yield content_service_pb2.UploadMemeRequest(chunk=data[start : start + 100_000])
 
 
-async def until(stub: Stub, meme_id: str, state: int, timeout_s: float = 30.0) -> content_pb2.Meme:
-    async with asyncio.timeout(timeout_s):
+async def until(stub: Stub, meme_id: str, *states: int) -> content_pb2.Meme:
+    request = content_service_pb2.GetMemeRequest(meme_id=meme_id)
+    async with asyncio.timeout(PATIENCE_S):
         while True:
-            meme = (await stub.GetMeme(content_service_pb2.GetMemeRequest(meme_id=meme_id))).meme
-            if meme.state == state:
+            meme = (await stub.GetMeme(request, timeout=PATIENCE_S)).meme
+            if meme.state in states:
                 return meme
             await asyncio.sleep(0.1)

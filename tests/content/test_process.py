@@ -13,10 +13,13 @@ from sandbox.aitubo.config import AituboSettings
 from sandbox.aitubo.server import running_aitubo
 from sandbox.pictures import Aspect, PictureFormat, meme_bytes
 from tests.content.peers import running_peers
-from tests.content.process import ContentProcess, pieces, until
+from tests.content.process import PATIENCE_S, ContentProcess, pieces, until
 
 KEY = "not-a-secret"
 RSS_BYTES_MAX = 200_000_000
+ORDERED = (
+    content_pb2.MEME_STATE_RENDERING, content_pb2.MEME_STATE_CHECKING, content_pb2.MEME_STATE_TITLING,
+)  # fmt: skip
 
 
 def aitubo_settings(folder: Path) -> AituboSettings:
@@ -32,14 +35,16 @@ async def test_a_picture_becomes_a_published_film_across_a_kill(tmp_path: Path, 
         running_peers(tmp_path, creator) as peers,
         running_aitubo(aitubo_settings(tmp_path)) as aitubo_url,
     ):
+        peers.ledger.away = True  # nothing is published before the kill
         content = ContentProcess(tmp_path, valkey_url, peers, aitubo_url, KEY)
         await content.start()
         async with content.stub() as stub:
             with content.acting(creator, "admin"):
-                meme = (await stub.UploadMeme(pieces(data, meme_id=meme_id))).meme
+                meme = (await stub.UploadMeme(pieces(data, meme_id=meme_id), timeout=PATIENCE_S)).meme
             assert meme.state == content_pb2.MEME_STATE_UPLOADED
-            await until(stub, meme_id, content_pb2.MEME_STATE_RENDERING)
+            await until(stub, meme_id, *ORDERED)
             await content.kill()
+            peers.ledger.away = False
             await content.start()
             published = await until(stub, meme_id, content_pb2.MEME_STATE_PUBLISHED)
             assert published.quality >= 0.8

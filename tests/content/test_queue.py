@@ -24,6 +24,7 @@ from services.content.domain.values import InstantNs, MemeId
 from tests.conftest import ValkeyServer
 from tests.content.world import World
 
+PATIENCE_S = 120
 MEMES = 60
 STEPS_EACH = 5  # order, poll and download, check, title, conclude
 STEPS_PER_MINUTE_MIN = 1_000
@@ -58,7 +59,7 @@ async def at_work(world: World, redis_url: str) -> AsyncIterator[None]:
 
 
 async def all_published(world: World, memes: list[MemeId]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = await world.memes.get_many(memes)
             if all(meme.state is MemeState.PUBLISHED for meme in found.values()):
@@ -105,21 +106,23 @@ async def test_redis_dying_with_all_its_jobs_delays_but_loses_nothing(
 
 
 async def test_a_step_at_work_ends_before_the_worker_does(world: World, valkey_url: str) -> None:
-    started, done = asyncio.Event(), asyncio.Event()
+    started, may_end, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def advance(_: MemeId) -> None:
         started.set()
-        await asyncio.sleep(0.3)
+        await may_end.wait()
         done.set()
 
     async with open_queue(valkey_url, f"test-{uuid7()}") as saq:
         queue = SaqQueue(saq, world.clock, 60)
         await queue.enqueue(MemeId("m"), 1, InstantNs(0))
         await queue.enqueue(MemeId("m"), 1, InstantNs(0))
-        worker = asyncio.create_task(work(saq, advance, workers=2, grace_s=5.0))
-        async with asyncio.timeout(10):
+        worker = asyncio.create_task(work(saq, advance, workers=2, grace_s=PATIENCE_S))
+        async with asyncio.timeout(PATIENCE_S):
             await started.wait()
             worker.cancel()
+            assert not (await asyncio.wait([worker], timeout=0.1))[0]
+            may_end.set()
             with suppress(asyncio.CancelledError):
                 await worker
         assert done.is_set()
@@ -142,7 +145,7 @@ async def test_a_start_with_a_backlog_aborts_no_step(
         for meme_id in memes:
             await queue.enqueue(meme_id, 1, InstantNs(0))
         worker = asyncio.create_task(work(saq, advance, workers=10, grace_s=2.0))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await saq.count("incomplete") or len(done) < len(memes):
                 await saq.sweep()
                 await asyncio.sleep(0)
@@ -158,8 +161,8 @@ async def test_what_a_dead_worker_took_can_be_queued_anew(world: World, valkey_u
         queue = SaqQueue(saq, world.clock, 60)
         await queue.enqueue(MemeId("taken"), 1, InstantNs(0))
         await queue.enqueue(MemeId("at work"), 1, InstantNs(0))
-        assert await saq.dequeue(1.0)
-        active = await saq.dequeue(1.0)
+        assert await saq.dequeue(PATIENCE_S)
+        active = await saq.dequeue(PATIENCE_S)
         assert active is not None
         active.started = round(time.time() * 1000)
         await active.update(status="active")

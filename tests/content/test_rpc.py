@@ -281,7 +281,7 @@ async def test_pages(house: House) -> None:
 
 
 async def test_news(house: House) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = house.rounds.WatchContent(pb.WatchContentRequest())
         answers = aiter(stream)
         first = await anext(answers)

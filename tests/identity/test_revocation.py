@@ -30,7 +30,9 @@ from tests.mesh.echo import SERVICE, EchoStub
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT_WITHIN_S = 5.0
-START_S = 30.0
+# At least so long after Redis has gone: the stream is read every two seconds.
+BELIEVED_FOR_S = 2.0
+PATIENCE_S = 120.0
 ME = "{ me { user { address } } }"
 PEERS = ("content", "ledger", "market", "chain", "rounds", "insight")
 pb = identity_service_pb2
@@ -69,6 +71,11 @@ class Town:
                 return failure.reason
         return ""
 
+    async def refusal_of_gateway(self, access_token: str) -> str:
+        """The status with which the gateway refuses the token; "" when it does not."""
+        status = (await self.client.post(ME, token=access_token)).status
+        return "" if status == 200 else str(status)
+
 
 @pytest.fixture
 async def town(own_valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Town]:
@@ -94,7 +101,7 @@ async def town(own_valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Town]:
         ):
             await stack.enter_async_context(process(module, shared | extra))
         for address in (identity, gateway, first, second):
-            await until(partial(answers, address), START_S)
+            await until(partial(answers, address), PATIENCE_S)
         client = await stack.enter_async_context(Client(f"http://{gateway}"))
         channel = connect(me="gateway", peer="identity", addresses=identity, tls_dir=None)
         stack.push_async_callback(channel.close)
@@ -129,11 +136,11 @@ async def revoked_is_out(town: Town) -> None:
         )
         assert answer.json["data"] == {"logOut": 1}
         revoked_s = time.monotonic()
-        for echo in town.echoes:
-            await until(partial(refused, town, echo, token, "TOKEN_INVALID"), OUT_WITHIN_S)
         assert await closes.closed() == (4403, "The session was ended")
-        assert (await town.client.post(ME, token=goes.access_token)).status == 401
         assert time.monotonic() - revoked_s < OUT_WITHIN_S
+        for echo in town.echoes:
+            await until_out(partial(town.refusal, echo, token), "TOKEN_INVALID", revoked_s)
+        await until_out(partial(town.refusal_of_gateway, goes.access_token), "401", revoked_s)
         await remains.subscribe(ME)
         assert await remains.data() == {"me": {"user": {"address": wallet.address}}}
     assert [await town.refusal(echo, staying) for echo in town.echoes] == ["", ""]
@@ -146,8 +153,7 @@ async def used_twice_is_out(town: Town) -> None:
     assert await town.client.ask(ME, token=stolen)
     assert (await town.client.post(query)).code == "REFRESH_TOKEN_REUSED"
     used_s = time.monotonic()
-    await until(partial(status_is, town, stolen, 401), OUT_WITHIN_S)
-    assert time.monotonic() - used_s < OUT_WITHIN_S
+    await until_out(partial(town.refusal_of_gateway, stolen), "401", used_s)
 
 
 async def nothing_old_is_believed_without_redis(town: Town, own_valkey: ValkeyServer) -> None:
@@ -155,22 +161,25 @@ async def nothing_old_is_believed_without_redis(town: Town, own_valkey: ValkeySe
     token = await town.user_token(session)
     assert await town.client.ask(ME, token=session.access_token)
     own_valkey.kill()
-    killed_s = believed_s = time.monotonic()
-    assert await town.refusal(town.echoes[0], token) == ""
+    killed_s = time.monotonic()
+    told = await town.refusal(town.echoes[0], token)
+    assert told == "" or time.monotonic() - killed_s > BELIEVED_FOR_S
     for echo in town.echoes:
-        await until(partial(refused, town, echo, token, "REVOCATIONS_UNKNOWN"), OUT_WITHIN_S + 2)
-    while await status_is(town, session.access_token, 200):
-        believed_s = time.monotonic()
-    assert (await town.client.post(ME, token=session.access_token)).status == 503
-    assert believed_s - killed_s < OUT_WITHIN_S
+        await until_out(partial(town.refusal, echo, token), "REVOCATIONS_UNKNOWN", killed_s)
+    await until_out(partial(town.refusal_of_gateway, session.access_token), "503", killed_s)
 
 
-async def refused(town: Town, echo: EchoStub, token: str, reason: str) -> bool:
-    return await town.refusal(echo, token) == reason
+async def until_out(refusal: Callable[[], Awaitable[str]], reason: str, ended_s: float) -> None:
+    """Until that is the reason; whoever asks OUT_WITHIN_S after the end or later is refused, for some reason.
 
-
-async def status_is(town: Town, token: str, status: int) -> bool:
-    return (await town.client.post(ME, token=token)).status == status
+    When it was asked is what counts: a slow machine makes answers late, and none of them wrong.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        asked_s = time.monotonic()
+        while (told := await refusal()) != reason:
+            assert told or asked_s - ended_s < OUT_WITHIN_S
+            await asyncio.sleep(0.02)
+            asked_s = time.monotonic()
 
 
 async def until(ready: Callable[[], Awaitable[bool]], within_s: float) -> None:
@@ -202,6 +211,6 @@ async def process(module: str, variables: dict[str, str]) -> AsyncIterator[Proce
     finally:
         if started.returncode is None:
             started.terminate()
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(PATIENCE_S):
             _, errors = await started.communicate()
         assert b"Traceback" not in errors, errors.decode()

@@ -376,7 +376,7 @@ async def test_the_event_loop_runs_on_while_signatures_are_checked(monkeypatch: 
 
     def slowly(*given: Any) -> None:
         where.append(threading.current_thread())
-        assert release.wait(timeout=5)
+        assert release.wait(timeout=60)
         check(*given)
 
     monkeypatch.setattr(wallets, "check", slowly)
