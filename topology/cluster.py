@@ -12,6 +12,7 @@ import yaml
 from topology import sidecar
 from topology.calls import called_by
 from topology.edge import Limits, Places, files
+from topology.edge.clusters import SOCKETS, clusters
 from topology.envoy import Json
 from topology.parts import EDGE, GATEWAY, MONITOR_PORT, PARTS, SERVICES, Instances, Part
 
@@ -52,6 +53,9 @@ PLACES = Places(
 # Every WebSocket is a connection that its sidecar keeps.
 _HEAP = {GATEWAY: 1024 * sidecar.MIB}
 _HEAP_ELSE = 384 * sidecar.MIB
+# The edge's clusters of gateways, and what tells kustomize how they differ beside sidecars.
+_GATEWAYS = (GATEWAY, SOCKETS)
+_CHANGE = "EnvoyClusterChange"
 
 
 def sidecar_places(part: str) -> sidecar.Places:
@@ -79,9 +83,7 @@ def envoys() -> Mapping[str, Callable[[], str]]:
     own = files(PLACES)
     for name in own:
         found[f"{EDGE_FOLDER}/{name}"] = _file(own, name)
-    # With sidecars the edge reaches the gateway by mTLS as well.
-    beside = files(replace(PLACES, gateway_has_sidecar=True))
-    found[f"{SIDECARS_FOLDER}/{EDGE}/envoy.json"] = _file(beside, "envoy.json")
+    found[f"{SIDECARS_FOLDER}/{EDGE}.yaml"] = edge_beside_sidecars
     for part in _applications():
         its = sidecar.files(sidecar_places(part.name))
         for name in its:
@@ -107,14 +109,15 @@ def sidecars() -> str:
     maps: list[Json] = [
         {"name": name, "behavior": "merge", "literals": literals} for name, literals in settings.items()
     ]
-    maps.append({"name": f"{EDGE}-envoy", "behavior": "merge", "files": [f"{EDGE}/envoy.json"]})
     for part in _applications():
         own = [f"{part.name}/{name}" for name in sidecar.files(sidecar_places(part.name))]
         maps.append({"name": f"{part.name}-envoy", "files": own})
     component = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
+        "resources": [f"{EDGE}.yaml"],
         "configMapGenerator": maps,
+        "replacements": [_to_gateways()],
         "patches": [
             _patch("envoy.yaml", "|".join(part.name for part in _applications())),
             _patch("service.yaml", "|".join(SERVICES)),
@@ -123,6 +126,28 @@ def sidecars() -> str:
         ],
     }
     return _HEAD + yaml.safe_dump(component, sort_keys=False, width=1_000)
+
+
+def edge_beside_sidecars() -> str:
+    """k8s/sidecars/edge.yaml: how the edge reaches the gateway there: all that differs in its file."""
+    beside = {one["name"]: one for one in clusters(replace(PLACES, gateway_has_sidecar=True))}
+    change = {
+        "apiVersion": "satreel/v1",
+        "kind": _CHANGE,
+        # Kustomize reads it, and gives it to nobody.
+        "metadata": {"name": EDGE, "annotations": {"config.kubernetes.io/local-config": "true"}},
+        "transport_socket": beside[GATEWAY]["transport_socket"],
+    }
+    return _HEAD + yaml.safe_dump(change, sort_keys=False, width=1_000)
+
+
+def _to_gateways() -> Json:
+    # Not "create": kustomize 5.8 goes on for ever where what it creates is not what it then looks for.
+    fields = [
+        rf"data.envoy\.json.static_resources.clusters.[name={name}].transport_socket" for name in _GATEWAYS
+    ]
+    target = {"select": {"kind": "ConfigMap", "name": f"{EDGE}-envoy"}, "fieldPaths": fields}
+    return {"source": {"kind": _CHANGE, "name": EDGE, "fieldPath": "transport_socket"}, "targets": [target]}
 
 
 def _listen(part: Part) -> str:

@@ -10,6 +10,7 @@ Json: TypeAlias = dict[str, Any]
 
 _TYPES = "type.googleapis.com/"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
+_RAW = "envoy.extensions.transport_sockets.raw_buffer.v3"
 HTTP_OPTIONS = f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 SPIFFE = "spiffe://satreel/"
 _CONNECTIONS = "downstream_connections.v3.DownstreamConnectionsConfig"
@@ -88,6 +89,11 @@ def _common(folder: Path, *, certificate: str, authority: str, speaks: tuple[str
 
 def _uri_san(match: Mapping[str, str]) -> Json:
     return {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": dict(match)}]}
+
+
+def clear_text() -> Json:
+    """No TLS."""
+    return {"name": "envoy.transport_sockets.raw_buffer", "typed_config": typed(f"{_RAW}.RawBuffer")}
 
 
 def calls_part(part: str, folder: Path, *, certificate: str, authority: str, speaks: str = "h2") -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.k8s.conftest import FOLDERS, WITH_SIDECARS, Manifest, Manifests, rend
 from tests.k8s.test_manifests import LEADERS, SERVICES, plain_settings, pod
 from topology.calls import called_by
 from topology.cluster import PLACES
+from topology.edge import BOOTSTRAP_FILE, files
 from topology.parts import EDGE, GATEWAY, MONITOR_PORT, PARTS
 from topology.sidecar import MIB
 
@@ -177,6 +179,12 @@ def test_it_calls_by_the_names_and_ports_of_services(beside: Manifests) -> None:
             assert cluster.get("transport_socket", {}).get("name") == (
                 "envoy.transport_sockets.tls" if secured else None
             )
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_edge_has_the_file_that_the_topology_makes_for_it(folder: str) -> None:
+    wanted = files(replace(PLACES, gateway_has_sidecar=folder in WITH_SIDECARS))[BOOTSTRAP_FILE]
+    assert configuration(render(folder), EDGE) == json.loads(wanted)
 
 
 @pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder not in WITH_SIDECARS])

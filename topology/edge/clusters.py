@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topology.edge.places import Places
-from topology.envoy import Json, calls_part
+from topology.envoy import Json, calls_part, clear_text
 from topology.monitor import admin_cluster
 from topology.observed import collector
 from topology.parts import GATEWAY, PARTS, SERVICES
@@ -52,8 +52,10 @@ def _gateway(name: str, places: Places) -> Json:
         {"http_health_check": {"path": HEALTH_PATH, "host": f"{GATEWAY}.satreel"}}, else_anybody=True
     )
     found |= outliers()
-    if places.gateway_has_sidecar:
-        found["transport_socket"] = _as_edge(GATEWAY, places, speaks="http/1.1")
+    # Clear text is said, too: kustomize puts the other in its place (topology/cluster.py).
+    found["transport_socket"] = (
+        _as_edge(GATEWAY, places, speaks="http/1.1") if places.gateway_has_sidecar else clear_text()
+    )
     return found
 
 
