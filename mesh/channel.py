@@ -9,6 +9,7 @@ message gives a plain coroutine. A read with one request and one answer goes by 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -125,6 +126,9 @@ class MeshChannel(grpc.aio.Channel):
         self._behind_sidecar = behind_sidecar
         self._pool = pool
         self._renewal = renewal
+        # Streams that may still be waiting for a server, looked after as long as there are any.
+        self._waiting: list[ResponseStream] = []
+        self._looking: asyncio.Task[None] | None = None
         own = {CLAIMED_SERVICE_KEY: claimed_service, HEALTH_KEY: health}
         self._own_metadata = [(key, value) for key, value in own.items() if value]
         self._own_fields = b"".join(literal(*own) for own in self._own_metadata)
@@ -221,7 +225,10 @@ class MeshChannel(grpc.aio.Channel):
                 given_s = None if timeout_s == math.inf else max(0.0, ends_s - time.perf_counter())
                 return start(requests, timeout=given_s, metadata=metadata, wait_for_ready=True)
 
-            return ResponseStream(begin, contract, span, ends_s=ends_s, repeatable=repeatable)
+            stream = ResponseStream(begin, contract, span, ends_s=ends_s, repeatable=repeatable)
+            if self._renewal is not None:
+                self._look_after(stream, self._renewal)
+            return stream
 
         return call
 
@@ -230,6 +237,20 @@ class MeshChannel(grpc.aio.Channel):
         if self._renewal is not None and self._renewal.is_due():
             self._core.renew()
             self._pool.renew()
+            for stream in self._waiting:
+                stream.move()
+
+    def _look_after(self, stream: ResponseStream, renewal: Renewal) -> None:
+        self._waiting.append(stream)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look(renewal))
+
+    async def _look(self, renewal: Renewal) -> None:
+        """Where nobody makes calls, streams that wait for a server would not follow."""
+        while self._waiting:
+            await renewal.pause()
+            self._waiting = [stream for stream in self._waiting if stream.waits]
+            self._follow_renewal()
 
     def _metadata(self, known: SpanContext) -> list[tuple[str, str]]:
         metadata = list(self._own_metadata)
@@ -251,6 +272,8 @@ class MeshChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Ends all calls, after `grace` seconds at most."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._pool.close()
         await self._core.close(grace)
 

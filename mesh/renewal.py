@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class Renewal:
             return False
         self._seen, self._made_at_s = seen, now_s
         return True
+
+    async def pause(self) -> None:
+        """Until it is time to look again."""
+        await asyncio.sleep(LOOK_S)
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
         found = [file.stat() for file in self._files]

@@ -36,25 +36,44 @@ class ResponseStream:
         self._ends_s = ends_s
         self._repeatable = repeatable
         self._call = begin()
+        self._iterated = self._answered = self._moves = False
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        pauses, answered = waiting.pauses_s(), False
+        pauses, self._iterated = waiting.pauses_s(), True
         try:
             while True:
                 try:
                     async for response in self._call:
-                        answered = True
+                        self._answered = True
                         yield response
                     break
                 except grpc.aio.AioRpcError as error:
                     pause_s = next(pauses)
-                    if answered or not self._may_begin_again(error, pause_s):
+                    if self._answered or not self._may_begin_again(error, pause_s):
                         raise self._failed(error) from None
+                except asyncio.CancelledError:
+                    if not self._moves or _is_cancelled():
+                        raise
+                    pause_s = 0.0
                 await asyncio.sleep(pause_s)
-                self._call = self._begin()
+                self._moves, self._call = False, self._begin()
             self._ended("OK")
         finally:
             self.cancel()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may still be waiting for a server."""
+        return not (self._answered or self._span.is_over)
+
+    def move(self) -> None:
+        """Begins again on the channel of now, while nothing was answered, if that does no harm.
+
+        Where nobody takes the certificate any more, a call that waits for a server would wait for ever.
+        """
+        if self._iterated and self.waits and self._contract.asks_once and self._contract.repeatable:
+            self._moves = True
+            self._call.cancel()
 
     def _may_begin_again(self, error: grpc.aio.AioRpcError, pause_s: float) -> bool:
         failure = from_rpc_error(error, method=self._contract.path)
@@ -101,3 +120,9 @@ class ResponseStream:
         if code in telemetry.ERRORS:
             self._span.failed(code)
         self._span.end()
+
+
+def _is_cancelled() -> bool:
+    """Whether whoever iterates is to end, rather than the call alone."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
+from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 
 from mesh import authority, renewal, tls
 from mesh.authority import ISSUES, TRUSTED, WAITS, Authority, Stage
+from mesh.channel import connect
 from mesh.errors import RemoteFailure
+from mesh.streaming import ResponseStream
+from sandbox.process import free_port
 from tests.edge.followed import is_refused
 from tests.mesh.conftest import House
-from tests.mesh.echo import Echo
+from tests.mesh.echo import SERVICE, WAIT_S, Echo, EchoStub
 
 HI = EchoRequest(text="hi")
 NAMES = ("echo", "friend")
@@ -68,6 +74,53 @@ async def test_servers_of_the_authority_before_are_called_no_more(
             await call(HI, timeout=0.5)
     house.authority.issue("echo")
     assert (await house.stub(old).Command(HI, timeout=5)).text == "hi"
+
+
+async def test_a_stream_that_waits_for_a_server_follows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
+    place = f"127.0.0.1:{free_port()}"
+    async with _waiting_at(place, house) as (_, first):
+        # Nobody is there, nothing else is called, and who comes takes new certificates alone.
+        for _ in Stage:
+            house.authority.step()
+        for name in NAMES:
+            house.authority.issue(name)
+        await house.start(Echo(), listen=place)
+        async with asyncio.timeout(WAIT_S):
+            assert (await first).text == "x"
+
+
+async def test_a_stream_that_is_left_in_the_moment_when_it_follows_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_S", 0.0)
+    async with _waiting_at(f"127.0.0.1:{free_port()}", house) as (stream, first):
+        stream.move()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert not stream.waits
+
+
+@asynccontextmanager
+async def _waiting_at(
+    place: str, house: House
+) -> AsyncIterator[tuple[ResponseStream, asyncio.Task[EchoResponse]]]:
+    """A stream for whom nobody is there yet, and its first answer."""
+    async with connect(
+        me="friend", peer="echo", addresses=place, tls_dir=house.tls_dir, service=SERVICE
+    ) as channel:
+        stream: Any = EchoStub(channel).Watch(EchoRequest(text="x"))
+
+        async def first() -> EchoResponse:
+            answer: EchoResponse = await anext(aiter(stream))
+            return answer
+
+        task = asyncio.create_task(first())
+        await asyncio.sleep(0)
+        yield stream, task
 
 
 def test_a_change_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
