@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 from mesh.clock import NS_PER_S, Clock
 from services.market.app.ports import (
@@ -25,6 +27,8 @@ from services.market.domain.pages import PAGE_SIZE_DEFAULT, page_token, read_pag
 from services.market.domain.sales import Quote, Sale
 from services.market.domain.states import ListingState
 from services.market.domain.values import ListingId, MemeId, OfferId, SaleId
+
+Shown = TypeVar("Shown")
 
 OVERVIEW_AGE_MAX_S = 10
 
@@ -79,14 +83,8 @@ class Reading:
         self, which: ListingFilter, *, page_size: int, token: str
     ) -> tuple[list[Listing], str]:
         """A page, newest first, and the token of the next, "" at the end. Raises PageTokenInvalid."""
-        scope = f"listings {which}"
-        found, following = await self._listings.page(
-            which,
-            self._clock.now_ns(),
-            after=read_page_token(scope, token),
-            limit=page_size or PAGE_SIZE_DEFAULT,
-        )
-        return found, page_token(scope, following) if following else ""
+        pages = partial(self._listings.page, which, self._clock.now_ns())
+        return await _page(f"listings {which}", pages, page_size, token)
 
     async def offer(self, offer_id: OfferId) -> Offer:
         """An offer. Raises OfferNotFound."""
@@ -103,14 +101,8 @@ class Reading:
 
     async def list_offers(self, which: OfferFilter, *, page_size: int, token: str) -> tuple[list[Offer], str]:
         """A page, newest first, and the token of the next, "" at the end. Raises PageTokenInvalid."""
-        scope = f"offers {which}"
-        found, following = await self._offers.page(
-            which,
-            self._clock.now_ns(),
-            after=read_page_token(scope, token),
-            limit=page_size or PAGE_SIZE_DEFAULT,
-        )
-        return found, page_token(scope, following) if following else ""
+        pages = partial(self._offers.page, which, self._clock.now_ns())
+        return await _page(f"offers {which}", pages, page_size, token)
 
     async def sale(self, sale_id: SaleId) -> Sale:
         """A sale. Raises SaleNotFound."""
@@ -121,11 +113,7 @@ class Reading:
 
     async def list_sales(self, which: SaleFilter, *, page_size: int, token: str) -> tuple[list[Sale], str]:
         """A page, newest first, and the token of the next, "" at the end. Raises PageTokenInvalid."""
-        scope = f"sales {which}"
-        found, following = await self._sales.page(
-            which, after=read_page_token(scope, token), limit=page_size or PAGE_SIZE_DEFAULT
-        )
-        return found, page_token(scope, following) if following else ""
+        return await _page(f"sales {which}", partial(self._sales.page, which), page_size, token)
 
     async def quotes(self, meme_ids: Sequence[MemeId]) -> list[tuple[Quote, Listing | None]]:
         """One per meme, in the order asked, each with its open listing."""
@@ -153,6 +141,17 @@ class Reading:
         found = await self._listings.in_state(ListingState.OPEN)
         prices = [listing.price_sats for listing in found if not listing.as_of(now_ns).is_closed]
         return Overview(now_ns, len(prices), min(prices, default=0), totals.sales, totals.volume_sats)
+
+
+class _Pages(Protocol[Shown]):
+    """Gives at most `limit` from behind `after`, and where to go on, "" at the end."""
+
+    def __call__(self, *, after: str, limit: int) -> Awaitable[tuple[list[Shown], str]]: ...
+
+
+async def _page(scope: str, pages: _Pages[Shown], size: int, token: str) -> tuple[list[Shown], str]:
+    found, following = await pages(after=read_page_token(scope, token), limit=size or PAGE_SIZE_DEFAULT)
+    return found, page_token(scope, following)
 
 
 def _open_one(quote: Quote, listings: dict[ListingId, Listing]) -> Listing | None:

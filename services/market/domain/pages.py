@@ -14,8 +14,8 @@ _SCOPE_BYTES = 6
 
 
 def page_token(scope: str, after: str) -> str:
-    """A token for the page behind the key `after` of the list that `scope` describes."""
-    return base64.urlsafe_b64encode(_digest(scope) + after.encode()).decode()
+    """A token for the page behind the key `after` of the list that `scope` describes, or "" for none."""
+    return after and base64.urlsafe_b64encode(_digest(scope) + after.encode()).decode()
 
 
 def read_page_token(scope: str, token: str) -> str:
