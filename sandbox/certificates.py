@@ -7,7 +7,7 @@
 What runs follows by itself: Envoy and servers with the next connection, callers within a second or two. A new
 authority comes in three steps, with a pause between them: it is trusted beside the one before; it issues all
 certificates; it alone is trusted. Stopped at any moment and run again, it goes on from there. Teams
-(`python -m sandbox.team`) get their files again in each pause. In a cluster cert-manager does this.
+(`python -m sandbox.team`) get their files again in each pause. In a cluster: docs/runbooks/certificates.md.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Certificates:
         if stage is not Stage.ALONE:
             progress(f"goes on: {stage.value}")
             await asyncio.sleep(pause_s)
-        while (stage := self._step()) is not Stage.ALONE:
+        while (stage := self._step(stage)) is not Stage.ALONE:
             progress(f"{stage.value}; all follow for {pause_s:g} s")
             await asyncio.sleep(pause_s)
         progress("the new authority alone is trusted")
@@ -74,9 +74,11 @@ class Certificates:
                 authority.step()
                 progress(f"the authority is renewed: {_make(authority).value}")
 
-    def _step(self) -> Stage:
+    def _step(self, seen: Stage) -> Stage:
+        """The next one, unless somebody else took it meanwhile, after which all are to follow first."""
         with held(self._folder) as authority:
-            authority.step()
+            if authority.stage is seen:
+                authority.step()
             return _make(authority)
 
 
@@ -118,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{told.folder} holds no authority; `make run` makes one")
     certificates = Certificates(told.folder)
     if told.anew_authority:
-        asyncio.run(certificates.renew_authority(print, pause_s=told.pause))
+        try:
+            asyncio.run(certificates.renew_authority(print, pause_s=told.pause))
+        except KeyboardInterrupt:
+            print("broken off; run again, it goes on")
+            return 130
     else:
         certificates.make(anew=told.anew)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,27 @@ async def test_a_change_of_authority_that_was_broken_off_goes_on(tmp_path: Path)
     (last,) = _trusted(folder)
     assert _issuers(folder) == {last.subject}
     assert told[-1] == "the new authority alone is trusted"
+
+
+async def test_two_who_renew_the_authority_wait_for_each_others_steps(tmp_path: Path) -> None:
+    kept, told, pause_s = Certificates(tmp_path), list[tuple[float, str]](), 0.3
+    kept.make()
+    (first,) = _trusted(tmp_path)
+
+    def tell(line: str) -> None:
+        told.append((time.monotonic(), line))
+
+    one = asyncio.create_task(kept.renew_authority(tell, pause_s=pause_s))
+    while not told:
+        await asyncio.sleep(0.01)
+    # In the middle of its first pause.
+    await asyncio.sleep(pause_s / 2)
+    await asyncio.gather(one, kept.renew_authority(tell, pause_s=pause_s))
+    (last,) = _trusted(tmp_path)
+    assert last != first
+    issues = next(at_s for at_s, line in told if "next one issues" in line)
+    alone = next(at_s for at_s, line in told if "alone is trusted" in line)
+    assert alone - issues >= pause_s
 
 
 def test_the_command_renews_the_authority(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
