@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -20,12 +19,6 @@ from hypothesis import HealthCheck, settings
 from sandbox import tether
 from sandbox.binaries import valkey_binary
 from sandbox.process import LOOPBACK, free_port
-
-# The same examples every time, none too slow on a busy machine; others with `--hypothesis-profile=default`.
-hypothesis.settings.register_profile(
-    "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("same")
 
 # Where no test configures logs: the usual tracebacks show all local variables, and take seconds to be drawn.
 structlog.configure(

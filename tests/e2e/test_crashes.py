@@ -22,7 +22,7 @@ ROUND_S = 9.0
 VICTIMS = ("ledger", "rounds", "content", "chain")
 CURRENT = "{ currentRound { id state entryCount } }"
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -7,7 +7,6 @@ import secrets
 import time
 from pathlib import Path
 
-import pytest
 from redis.asyncio import Redis
 
 from sandbox import demo
@@ -29,7 +28,6 @@ async def limits_counted(settings: SandboxSettings) -> bool:
         return bool(await redis.keys("satreel:{limits}:*"))
 
 
-@pytest.mark.timeout(300)
 async def test_the_demo_round_holds_every_claim(tmp_path: Path) -> None:
     report, seed = Report(colours=False), secrets.token_hex(8)
     admin = Person.of("Admin", "", seed=seed)

@@ -8,15 +8,12 @@ import ssl
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from mesh.authority import TRUSTED, Authority, Stage
 from sandbox.process import LOOPBACK, free_port
 from tests.edge import followed
 from tests.edge.lone import alone
 from topology import edge
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_the_edge_follows_the_authority(tmp_path: Path) -> None:

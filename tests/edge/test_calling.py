@@ -19,7 +19,7 @@ import pytest_asyncio
 from tests.edge.conftest import Door
 from tools import protos_wheel
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "CALLING.md"

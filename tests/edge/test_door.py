@@ -19,7 +19,7 @@ from mesh.authority import Authority
 from tests.edge.conftest import Door
 from topology import edge
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIP = b'{"query": "{ tip { height } }"}'
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import grpc
-import pytest
 from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from satreel.market.v1 import market_service_pb2 as pb
@@ -78,7 +77,6 @@ async def behind(folder: Path) -> AsyncIterator[tuple[str, Market]]:
         await runner.cleanup()
 
 
-@pytest.mark.timeout(60)
 async def test_who_leaves_stops_the_call_and_what_may_be_is_repeated(tmp_path: Path) -> None:
     async with behind(tmp_path) as (url, market), aiohttp.ClientSession() as client:
         leaving = asyncio.create_task(client.get(f"{url}/v1/market"))

@@ -27,7 +27,7 @@ from topology.edge import clusters
 from topology.edge.places import MIB
 from topology.upstreams import cluster
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # More than one edge bears, each with half a request.
 CLIENTS = 48

@@ -18,7 +18,6 @@ FILES = next(PAGE_FILES.glob("swagger-ui-dist@*"), None)
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.mark.skipif(FILES is None, reason="`make setup` could not fetch Swagger UI")
-@pytest.mark.timeout(180)
 async def test_a_browser_shows_what_rest_can_do(tmp_path: Path) -> None:
     async with alone(tmp_path, pages=FILES) as places:
         browser = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.edge.conftest import Door
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOBODYS_ID = "01900000-0000-7000-8000-000000000000"
 

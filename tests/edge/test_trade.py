@@ -28,7 +28,7 @@ from sandbox.report import Report
 from sandbox.town import Town
 from tests.edge.conftest import Door
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PRICE = 2_000
 PURCHASE = "/satreel.market.v1.MarketService/Purchase"

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.edge.lone import alone, serving
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 METHOD = "/satreel.chain.v1.ChainService/GetTip"
 SOCKET = {"Connection": "Upgrade", "Upgrade": "websocket"}

@@ -31,7 +31,7 @@ from mesh.http2.frames import (
 )
 from tests.edge.conftest import Door
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ENABLE_CONNECT_PROTOCOL = 8
 STREAM = 1

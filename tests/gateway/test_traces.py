@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from mesh import telemetry, tls
 from mesh.authority import Authority
@@ -172,7 +171,6 @@ async def paged(mesh: Mesh, traceparent: object) -> None:
         assert (await socket.receive_json())["payload"]["data"] == {"__typename": "Query"}
 
 
-@pytest.mark.timeout(180)
 async def test_one_trace_over_the_mesh(valkey_url: str, tmp_path: Path) -> None:
     offered, lost, followed = (secrets.token_hex(16) for _ in range(3))
     browser_span = secrets.token_hex(8)

@@ -245,7 +245,6 @@ class Mounted(Envoy):
         pass
 
 
-@pytest.mark.timeout(120)
 async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certificates(
     tmp_path: Path,
 ) -> None:
@@ -294,7 +293,6 @@ async def test_a_sidecar_starts_alone_tells_how_its_part_is_and_takes_new_certif
         assert await wrong.wait() == 1
 
 
-@pytest.mark.timeout(60)
 async def test_a_sidecar_follows_the_authority_that_kubelet_brings(tmp_path: Path) -> None:
     authority, before = tmp_path / "authority", tmp_path / "before"
     async with beside("market", tmp_path) as here:

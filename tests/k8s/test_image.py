@@ -79,7 +79,6 @@ def imported(kept: Iterable[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=80, check=False, cwd=ROOT)
 
 
-@pytest.mark.timeout(180)
 def test_services_start_with_the_packages_of_the_images() -> None:
     kept = set(pins("requirements-runtime.txt"))
 
@@ -102,7 +101,6 @@ runpy.run_module(module, run_name="__main__")
 """
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("service", "module"), [("ledger", "services.ledger"), ("gateway", "graphql_gateway")]
 )

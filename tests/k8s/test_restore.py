@@ -87,7 +87,6 @@ def sums(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(180)
 async def test_what_was_kept_comes_back_by_the_runbook(environment: dict[str, str]) -> None:
     data = Path(environment["SATREEL_DATA_DIR"])
     archive = data / "archive"

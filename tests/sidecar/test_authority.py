@@ -14,7 +14,7 @@ from tests.sidecar.load import loaded
 from tests.sidecar.test_trust import context_of, is_refused
 from tests.sidecar.town import Town
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_authority_is_renewed_under_load(town: Town, tmp_path: Path) -> None:

@@ -50,8 +50,6 @@ def test_targets_are_told_met_missed_or_not_measured() -> None:
     assert verdicts == ["met", "**missed**", "met", "**missed**", "not measured"]
 
 
-# It collects garbage before each sample: slow in a process that has run thousands of tests.
-@pytest.mark.timeout(300)
 def test_what_the_chain_bench_measures_gives_right_results() -> None:
     """Each kind compares its results with those of bsv-sdk before it measures, and raises if they differ."""
     results = Results()

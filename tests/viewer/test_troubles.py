@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -24,7 +23,6 @@ SLOW_S = 0.2
 METHOD = "satreel.chain.v1.ChainService/GetTip"
 
 
-@pytest.mark.timeout(60)
 async def test_the_edge_tells_what_failed_and_what_was_slow(tmp_path: Path) -> None:
     heard: dict[str, str] = {}
 

@@ -169,7 +169,6 @@ def test_the_oldest_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.timeout(180)
 async def test_a_browser_shows_the_waterfall(tmp_path: Path) -> None:
     trace = secrets.token_bytes(16)
     async with running(settings(tmp_path)) as addresses:
