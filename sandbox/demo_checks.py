@@ -9,7 +9,7 @@ from sandbox.people import NotInTime
 from sandbox.town import BOOKS, ROUND, Town
 from sandbox.verifying import verify_round
 
-SETTLE_S = 20.0
+SETTLE_S = 60.0
 
 INSCRIPTION = """query Inscription($id: ID!) {
   meme(id: $id) { inscription { origin outpoint confirmations } }

@@ -20,8 +20,8 @@ from pathlib import Path
 from sandbox import tether
 
 LOOPBACK = "127.0.0.1"
-TERM_WAIT_S = 10.0
-KILL_WAIT_S = 5.0
+TERM_WAIT_S = 30.0
+KILL_WAIT_S = 20.0
 LOG_TAIL_BYTES = 20_000
 LOG_TAIL_LINES = 12
 

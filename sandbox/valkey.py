@@ -16,7 +16,7 @@ from sandbox.binaries import valkey_binary
 from sandbox.environment import inherited
 from sandbox.process import LOOPBACK, Child, StartFailed, require_free_port, start_child
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 2.0
 POLL_S = 0.02
 MEMORY_MB = 256

@@ -70,7 +70,7 @@ async def is_refused(place: str, context: ssl.SSLContext, name: str) -> bool:
     """Whether who is there, under that name, ends the connection before it says anything of HTTP."""
     try:
         reader, writer = await _connected(place, context, name)
-        said = await asyncio.wait_for(reader.read(9), 10)
+        said = await asyncio.wait_for(reader.read(9), 30)
         writer.close()
     except (ssl.SSLError, ConnectionError):
         return True

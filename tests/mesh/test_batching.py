@@ -219,7 +219,7 @@ async def test_whoever_stays_is_answered_whoever_leaves() -> None:
                 if chance.random() < 0.5:
                     asking.cancel()
                 try:
-                    told.append(await asyncio.wait_for(asking, 5))
+                    told.append(await asyncio.wait_for(asking, 30))
                 except asyncio.CancelledError:
                     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
             return told
@@ -244,7 +244,7 @@ async def test_closing_ends_a_batch_that_has_not_begun() -> None:
         while not numbers._running:
             await asyncio.sleep(0)
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_batch_is_in_the_trace_of_one_and_linked_to_the_others(

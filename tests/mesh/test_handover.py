@@ -11,12 +11,12 @@ from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 
 from mesh.channel import MeshChannel, connect
 from mesh.clock import SystemClock
-from mesh.errors import NOT_LEADER, RemoteFailure
+from mesh.errors import NOT_LEADER, Code, RemoteFailure
 from mesh.leases import LEASES, Leadership, Lease, lead
 from mesh.records.sqlite import open_sqlite
 from mesh.runtime import Runtime
 from tests.mesh.conftest import EchoSettings, House
-from tests.mesh.echo import SERVICE, Echo, EchoStub, add_echo
+from tests.mesh.echo import SERVICE, WAIT_S, Echo, EchoStub, add_echo
 
 HI = EchoRequest(text="hi")
 
@@ -36,12 +36,14 @@ def straight_to(port: int, house: House | None = None, *, health: str = "") -> M
 
 async def until_refused(stub: EchoStub) -> RemoteFailure:
     """The refusal of a command, once one is."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while True:
             try:
                 await stub.Command(HI, timeout=0.3)
             except RemoteFailure as failure:
-                return failure
+                # On a busy machine the time may be over before anything is heard.
+                if failure.code is not Code.DEADLINE_EXCEEDED:
+                    return failure
 
 
 async def test_who_does_not_lead_begins_nothing_and_says_so(house: House, echo: Echo) -> None:
@@ -83,7 +85,7 @@ async def test_another_leads_while_the_one_of_before_drains(tmp_path: Path) -> N
             begun = echo.seen["Command"]
             echo.release.set()
             assert (await running).text == "done"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S):
                 while not await other.acquire():
                     await asyncio.sleep(0.01)
             assert not serving.done(), "it goes on for those whom it has not turned away"
@@ -100,7 +102,7 @@ async def test_what_does_not_end_in_time_does_not_keep_others_from_leading(house
     async with straight_to(server.port, house) as channel:
         running = asyncio.ensure_future(EchoStub(channel).Command(EchoRequest(text="wait:done")))
         await echo.waiting.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             await server.resign()
         assert not running.done()
         with pytest.raises(RemoteFailure):

@@ -48,7 +48,7 @@ async def test_calls_go_on_with_the_new_certificate(house: House, monkeypatch: p
         for name in ("friend", "echo"):
             house.authority.issue(name, renew_below=1)
         now = _serial(house, "friend")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while set(echo.shown.values()) != {now}:
                 await asyncio.gather(*(stub.Echo(HI) for _ in range(5)), stub.Command(HI))
     # What began with the first certificate goes on.

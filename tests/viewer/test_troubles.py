@@ -81,8 +81,9 @@ async def test_the_edge_tells_what_failed_and_what_was_slow(tmp_path: Path) -> N
         assert traces["bad"] in shown
         assert traces["nobody"] in shown
         assert traces["slow"] not in shown
-    assert traces["refused"] not in found
-    assert traces["well"] not in found or found[traces["well"]].took_ms >= SLOW_S * 500
+    for name in ("well", "refused"):
+        # Unless the machine was busy.
+        assert traces[name] not in found or found[traces[name]].took_ms >= SLOW_S * 500
     bad, slow, nobody = (found[traces[name]] for name in ("bad", "slow", "nobody"))
     # The gateway's span stands under it.
     assert (bad.span, slow.span) == (heard[bad.trace], heard[slow.trace])

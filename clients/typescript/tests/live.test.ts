@@ -119,7 +119,7 @@ test("a mistake ends a stream with its code", async () => {
   assert.equal((await failureOf(next(client.subscribe(Watch, { memeId: "no id", budget: sats(5) })))).code, "BAD_ID");
 });
 
-test("a gateway that is not there is given up", { timeout: 20_000 }, async () => {
+test("a gateway that is not there is given up", { timeout: 120_000 }, async () => {
   const gone = await line();
   gone.close();
   const error = await failureOf(next(clientOf({ url: gone.url }).subscribe(RoundUpdated)));
@@ -208,7 +208,7 @@ test("an idle stream renews the tokens by itself", async () => {
   const { stream, pay } = await balance({ tokens, now: () => Date.now() + ahead, refreshBeforeMs: 1_000 });
   const before = (await tokens.load()) as Tokens;
   const seen = untilBalance(stream, 9);
-  await until(async () => ((await tokens.load()) as Tokens).accessToken !== before.accessToken, 4_000);
+  await until(async () => ((await tokens.load()) as Tokens).accessToken !== before.accessToken);
   await pay(9);
   await seen;
   await stream.return();

@@ -91,8 +91,8 @@ export async function failureOf(work: Promise<unknown>): Promise<SatreelError> {
   return error;
 }
 
-/** Waits until it is true. */
-export async function until(ready: () => boolean | Promise<boolean>, withinMs = 8_000): Promise<void> {
+/** Waits until it is true, on a busy machine too. */
+export async function until(ready: () => boolean | Promise<boolean>, withinMs = 30_000): Promise<void> {
   const end = Date.now() + withinMs;
   while (!(await ready())) {
     assert.ok(Date.now() < end, `not within ${withinMs} ms`);
