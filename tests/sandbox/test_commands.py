@@ -31,7 +31,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_")}
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env=kept | environment, timeout=50, check=False
+        command, capture_output=True, text=True, env=kept | environment, timeout=150, check=False
     )
 
 
