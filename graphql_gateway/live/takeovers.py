@@ -48,7 +48,9 @@ class Takeovers:
                 if seat.before is not None:
                     # Otherwise others might hear of them in the wrong order.
                     await seat.before.was_told.wait()
-                await self._redis.xadd(KEY, entry, maxlen=LENGTH_MAX)
+                told: Any = await self._redis.xadd(KEY, entry, maxlen=LENGTH_MAX)
+                # Redis may lose the entry before we hear of it ourselves.
+                seat.told_at = _place(told)
         except AWAY:
             # Nobody has heard of it; what is told from now on still counts.
             seat.told_at = (self._clock.now_ns() // NS_PER_MS, 0)
