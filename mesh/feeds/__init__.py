@@ -3,17 +3,16 @@
     async with open_feed(settings.redis_url, "rounds") as feed:
         feed.publish(event.SerializeToString())
 
-        async for update in watch(feed, request.cursor, snapshot=current_round):
-            match update:
-                case Snapshot(cursor, state): ...
-                case Event(cursor, payload): ...
-                case Heartbeat(cursor): ...
+        async with aclosing(responses(feed, request.cursor, WatchRoundsResponse, snapshot=current)) as told:
+            async for response in told: ...
+
+`watch` gives the same before it is made into a contract's messages.
 
 Nothing that matters lives in a feed: with Redis away commands go on, and watchers get snapshots.
 """
 
 from mesh.feeds.feed import CursorExpired, Event, Feed, FeedAway, Heartbeat, apart, open_feed
-from mesh.feeds.watch import Snapshot, watch
+from mesh.feeds.watch import Snapshot, responses, watch
 
 __all__ = [
     "CursorExpired",
@@ -24,5 +23,6 @@ __all__ = [
     "Snapshot",
     "apart",
     "open_feed",
+    "responses",
     "watch",
 ]

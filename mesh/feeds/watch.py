@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from satreel.mesh.v1 import access_pb2
 
 from mesh.feeds.feed import HEARTBEAT_S, CursorExpired, Event, Feed, FeedAway, Heartbeat
 
 State = TypeVar("State")
+
+
+class Response(Protocol):
+    """What all `Watch…Response` of the contracts have, beside `cursor`, `snapshot` and `heartbeat`."""
+
+    @property
+    def event(self) -> Message:
+        """What was published."""
+        ...
+
+
+Told = TypeVar("Told", bound=Response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +63,20 @@ async def watch(
             cursor = ""
             yield Snapshot("", await snapshot())
             await feed.wait_live(heartbeat_s)
+
+
+async def responses(
+    feed: Feed, cursor: str, response: Callable[..., Told], *, snapshot: Callable[[], Awaitable[Message]]
+) -> AsyncGenerator[Told, None]:
+    """What `watch` gives, as answers of a contract whose events are published as they are."""
+    async with aclosing(watch(feed, cursor, snapshot=snapshot)) as updates:
+        async for update in updates:
+            match update:
+                case Snapshot():
+                    yield response(cursor=update.cursor, snapshot=update.state)
+                case Event():
+                    told = response(cursor=update.cursor)
+                    told.event.ParseFromString(update.payload)
+                    yield told
+                case Heartbeat():
+                    yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())

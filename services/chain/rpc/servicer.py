@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from satreel.chain.v1 import chain_pb2, chain_service_pb2_grpc
 from satreel.chain.v1 import chain_service_pb2 as pb
-from satreel.chain.v1 import chain_service_pb2_grpc
-from satreel.mesh.v1 import access_pb2
 
 from mesh import caller
 from mesh.errors import InvalidArgument
-from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.feeds import Feed, responses
 from mesh.ids import is_uuid7
 from services.chain.app.custody import custody
 from services.chain.app.headers import checked_header
@@ -74,38 +73,24 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
     async def WatchBlocks(
         self, request: pb.WatchBlocksRequest, context: Context
     ) -> AsyncIterator[pb.WatchBlocksResponse]:
-        updates = watch(self._blocks, request.cursor, snapshot=self._tip)
-        async with aclosing(updates):
-            async for update in updates:
-                match update:
-                    case Snapshot():
-                        yield pb.WatchBlocksResponse(
-                            cursor=update.cursor, snapshot=mapping.block(update.state)
-                        )
-                    case Event():
-                        event = pb.BlockEvent.FromString(update.payload)
-                        yield pb.WatchBlocksResponse(cursor=update.cursor, event=event)
-                    case Heartbeat():
-                        yield pb.WatchBlocksResponse(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
+        told = responses(self._blocks, request.cursor, pb.WatchBlocksResponse, snapshot=self._tip)
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
     async def WatchChain(
         self, request: pb.WatchChainRequest, context: Context
     ) -> AsyncIterator[pb.WatchChainResponse]:
-        updates = watch(self._events, request.cursor, snapshot=self._tip)
-        async with aclosing(updates):
-            async for update in updates:
-                match update:
-                    case Snapshot():
-                        snapshot = pb.ChainSnapshot(tip=mapping.block(update.state))
-                        yield pb.WatchChainResponse(cursor=update.cursor, snapshot=snapshot)
-                    case Event():
-                        event = pb.ChainEvent.FromString(update.payload)
-                        yield pb.WatchChainResponse(cursor=update.cursor, event=event)
-                    case Heartbeat():
-                        yield pb.WatchChainResponse(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
+        told = responses(self._events, request.cursor, pb.WatchChainResponse, snapshot=self._snapshot)
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
-    async def _tip(self) -> Block:
-        return self._chain.desk.books.chain.tip
+    async def _tip(self) -> chain_pb2.Block:
+        return mapping.block(self._chain.desk.books.chain.tip)
+
+    async def _snapshot(self) -> pb.ChainSnapshot:
+        return pb.ChainSnapshot(tip=await self._tip())
 
     async def GetDepositAddress(
         self, request: pb.GetDepositAddressRequest, context: Context

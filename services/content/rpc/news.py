@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 
 from satreel.content.v1 import content_service_pb2
-from satreel.mesh.v1 import access_pb2
 
-from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.feeds import Feed
 from mesh.ids import uuid7
 from services.content.domain.memes import Meme, Stage
 from services.content.rpc import convert
@@ -35,20 +33,8 @@ class FeedNews:
         self._feed.publish(event.SerializeToString())
 
 
-async def follow(feed: Feed, cursor: str) -> AsyncIterator[content_service_pb2.WatchContentResponse]:
-    """What a watcher is sent."""
-    response = content_service_pb2.WatchContentResponse
-    async for update in watch(feed, cursor, snapshot=_snapshot):
-        match update:
-            case Snapshot():
-                yield response(cursor=update.cursor, snapshot=update.state)
-            case Event():
-                yield response(cursor=update.cursor, event=_Event.FromString(update.payload))
-            case Heartbeat():
-                yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
-
-
-async def _snapshot() -> content_service_pb2.ContentSnapshot:
+async def snapshot() -> content_service_pb2.ContentSnapshot:
+    """Who watches asks for the rest."""
     return content_service_pb2.ContentSnapshot()
 
 

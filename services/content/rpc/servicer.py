@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -11,7 +12,7 @@ from satreel.content.v1 import content_service_pb2_grpc
 
 from mesh import caller
 from mesh.errors import InvalidArgument
-from mesh.feeds import Feed
+from mesh.feeds import Feed, responses
 from services.content.app.moderating import Moderating
 from services.content.app.pipeline import Pipeline
 from services.content.app.reading import Reading
@@ -122,8 +123,10 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     async def WatchContent(
         self, request: pb.WatchContentRequest, context: Context
     ) -> AsyncIterator[pb.WatchContentResponse]:
-        async for response in news.follow(self._feed, request.cursor):
-            yield response
+        told = responses(self._feed, request.cursor, pb.WatchContentResponse, snapshot=news.snapshot)
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadMemeRequest]) -> AsyncIterator[bytes]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from satreel.identity.v1 import identity_service_pb2
-from satreel.mesh.v1 import access_pb2
 
 from mesh.clock import Clock
-from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.feeds import Feed
 from services.identity.domain.sessions import Session, SessionId
 from services.identity.domain.users import User, UserId
 from services.identity.rpc.convert import Converter, timestamp
@@ -53,18 +52,6 @@ class FeedNews:
         self._feed.publish(event.SerializeToString())
 
 
-async def follow(feed: Feed, cursor: str) -> AsyncIterator[identity_service_pb2.WatchIdentityResponse]:
-    """What a watcher is sent."""
-    response = identity_service_pb2.WatchIdentityResponse
-    async for update in watch(feed, cursor, snapshot=_snapshot):
-        match update:
-            case Snapshot():
-                yield response(cursor=update.cursor, snapshot=update.state)
-            case Event():
-                yield response(cursor=update.cursor, event=_Event.FromString(update.payload))
-            case Heartbeat():
-                yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
-
-
-async def _snapshot() -> identity_service_pb2.IdentitySnapshot:
+async def snapshot() -> identity_service_pb2.IdentitySnapshot:
+    """Who watches asks for the rest."""
     return identity_service_pb2.IdentitySnapshot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -11,7 +12,7 @@ from satreel.identity.v1 import identity_service_pb2 as pb
 from satreel.identity.v1 import identity_service_pb2_grpc
 
 from mesh import caller
-from mesh.feeds import Feed
+from mesh.feeds import Feed, responses
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY
 from services.identity.app.log_in import LogIn, Proofs
 from services.identity.app.profiles import Profiles
@@ -124,8 +125,10 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     async def WatchIdentity(
         self, request: pb.WatchIdentityRequest, _: Context
     ) -> AsyncIterator[pb.WatchIdentityResponse]:
-        async for response in news.follow(self._feed, request.cursor):
-            yield response
+        told = responses(self._feed, request.cursor, pb.WatchIdentityResponse, snapshot=news.snapshot)
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
 
 def _client_address(said: str, context: Context) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from satreel.market.v1 import market_service_pb2
-from satreel.mesh.v1 import access_pb2
 
 from mesh.clock import Clock
-from mesh.feeds import Event, Feed, Heartbeat, Snapshot, watch
+from mesh.feeds import Feed
 from services.market.domain.listings import Listing
 from services.market.domain.offers import Offer
 from services.market.domain.sales import Sale
@@ -45,18 +44,6 @@ class FeedNews:
         self._feed.publish(event.SerializeToString())
 
 
-async def follow(feed: Feed, cursor: str) -> AsyncIterator[market_service_pb2.WatchMarketResponse]:
-    """What a watcher is sent."""
-    response = market_service_pb2.WatchMarketResponse
-    async for update in watch(feed, cursor, snapshot=_snapshot):
-        match update:
-            case Snapshot():
-                yield response(cursor=update.cursor, snapshot=update.state)
-            case Event():
-                yield response(cursor=update.cursor, event=_Event.FromString(update.payload))
-            case Heartbeat():
-                yield response(cursor=update.cursor, heartbeat=access_pb2.Heartbeat())
-
-
-async def _snapshot() -> market_service_pb2.MarketSnapshot:
+async def snapshot() -> market_service_pb2.MarketSnapshot:
+    """Who watches asks for the rest."""
     return market_service_pb2.MarketSnapshot()

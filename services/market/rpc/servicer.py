@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -10,7 +11,7 @@ from satreel.market.v1 import market_service_pb2 as pb
 from satreel.market.v1 import market_service_pb2_grpc
 
 from mesh import caller
-from mesh.feeds import Feed
+from mesh.feeds import Feed, responses
 from mesh.times import instant_ns
 from services.market.app.accepting import Accepting
 from services.market.app.bidding import Bidding
@@ -182,8 +183,10 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
     async def WatchMarket(
         self, request: pb.WatchMarketRequest, _: Context
     ) -> AsyncIterator[pb.WatchMarketResponse]:
-        async for response in news.follow(self._feed, request.cursor):
-            yield response
+        told = responses(self._feed, request.cursor, pb.WatchMarketResponse, snapshot=news.snapshot)
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
 
 def _user_id() -> UserId:

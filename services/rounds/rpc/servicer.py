@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from satreel.mesh.v1 import access_pb2
 from satreel.rounds.v1 import rounds_service_pb2 as messages
 from satreel.rounds.v1 import rounds_service_pb2_grpc
 
-from mesh.feeds import Event, Feed, Snapshot, watch
+from mesh.feeds import Feed, responses
 from services.rounds.app.service import RoundsService
 from services.rounds.domain.assignment import ENTRIES_MAX
 from services.rounds.domain.failures import NoCurrentRound
@@ -80,16 +79,9 @@ class RoundsServicer(rounds_service_pb2_grpc.RoundsServiceServicer):
     async def WatchRounds(
         self, request: messages.WatchRoundsRequest, context: Context
     ) -> AsyncIterator[messages.WatchRoundsResponse]:
-        async with aclosing(watch(self._feed, request.cursor, snapshot=self._snapshot)) as updates:
-            async for update in updates:
-                response = messages.WatchRoundsResponse(cursor=update.cursor)
-                match update:
-                    case Snapshot():
-                        response.snapshot.CopyFrom(update.state)
-                    case Event():
-                        response.event.ParseFromString(update.payload)
-                    case _:
-                        response.heartbeat.CopyFrom(access_pb2.Heartbeat())
+        told = responses(self._feed, request.cursor, messages.WatchRoundsResponse, snapshot=self._snapshot)
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     async def _snapshot(self) -> messages.RoundsSnapshot:
