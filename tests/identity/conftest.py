@@ -152,7 +152,7 @@ async def composed(
 ) -> AsyncIterator[Composed]:
     """The service as its composition root makes it."""
     async with (
-        Redis.from_url(redis_url, socket_timeout=2) as redis,
+        Redis.from_url(redis_url, socket_timeout=60) as redis,
         open_feed(redis_url, f"identity-{uuid7()}") as feed,
     ):
         converter = Converter(admins)

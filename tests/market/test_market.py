@@ -350,7 +350,7 @@ async def test_background_work_settles_and_delivers_by_itself(world: World) -> N
         await world.buy(buyer, listing)
     world.ledger.delays = False
     tasks = [asyncio.create_task(work()) for work in (world.recovery.run, world.outbox.run)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not world.chain.accepted:
             await asyncio.sleep(0.01)
             await world.clock.advance(1)

@@ -35,19 +35,21 @@ PARAMETERS = ledger_pb2.Parameters(
 ANA, BEN, MEME = uuid7(), uuid7(), uuid7()
 
 
-class ShiftedClock(SystemClock):
-    """Real time that a test can push forward."""
+class PushedClock(SystemClock):
+    """It stands where it began, however slow the machine, until a test pushes it forward."""
 
-    shift_ns = 0
+    def __init__(self) -> None:
+        self._began_ns = super().now_ns()
+        self.shift_ns = 0
 
     def now_ns(self) -> int:
-        return super().now_ns() + self.shift_ns
+        return self._began_ns + self.shift_ns
 
 
 class House:
     """A ledger behind a real server, and stubs for its callers."""
 
-    def __init__(self, server: LoopbackServer, ledger: Ledger, clock: ShiftedClock) -> None:
+    def __init__(self, server: LoopbackServer, ledger: Ledger, clock: PushedClock) -> None:
         self.server = server
         self.ledger = ledger
         self.clock = clock
@@ -107,7 +109,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(redis_url: str) -> AsyncIterator[House]:
-    clock = ShiftedClock()
+    clock = PushedClock()
     async with open_feed(redis_url, f"ledger-{uuid7()}") as feed:
         journal = journal_of(MemoryStore(), clock)
         ledger = Ledger(journal, FeedNews(feed, show.event), clock, queue_max=1_000, session_silence_s=10)

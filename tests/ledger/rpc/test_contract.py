@@ -88,8 +88,8 @@ async def test_a_standby_says_so(valkey_url: str) -> None:
                 id=uuid7(), user_id=ANA, amount_sats=1, txid="a" * 64, block_hash="b" * 64
             )
             for call in (
-                stub.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]), timeout=2),
-                stub.GetTotals(pb.GetTotalsRequest(), timeout=2),
+                stub.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]), timeout=60),
+                stub.GetTotals(pb.GetTotalsRequest(), timeout=60),
             ):
                 with pytest.raises(RemoteFailure) as failure:
                     await call
