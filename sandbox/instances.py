@@ -204,5 +204,10 @@ class Layout:
             trace_ratio=1,
             pages=next(PAGE_FILES.glob("swagger-ui-dist@*"), None),
             # Everybody here calls from one address.
-            limits=edge.Limits(requests_per_s=CALLS_PER_MIN, requests_at_once=CALLS_PER_MIN),
+            limits=edge.Limits(
+                requests_per_s=CALLS_PER_MIN,
+                requests_at_once=CALLS_PER_MIN,
+                large_per_s=CALLS_PER_MIN,
+                large_at_once=CALLS_PER_MIN,
+            ),
         )

@@ -18,6 +18,8 @@ _HEAP = "fixed_heap.v3.FixedHeapConfig"
 # What a request holds counts from 64 KiB on.
 _TRACKED_POWER = 16
 # Parts of all memory: from the one on something is done, at the other all that can be.
+_REFUSES = 0.97
+_BREAKS_OFF = {"scaling_threshold": _REFUSES, "saturation_threshold": 1.0}
 _SCALED = {"scaling_threshold": 0.8, "saturation_threshold": 0.95}
 
 
@@ -185,7 +187,7 @@ def bootstrap(
     """What Envoy starts with; beyond so many open connections, or near so much memory, it takes no more.
 
     Before that, requests over HTTP/2 that hold the most of it are broken off; over HTTP/1 Envoy cannot, so
-    those on which nothing moves end the sooner, the less is left.
+    those on which nothing moves end the sooner, the less is left, and at last those on which something does.
     """
     overload: Json = {
         "refresh_interval": "0.25s",
@@ -202,7 +204,14 @@ def bootstrap(
             _action("reset_high_memory_stream", **_SCALED),
             {**_action("reduce_timeouts", **_SCALED), "typed_config": _sooner()},
             _action("shrink_heap", 0.9),
-            _action("stop_accepting_requests", 0.97),
+            _action("stop_accepting_requests", _REFUSES),
+        ],
+        "loadshed_points": [
+            _at(
+                "load_shed_points.http1_server_abort_dispatch",
+                scaling_threshold=_REFUSES,
+                saturation_threshold=1,
+            )
         ],
     }
     return {
@@ -229,6 +238,11 @@ def _sooner() -> Json:
 
 
 def _action(name: str, above: float | None = None, **scaled: float) -> Json:
+    return _at(f"overload_actions.{name}", above, **scaled)
+
+
+def _at(name: str, above: float | None = None, **scaled: float) -> Json:
+    """What is done with so much of the memory in use: all from there on, or more and more of it."""
     at = {"scaled": scaled} if above is None else {"threshold": {"value": above}}
     trigger = {"name": "envoy.resource_monitors.fixed_heap", **at}
-    return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}
+    return {"name": f"envoy.{name}", "triggers": [trigger]}

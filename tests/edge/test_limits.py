@@ -22,7 +22,8 @@ from mesh.authority import Authority
 from mesh.errors import Code
 from mesh.status import from_rpc_error
 from tests.edge.lone import alone
-from topology import edge
+from topology import edge, envoy
+from topology.edge import bootstrap as edge_bootstrap
 from topology.edge import clusters
 from topology.edge.places import MIB
 from topology.upstreams import cluster
@@ -189,7 +190,15 @@ async def test_more_than_is_borne_is_refused_at_once(tmp_path: Path, monkeypatch
                 assert answer.headers["Content-Type"] == kind
 
 
-async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(tmp_path: Path) -> None:
+async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def patient(*whom: Any, **told: Any) -> dict[str, Any]:
+        # With none at all it breaks off over HTTP/1 before it knows what is asked for.
+        found = envoy.bootstrap(*whom, **told)
+        return {**found, "overload_manager": {**found["overload_manager"], "loadshed_points": []}}
+
+    monkeypatch.setattr(edge_bootstrap, "bootstrap", patient)
     path = "/satreel.chain.v1.ChainService/GetTip"
     async with (
         alone(tmp_path, limits=edge.Limits(heap_bytes=1)) as at,
@@ -218,6 +227,34 @@ async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(tmp_path
             async with client.post(path, headers={"Content-Type": kind}) as answer:
                 assert (answer.status, answer.headers["grpc-status"], await answer.read()) == (200, "8", b"")
                 assert answer.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("size", [b"Content-Length: 10000", b"Transfer-Encoding: chunked"])
+async def test_an_address_may_not_have_many_large_requests_under_way(tmp_path: Path, size: bytes) -> None:
+    limits = edge.Limits(large_per_s=1, large_at_once=3)
+    slow = b"POST /graphql HTTP/1.1\r\nHost: x\r\n" + size + b"\r\n\r\n"
+    async with alone(tmp_path, limits=limits) as at:
+        host, _, port = str(at.http).partition(":")
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        for _, writer in opened:
+            writer.write(slow)
+        answers = [asyncio.create_task(reader.readline()) for reader, _ in opened]
+        done, waiting = await asyncio.wait(answers, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result() for task in done} == {b"HTTP/1.1 429 Too Many Requests\r\n"}
+        # What is small, and others, go on.
+        assert (await raw(at, b"GET /graphql HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 503
+        assert (await raw(at, b"POST /no HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{}       "))[
+            0
+        ] == 404
+        other = await asyncio.open_connection(host, int(port), local_addr=("127.0.0.9", 0))
+        other[1].write(b"POST /no HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000))
+        assert await other[0].readline() == b"HTTP/1.1 404 Not Found\r\n"
+        # A body where none belongs is not kept.
+        said = b"GET /v1/no HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n801\r\n" + bytes(2_049)
+        assert (await raw(at, said))[0] == 413
+        for _, writer in [*opened, other]:
+            writer.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
@@ -253,8 +290,10 @@ async def test_behind_a_proxy_of_ours_a_client_is_who_it_names(tmp_path: Path) -
         assert await status(first) == 404, "anybody may write that header"
 
 
-async def test_what_requests_hold_together_is_bounded(tmp_path: Path) -> None:
-    limits = edge.Limits(heap_bytes=96 * MIB, body_bytes=8 * MIB)
+@pytest.mark.parametrize("http", [1, 2])
+async def test_what_requests_hold_together_is_bounded(tmp_path: Path, http: int) -> None:
+    half_a_request = half_a_request_1 if http == 1 else half_a_request_2
+    limits = edge.Limits(heap_bytes=96 * MIB, body_bytes=8 * MIB, large_at_once=CLIENTS)
     async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
 
         async def held_mib() -> float:
@@ -285,23 +324,43 @@ async def test_who_has_no_memory_left_refuses_is_alive_and_recovers(tmp_path: Pa
                 return answer.status
 
         host, _, port = str(at.http).partition(":")
-        held = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
-        for _, writer in held:
-            writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
-            writer.write(bytes(7 * MIB))
+        held = []
         while (refused := await status(f"{at.http}/openapi.json")) == 200:
-            await asyncio.sleep(0.1)
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
+            writer.write(bytes(4 * MIB))
+            held.append(writer)
+            # It looks at its memory so often.
+            await asyncio.sleep(0.3)
         assert refused == 429
         assert await status(f"{at.monitor}/ready") == 200
         # They do not go on, and have less time than usual.
         async with asyncio.timeout(18):
             while await status(f"{at.http}/openapi.json") != 200:
                 await asyncio.sleep(0.1)
-        for _, writer in held:
+        for writer in held:
             writer.close()
 
 
-async def half_a_request(places: edge.Places, size: int) -> str:
+async def half_a_request_1(places: edge.Places, size: int) -> str:
+    """Sends so much of a body over HTTP/1, and not its end; how that went."""
+    host, _, port = str(places.http).partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
+    try:
+        writer.write(bytes(size))
+        await writer.drain()
+        await asyncio.wait_for(reader.read(1), 1)
+    except TimeoutError:
+        return "taken"
+    except ConnectionError:
+        pass
+    finally:
+        writer.transport.abort()
+    return "broken off"
+
+
+async def half_a_request_2(places: edge.Places, size: int) -> str:
     """Sends so much of a body over HTTP/2, and not its end; how that went."""
 
     def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

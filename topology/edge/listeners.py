@@ -10,6 +10,7 @@ from topology.edge.errors import local_replies
 from topology.edge.places import Limits, Places
 from topology.edge.routes import (
     AUTHORIZER,
+    BODYLESS,
     BUFFER,
     CERTIFICATES,
     TRANSCODER,
@@ -31,6 +32,18 @@ _AUTHORIZE_S = 3
 _SOCKET_KEY = "c2F0cmVlbC5lZGdlLmtleQ=="
 # Whoever has one IPv6 address has all of its network.
 _ADDRESS, _NETWORK = "masked_remote_address", {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}
+# What bodies are large by: five digits, or no word of their length where one may be.
+_LARGE = {"descriptor_key": "body", "descriptor_value": "large"}
+_LENGTH = "content-length"
+_SIZES: tuple[list[Json], ...] = (
+    [{"name": _LENGTH, "string_match": {"safe_regex": {"regex": "[0-9]{5,}"}}}],
+    [
+        {"name": _LENGTH, "present_match": True, "invert_match": True},
+        {**BODYLESS, "invert_match": True},
+        # gRPC never says it, and nothing of it is kept.
+        {"name": ":path", "string_match": {"prefix": "/satreel."}, "invert_match": True},
+    ],
+)
 
 
 def listeners(places: Places) -> list[Json]:
@@ -157,18 +170,27 @@ def _rate(limits: Limits) -> Json:
         return {"max_tokens": at_once, "tokens_per_fill": per_s, "fill_interval": "1s"}
 
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    address = {_ADDRESS: _NETWORK}
+    large = [{"actions": [address, {"header_value_match": {**_LARGE, "headers": size}}]} for size in _SIZES]
     return {
         "stat_prefix": "addresses",
         # Of all together: what the connections that may be open can ask for at most.
         "token_bucket": bucket(limits.connections, limits.connections),
         "filter_enabled": always,
         "filter_enforced": always,
-        "rate_limits": [{"actions": [{_ADDRESS: _NETWORK}]}],
+        "rate_limits": [{"actions": [address]}, *large],
         "descriptors": [
             {
                 "entries": [{"key": _ADDRESS}],
                 "token_bucket": bucket(limits.requests_per_s, limits.requests_at_once),
-            }
+            },
+            {
+                "entries": [
+                    {"key": _ADDRESS},
+                    {"key": _LARGE["descriptor_key"], "value": _LARGE["descriptor_value"]},
+                ],
+                "token_bucket": bucket(limits.large_per_s, limits.large_at_once),
+            },
         ],
         "max_dynamic_descriptors": limits.connections,
         "response_headers_to_add": [{"header": {"key": "retry-after", "value": "1"}}],

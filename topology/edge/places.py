@@ -21,6 +21,10 @@ class Limits:
     # Requests of an address within a second on average, and at once. The gateway counts by the minute.
     requests_per_s: int = 100
     requests_at_once: int = 200
+    # Of those, the ones that hold 10,000 bytes or more, or do not say how much: so of all that an address may
+    # have under way within `request_s` the edge keeps 160 MiB, however slowly it is sent.
+    large_per_s: int = 10
+    large_at_once: int = 40
     # Of a request to REST or GraphQL, which is kept until it is whole. Uploads are passed on as they come:
     # the gateway bounds them, and reads nobody's but an administrator's.
     body_bytes: int = 256 * KIB

@@ -27,6 +27,12 @@ CERTIFICATES: Final = "satreel.certificates"
 # What a connection may become, on the route that allows it.
 WEBSOCKETS: Final = {"upgrade_type": "websocket"}
 
+# Requests that come without a body. Of one that comes with some, no more is kept than this.
+BODYLESS: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+_NO_BODY = typed(
+    "envoy.extensions.filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": 1_024}
+)
+
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 _HTML, _CSS, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _NO_HEADERS: Mapping[str, str] = {}
@@ -45,7 +51,7 @@ def route_configuration(places: Places) -> Json:
         *_gateway(places),
         *_pictures(places),
         *_documentation(places),
-        _rest(places),
+        *_bodies_apart(_rest(places)),
         *_methods(places),
         _nothing(),
     ]
@@ -83,7 +89,14 @@ def _gateway(places: Places) -> list[Json]:
     uploads = {"name": "/graphql", "match": {"path": "/graphql", "headers": [multipart]}, **own}
     uploads["typed_per_filter_config"] = {**off, BUFFER: _OFF}
     requests = [{"name": next(iter(match.values())), "match": match, **own} for match in matches]
-    return [sockets, uploads, *requests]
+    return [sockets, uploads, *(way for one in requests for way in _bodies_apart(one))]
+
+
+def _bodies_apart(route: Json) -> list[Json]:
+    """One way for requests that have no body, and one for others."""
+    match, own = route["match"], route["typed_per_filter_config"]
+    without = {**match, "headers": [*match.get("headers", []), BODYLESS]}
+    return [{**route, "match": without, "typed_per_filter_config": {**own, BUFFER: _NO_BODY}}, route]
 
 
 def _pictures(places: Places) -> list[Json]:
