@@ -39,7 +39,7 @@ def build(settings: GatewaySettings, parts: Parts, composition: Composition | No
     """The application over the whole graph, or that composition; starts nothing."""
     composition = composition or schema.composed()
     origins = Origins(settings.allowed_origins)
-    count = counted(parts.budgets, trusted_proxies=settings.trusted_proxies)
+    count = counted(parts.budgets, parts.front, trusted_proxies=settings.trusted_proxies)
     application = web.Application(
         client_max_size=settings.request_bytes_max,
         middlewares=[traced, refusals, asking(origins), count],

@@ -20,6 +20,7 @@ from graphql_gateway.loaders import KeyOnly, Loaders
 from graphql_gateway.public import Public
 from graphql_gateway.safety.budget import Budget, Budgets
 from graphql_gateway.safety.documents import Documents
+from graphql_gateway.safety.front import Front
 from graphql_gateway.safety.price import Charge
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
@@ -39,6 +40,7 @@ class Parts:
     revocations: Revocations
     tickets: Tickets
     budgets: Budgets
+    front: Front
     documents: Documents
     memo: Memo
     # Loaders of what is not served here, by name.

@@ -20,6 +20,7 @@ from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
 from graphql_gateway.safety.documents import Documents
+from graphql_gateway.safety.front import Front
 from graphql_gateway.safety.leases import Leases
 from graphql_gateway.safety.manifests import read_manifests
 from graphql_gateway.safety.persisted import RedisStore
@@ -57,6 +58,7 @@ async def main(settings: GatewaySettings, only: list[str], place: Place | None =
             revocations=runtime.revocations,
             tickets=Tickets(settings.ticket_key),
             budgets=Budgets(leases, settings.quotas, running_max=settings.operations_per_client_max),
+            front=Front(settings.call_wait_max_s),
             documents=Documents(
                 RedisStore(runtime.redis, kept_s=settings.persisted_s, kept_max=settings.persisted_max),
                 read_manifests(settings.trusted_documents),

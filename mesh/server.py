@@ -16,7 +16,7 @@ from mesh import logs, renewal, tls
 from mesh.clock import Clock, SystemClock
 from mesh.config import MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
-from mesh.interceptors.bounds import Bounds, Queue
+from mesh.interceptors.bounds import Bounds
 from mesh.interceptors.leading import LeadersCalls
 from mesh.interceptors.pipeline import Pipeline
 from mesh.revocations import Revocations
@@ -85,7 +85,7 @@ class MeshServer:
         self._bounds = Bounds(
             calls_max=settings.calls_max,
             streams_max=settings.streams_max,
-            queue=Queue(settings.call_wait_max_s),
+            wait_max_s=settings.call_wait_max_s,
         )
         self._settings = settings
         self.services: list[str] = []

@@ -1,16 +1,19 @@
-"""Before anything is done for requests they wait for their address's turn, and are counted against it."""
+"""Before anything is done for requests they wait for their address's turn, and are counted against it; while
+too much waits, they are refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from graphql_gateway.edge.requests import client_address
 from graphql_gateway.safety.budget import Budget, Budgets, RateLimited, network_of
-from graphql_gateway.safety.turns import Door, TooManyWaiting
+from graphql_gateway.safety.front import Front, Kind
+from graphql_gateway.safety.turns import TooManyWaiting
 
 BUDGET: web.RequestKey[Budget] = web.RequestKey("budget", Budget)
 # Probes come from inside, every few seconds.
@@ -20,17 +23,17 @@ HELD_S = 0.5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def counted(budgets: Budgets, *, trusted_proxies: int) -> Middleware:
+def counted(budgets: Budgets, front: Front, *, trusted_proxies: int) -> Middleware:
     """Around all routes."""
-
-    door = Door()
 
     @web.middleware
     async def count(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Raises RateLimited, TooManyWaiting; ConnectionResetError when the client left meanwhile."""
+        """Raises Overloaded, RateLimited, TooManyWaiting; ConnectionResetError when the client has left."""
+        if front.is_overloaded() and not _goes_on(request):
+            raise front.refusal(Kind.REQUEST)
         address = client_address(request, trusted_proxies=trusted_proxies)
         try:
-            await door.enter(network_of(address))
+            await front.door.enter(network_of(address))
             if request.transport is None:
                 raise ConnectionResetError
             if request.path not in _UNCOUNTED:
@@ -43,6 +46,11 @@ def counted(budgets: Budgets, *, trusted_proxies: int) -> Middleware:
             raise
 
     return count
+
+
+def _goes_on(request: web.Request) -> bool:
+    """What is no new work: probes, what ends an operation, films of viewings that are paid for already."""
+    return request.path in _UNCOUNTED or request.method == hdrs.METH_DELETE or request.path.endswith("/film")
 
 
 async def tell_budget(request: web.Request, response: web.StreamResponse) -> None:

@@ -24,6 +24,7 @@ from graphql_gateway.edge.operations import ClientGone, OperationExists, Operati
 from graphql_gateway.edge.requests import operation_of
 from graphql_gateway.edge.transport import Limits, WebSocket
 from graphql_gateway.errors import masked, rendered
+from graphql_gateway.safety.front import Kind
 from graphql_gateway.safety.pace import Pace
 from mesh.errors import Code, Failure
 
@@ -240,7 +241,10 @@ class Socket(WebSocket):
         if not self._is_acknowledged:
             raise _Closed(CLOSE_UNAUTHORIZED, "Unauthorized")
         operation_id, payload = message["id"], message["payload"]
+        front = self.context.parts.front
         try:
+            if front.is_overloaded():
+                raise front.refusal(Kind.OPERATION)
             await self.context.budget.ask()
             request = await operation_of(payload).found(self.context.parts.documents)
             if not self.is_open:

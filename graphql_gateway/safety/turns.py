@@ -52,6 +52,11 @@ class _Line:
             raise
 
     @property
+    def clients(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""
         return not self._waiting
@@ -86,6 +91,10 @@ class Door:
         self._begun += 1
         if self._begun == 1:
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def turns_ahead(self) -> int:
+        """Of the loop, until one who comes now would be let in: as clients take turns, each waits for all."""
+        return self._line.clients // self._begun_max
 
     def _turn(self) -> None:
         self._begun = 0

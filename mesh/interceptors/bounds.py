@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from contextvars import Context
 from typing import Any
 
 from mesh import telemetry
 from mesh.errors import Overloaded
 from mesh.interceptors.pipeline import IncomingCall, Proceed
-
-# A queue that lasts as long as this is no burst.
-STANDING_S = 1.0
+from mesh.queueing import Queue
 
 _running = telemetry.up_down(
     "rpc.server.running", "Calls being worked on, by kind.", unit="{call}", by=("kind",)
@@ -28,54 +23,13 @@ _refused = telemetry.counter(
 _KINDS = {False: {"kind": "unary"}, True: {"kind": "stream"}}
 
 
-class Queue:
-    """How long the event loop makes everybody wait, and whether that is a burst or has come to stay.
-
-    A call is begun in its turn, behind all that was due before. A look takes its turn like a call: at most
-    one is under way, begun by a call, or by a look that found more than `wait_max_s`. When all have found
-    that for `STANDING_S` behind the first, the queue does not shrink by itself (as CoDel has it, RFC 8289):
-    one stop of the process, however long, refuses nobody.
-    """
-
-    def __init__(self, wait_max_s: float, *, standing_s: float = STANDING_S) -> None:
-        self._wait_max_s = wait_max_s
-        self._standing_s = standing_s
-        # Whether a look is under way.
-        self._looks = False
-        # Since when all looks have found too much; None: the last one did not.
-        self._late_since_s: float | None = None
-        self._stands = False
-
-    def stands(self) -> bool:
-        """Whether who comes now is to be refused."""
-        if not self._looks:
-            self._begin(time.monotonic())
-        return self._stands
-
-    def _begin(self, now_s: float) -> None:
-        self._looks = True
-        asyncio.get_running_loop().call_soon(self._end, now_s, context=Context())
-
-    def _end(self, began_s: float) -> None:
-        now_s = time.monotonic()
-        _wait.record(now_s - began_s)
-        if now_s - began_s <= self._wait_max_s:
-            self._late_since_s = None
-            self._looks = self._stands = False
-            return
-        if self._late_since_s is None:
-            self._late_since_s = now_s
-        self._stands = now_s - self._late_since_s >= self._standing_s
-        self._begin(now_s)
-
-
 class Bounds:
     """Refuses calls while a queue stands, and beyond a number at once; that of streams is another."""
 
-    def __init__(self, *, calls_max: int, streams_max: int, queue: Queue) -> None:
+    def __init__(self, *, calls_max: int, streams_max: int, wait_max_s: float) -> None:
         self._limits = {False: calls_max, True: streams_max}
         self._running = {False: 0, True: 0}
-        self._queue = queue
+        self._queue = Queue(wait_max_s, waits=_wait)
         # Calls that have come so far.
         self.begun = 0
 

@@ -80,7 +80,7 @@ class Bench:
             if isinstance(value, BytesIO):
                 value.seek(0)
         act_for(VIEWER)
-        parts = Parts(weather.services(), *[None] * 7)  # type: ignore[arg-type] # no resolver of ours needs them
+        parts = Parts(weather.services(), *[None] * 8)  # type: ignore[arg-type] # no resolver of ours needs them
         context = Context(parts, None, viewer=VIEWER)  # type: ignore[arg-type] # as above
         result = await run(context)
         # What graphql-core left running in the background ends too.

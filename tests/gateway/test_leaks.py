@@ -99,7 +99,7 @@ class Bench:
         services = Weather(seed).services()
         stubs = {name: Telltale(name, getattr(services, name), self.asked) for name in services.__slots__}
         memo = Memo(feeds(), SystemClock())
-        parts = Parts(type(services)(**stubs), *[None] * 6, memo)  # type: ignore[arg-type, call-arg] # no resolver needs them
+        parts = Parts(type(services)(**stubs), *[None] * 7, memo)  # type: ignore[arg-type, call-arg] # no resolver needs them
         answers = []
         for viewer in random.Random(seed).sample(VIEWERS, len(VIEWERS)):
             act_for(viewer)

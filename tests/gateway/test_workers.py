@@ -99,7 +99,7 @@ async def workers(folder: Path, world: World, redis_url: str) -> AsyncIterator[W
         async with Client(f"http://{http}") as client:
             started = Workers(parent, client)
             async with asyncio.timeout(START_S), AsyncExitStack() as stack:
-                while not await _listens(client):
+                while not await listens(client):
                     await asyncio.sleep(0.05)
                 # From then on what is sent waits for whoever comes first.
                 await client.ask(TIP)
@@ -109,7 +109,7 @@ async def workers(folder: Path, world: World, redis_url: str) -> AsyncIterator[W
         await parent.stop()
 
 
-async def _listens(client: Client) -> bool:
+async def listens(client: Client) -> bool:
     try:
         await client.send("GET", "/healthz")
     except (aiohttp.ClientConnectionError, TimeoutError):

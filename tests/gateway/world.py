@@ -30,6 +30,7 @@ from graphql_gateway.execution.memo import Memo
 from graphql_gateway.live import Live
 from graphql_gateway.safety.budget import Budgets
 from graphql_gateway.safety.documents import Documents
+from graphql_gateway.safety.front import Front
 from graphql_gateway.safety.leases import Leases
 from graphql_gateway.safety.windows import OwnWindows, Windows
 from graphql_gateway.services import Services
@@ -206,6 +207,7 @@ async def opened(
                 await stack.enter_async_context(Leases(windows or StillWindows(), SystemClock())),
                 given.quotas,
             ),
+            Front(given.call_wait_max_s),
             documents or Documents(None),
             Memo(world.live, clock),
         )

@@ -18,7 +18,6 @@ from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest, EchoResponse
 
 from mesh import deadlines
 from mesh.errors import Code, RemoteFailure
-from mesh.interceptors.bounds import Queue
 from mesh.records.lane import Lane
 from mesh.telemetry import DECLARED
 from tests.mesh.conftest import House
@@ -65,38 +64,6 @@ async def test_a_queue_that_stands_refuses_calls_before_they_begin(house: House,
         assert echo.seen["Command"] == begun
         while await refused(stub):
             await asyncio.sleep(0.01)
-
-
-async def test_a_burst_is_no_queue_that_stands() -> None:
-    queue = Queue(0.02, standing_s=0.3)
-    for _ in range(5):
-        assert not queue.stands()
-        time.sleep(0.1)  # noqa: ASYNC251 - this is what it is about
-        await asyncio.sleep(0)
-        assert not queue.stands()
-        # The look that goes on finds nothing.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-
-async def test_one_long_stop_of_the_process_refuses_nobody() -> None:
-    queue = Queue(0.02, standing_s=0.1)
-    assert not queue.stands()
-    time.sleep(0.3)  # noqa: ASYNC251 - this is what it is about
-    await asyncio.sleep(0)
-    assert not queue.stands()
-
-
-async def test_a_queue_stands_until_it_is_short_again() -> None:
-    queue = Queue(0.02, standing_s=0.1)
-    assert not queue.stands()
-    with busy(3, 0.01):
-        async with asyncio.timeout(WAIT_S):
-            while not queue.stands():
-                await asyncio.sleep(0.001)
-    async with asyncio.timeout(WAIT_S):
-        while queue.stands():
-            await asyncio.sleep(0.001)
 
 
 def test_the_queues_are_metrics() -> None:
