@@ -42,7 +42,12 @@ WATCHED: dict[str, tuple[str, ...]] = {
         "content.steps",
         "content.aitubo.key_refused",
     ),
-    "request queues": ("rpc.server.running", "http.server.active_requests"),
+    "request queues": (
+        "rpc.server.running",
+        "rpc.server.queue.wait",
+        "http.server.active_requests",
+        "gateway.queue.wait",
+    ),
     "background jobs": ("content.jobs", "content.steps"),
     "connections": ("gateway.connections",),
     "slow subscribers": ("graphql.subscriptions.conflated", "graphql.subscriptions.fell_behind"),

@@ -21,7 +21,7 @@ _refused = telemetry.counter(
     "gateway.refused",
     "Requests, and operations on WebSockets, refused before they began: too long a queue.",
     unit="{operation}",
-    by=("kind",),
+    by=("kind", "reason"),
 )
 
 
@@ -49,7 +49,7 @@ class Front:
 
     def refusal(self, kind: Kind) -> Overloaded:
         """To be raised; counts it."""
-        _refused.add(1, {"kind": kind})
+        _refused.add(1, {"kind": kind, "reason": "queue"})
         return Overloaded(
             "The gateway is behind with its work: try again in a second.", retry_after_s=RETRY_AFTER_S
         )
