@@ -14,6 +14,7 @@ _RAW = "envoy.extensions.transport_sockets.raw_buffer.v3"
 HTTP_OPTIONS = f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 SPIFFE = "spiffe://satreel/"
 _CONNECTIONS = "downstream_connections.v3.DownstreamConnectionsConfig"
+_INNER_LISTENERS = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _HEAP = "fixed_heap.v3.FixedHeapConfig"
 # What a request holds counts from 64 KiB on.
 _TRACKED_POWER = 16
@@ -163,13 +164,21 @@ def http_filter(name: str, type_: str, /, **fields: object) -> Json:
 
 def listener(name: str, place: str, manager: Json, **chain: object) -> Json:
     """Hands what comes to an HTTP connection manager; `chain` are more fields of its filter chain."""
+    return {**_listens(name, manager, **chain), "address": address(place)}
+
+
+def inner_listener(name: str, manager: Json) -> Json:
+    """The same for what comes from within this Envoy alone."""
+    return {**_listens(name, manager), "internal_listener": {}}
+
+
+def _listens(name: str, manager: Json, **chain: object) -> Json:
     type_ = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     filters = [
         {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed(type_, **manager)}
     ]
     return {
         "name": name,
-        "address": address(place),
         "per_connection_buffer_limit_bytes": 256 * 1024,
         "filter_chains": [{"filters": filters, "transport_socket_connect_timeout": "5s", **chain}],
     }
@@ -217,6 +226,9 @@ def bootstrap(
     return {
         "node": {"id": name, "cluster": name},
         "admin": {"address": address(admin)},
+        "bootstrap_extensions": [
+            {"name": "envoy.bootstrap.internal_listener", "typed_config": typed(_INNER_LISTENERS)}
+        ],
         "static_resources": {"listeners": listeners, "clusters": clusters},
         "overload_manager": overload,
         "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},

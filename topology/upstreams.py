@@ -20,6 +20,8 @@ _CONNECT_S = 2
 # as all wait for a leader. One that is busy gets longer to say that it is well.
 _LOOK_S, _LOOK_AT_OTHERS_S, _ANSWER_S = 1, 0.25, 3
 _RETRIES = 2
+# Where others would be called once too few of a cluster are well (`one_after_the_other`).
+_ONE_IS_ENOUGH = {"overprovisioning_factor": 100_000}
 # An instance that fails at once has the least to do: of two it is picked three times of four.
 _PICKS = 30
 # No service has begun with such a call.
@@ -37,25 +39,57 @@ def cluster(
     connection takes no more calls, and another is made, with the certificates of then.
     """
     lasts = {} if connection_s is None else {"max_connection_duration": seconds(connection_s)}
-    options = typed(
-        HTTP_OPTIONS,
-        explicit_http_config=http,
-        common_http_protocol_options={"idle_timeout": "60s", **lasts},
-    )
-    # A smaller one loses calls.
-    budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": 20}
-    thresholds = {"max_connections": calls, "max_pending_requests": calls, "max_requests": calls}
     return {
         "name": name,
         "type": "STRICT_DNS",
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": seconds(_CONNECT_S),
-        "load_assignment": endpoints(name, places),
-        "circuit_breakers": {"thresholds": [{**thresholds, "retry_budget": budget, "track_remaining": True}]},
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-        },
+        "load_assignment": {**endpoints(name, places), "policy": _ONE_IS_ENOUGH},
+        # A smaller budget loses calls.
+        "circuit_breakers": _bounds(calls, retries=20),
+        **_spoken(http, lasts),
     }
+
+
+def inner_cluster(name: str, *, http: Json, calls: int) -> Json:
+    """The cluster of the listener of this name within this Envoy."""
+    endpoint = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": name}}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": seconds(_CONNECT_S),
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "circuit_breakers": _bounds(calls, retries=calls),
+        **_spoken(http, {}),
+    }
+
+
+def one_after_the_other(name: str, clusters: tuple[str, ...], *, retries: int) -> Json:
+    """A cluster of clusters: the first in which somebody is well is called."""
+    aggregate = typed("envoy.extensions.clusters.aggregate.v3.ClusterConfig", clusters=list(clusters))
+    return {
+        "name": name,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.aggregate", "typed_config": aggregate},
+        "connect_timeout": seconds(_CONNECT_S),
+        "circuit_breakers": _bounds(retries, retries=retries),
+    }
+
+
+def _bounds(calls: int, *, retries: int) -> Json:
+    budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": retries}
+    thresholds = {"max_connections": calls, "max_pending_requests": calls, "max_requests": calls}
+    return {"thresholds": [{**thresholds, "retry_budget": budget, "track_remaining": True}]}
+
+
+def _spoken(http: Json, lasts: Json) -> Json:
+    options = typed(
+        HTTP_OPTIONS,
+        explicit_http_config=http,
+        common_http_protocol_options={"idle_timeout": "60s", **lasts},
+    )
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {"typed_extension_protocol_options": {name: options}}
 
 
 def by_health(check: Json, *, else_anybody: bool = False) -> Json:
@@ -109,12 +143,12 @@ def outliers() -> Json:
     return {"outlier_detection": detection}
 
 
-def retries(*, repeatable: bool) -> Json:
-    """`retry_policy`: a call that no service began is made again, where there is another instance at that."""
+def retries(*, repeatable: bool, where: Json | None = None) -> Json:
+    """`retry_policy`: a call that no service began is made again: `elsewhere`, unless it is said where."""
     return {
         "retry_on": ",".join(_REPEATABLE if repeatable else _NOT_BEGUN),
         "retriable_headers": [{"name": UNSENT_KEY, "present_match": True}],
-        **elsewhere(),
+        **(elsewhere() if where is None else where),
     }
 
 

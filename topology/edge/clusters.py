@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from topology.edge.places import Places
+from topology.edge.waiting import waiting_clusters
 from topology.envoy import Json, calls_part, clear_text
 from topology.monitor import admin_cluster
 from topology.observed import collector
@@ -31,6 +32,7 @@ def clusters(places: Places) -> list[Json]:
         _gateway(GATEWAY, places),
         _gateway(SOCKETS, places),
         *(_service(name, places) for name in SERVICES),
+        *waiting_clusters(places),
     ]
     if places.pictures:
         # Each serves the links of all.

@@ -13,8 +13,8 @@ from topology.statuses import details
 DOMAIN = "satreel.edge"
 AS_IT_IS: Json = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
 _NOTHING: Json = {"text_format_source": {"inline_string": ""}}
-# Another instance is found within it, and a new leader within some.
-_IN_A_SECOND = {"retry-after": "1"}
+# Another instance is found within it, and a new leader, too, unless the one of before died.
+IN_A_SECOND = {"retry-after": "1"}
 _NO_HEADERS: Mapping[str, str] = {}
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
@@ -69,7 +69,7 @@ def _overloaded_grpc() -> Json:
         DETAILS_KEY: details(code, reason, str(message), domain=DOMAIN),
     }
     found = _mapper(all_of(OVERLOAD, is_answered_as_grpc()), _NOTHING)
-    return {**found, "status_code": 200, **headers_to_add({**told, **_IN_A_SECOND})}
+    return {**found, "status_code": 200, **headers_to_add({**told, **IN_A_SECOND})}
 
 
 def told_to_http() -> list[Json]:
@@ -86,13 +86,13 @@ def told_to_http() -> list[Json]:
 
 def overloaded(more: Mapping[str, str] = _NO_HEADERS) -> Json:
     """The mapper for overload, which may say more in its head."""
-    headers = headers_to_add({**_IN_A_SECOND, **more})
+    headers = headers_to_add({**IN_A_SECOND, **more})
     return {**_mapper(OVERLOAD, told_as_json(_OVERLOADED)), "status_code": 429, **headers}
 
 
 def unavailable(found_by: Json, more: Mapping[str, str] = _NO_HEADERS) -> Json:
     """The mapper for those whom nobody answers."""
-    headers = headers_to_add({**_IN_A_SECOND, **more})
+    headers = headers_to_add({**IN_A_SECOND, **more})
     return {**_mapper(found_by, told_as_json(ERRORS[503])), **headers}
 
 

@@ -18,6 +18,7 @@ from topology.edge.routes import (
     route_configuration,
     unary_routes,
 )
+from topology.edge.waiting import waiting_listeners
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
 from topology.observed import OPERATION, access_log, tracing, troubles
@@ -47,14 +48,14 @@ _SIZES: tuple[list[Json], ...] = (
 
 
 def listeners(places: Places) -> list[Json]:
-    """https, clear text where there is to be some, and what monitors ask."""
+    """https, clear text where there is to be some, what monitors ask, and where requests wait."""
     tls = takes_strangers(places.folder, certificate=SITE, authority=AUTHORITY)
     found = [listener("https", places.https, _manager("https", places), transport_socket=tls)]
     if places.http is not None:
         found.append(listener("http", places.http, _manager("http", places)))
     if places.monitor is not None:
         found.append(monitor_listener(places.monitor))
-    return found
+    return [*found, *waiting_listeners()]
 
 
 def _manager(name: str, places: Places) -> Json:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from mesh.contracts import MethodContract
+from mesh.status import LEAVES_KEY, UNSENT_KEY
 from topology.calls import all_calls
 from topology.edge.clusters import PICTURES, SOCKETS
 from topology.edge.cors import for_pages
 from topology.edge.places import Places
+from topology.edge.waiting import FINAL_KEY, LEADERS, enters, patient
 from topology.envoy import Json, seconds, typed
 from topology.parts import GATEWAY
 from topology.upstreams import retries
@@ -57,6 +59,8 @@ def route_configuration(places: Places) -> Json:
     ]
     return {
         "name": "edge",
+        # Words of Envoys to each other.
+        "response_headers_to_remove": [UNSENT_KEY, LEAVES_KEY, FINAL_KEY],
         "max_direct_response_body_size_bytes": _PAGE_BYTES_MAX,
         "virtual_hosts": [
             {"name": "edge", "domains": ["*"], "routes": routes, "retry_policy": retries(repeatable=False)}
@@ -179,12 +183,16 @@ def _methods(places: Places) -> list[Json]:
 
 def _method(service: str, method: MethodContract, places: Places) -> Json:
     timeout_s = 0 if method.streams else method.timeout_s
+    leads = service in LEADERS
     route: Json = {
-        "cluster": service,
+        "cluster": patient(service) if leads else service,
         "timeout": seconds(timeout_s),
         "idle_timeout": seconds(places.limits.quiet_s),
     }
-    if method.repeatable and not method.streams:
+    repeatable = method.repeatable and not method.streams
+    if leads:
+        route["retry_policy"] = retries(repeatable=repeatable, where=enters())
+    elif repeatable:
         route["retry_policy"] = retries(repeatable=True)
     found: Json = {
         "name": method.span_name,
