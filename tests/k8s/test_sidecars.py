@@ -168,7 +168,8 @@ def test_it_calls_by_the_names_and_ports_of_services(beside: Manifests) -> None:
     }
     for part in (*SERVICES, "edge"):
         for cluster in configuration(beside, part)["static_resources"]["clusters"]:
-            if cluster["name"] in {"application", "admin", "otlp"}:
+            # The edge's place to wait is within it.
+            if cluster["name"] in {"application", "admin", "otlp"} or "socket_address" not in str(cluster):
                 continue
             (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
             address = endpoint["endpoint"]["address"]["socket_address"]
