@@ -18,7 +18,6 @@ After: TypeAlias = Annotated[str | None, about("Goes on behind the item with thi
 
 MemeId: TypeAlias = Annotated[strawberry.ID, about("The meme: its global id or UUID.")]
 MemeIdFilter: TypeAlias = Annotated[strawberry.ID | None, about("Only of this meme; of all unless given.")]
-UserIdFilter: TypeAlias = Annotated[strawberry.ID | None, about("Only of this user; of all unless given.")]
 
 NewId: TypeAlias = Annotated[
     strawberry.ID | None,

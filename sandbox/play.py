@@ -22,7 +22,6 @@ FLOAT_LOW_SATS = 50_000
 BALANCE_LOW_SATS = 5_000
 STOCK_OF_MEMES = 3
 RETRY_PAUSE_S = 2.0
-TRADE_CHANCE = 0.3
 
 OPERATOR_FLOAT = """{ books { totals { platformSats } } }"""
 

@@ -25,7 +25,6 @@ Value = Kept | None
 Bins = Mapping[str, Value]
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-BIN_NAME_BYTES_MAX = 15
 KEY_BYTES_MAX = 512
 KEYS_MAX = 1_000
 PAGE_MAX = 1_000
@@ -35,6 +34,7 @@ RECORD_BYTES_MAX = 1024 * 1024 - 4096
 ATTEMPTS_MAX = 16
 
 _SET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# 15 bytes: Aerospike's bound.
 _BIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _BIN_OVERHEAD_BYTES = 8
 _NUMBER_BYTES = 8

@@ -50,11 +50,10 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FilmOrder:
-    """What to render. `preset` is x264's: speed against size."""
+    """What to render."""
 
     seed: int
     seconds: float = 2.0
-    preset: str = "ultrafast"
     flaw: Flaw | None = None
 
     @property
@@ -98,7 +97,7 @@ def _encode(frames: Iterator[Pixels], order: FilmOrder, film: Path) -> None:
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = 1, 1  # BT.709, as the frames are
         if codec == "libx264":
-            context.options = {"preset": order.preset, "tune": "zerolatency", "crf": "23"}
+            context.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
         else:
             context.bit_rate = 6_000_000
         for number, pixels in enumerate(frames):

@@ -58,7 +58,7 @@ def video_work(body: bytes, settings: AituboSettings, fault: FaultOrder | None) 
     except ValidationError as error:
         raise BadOrder(_first_problem(error)) from error
     flaw = fault.kind.flaw if fault is not None else None
-    film = FilmOrder(_seed(asked.seed, asked), settings.film_seconds, settings.preset, flaw)
+    film = FilmOrder(_seed(asked.seed, asked), settings.film_seconds, flaw)
     return asked.image, Work(film, (), settings.niceness)
 
 

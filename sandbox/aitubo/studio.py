@@ -17,6 +17,8 @@ from sandbox.process import start_child
 
 CHUNK_BYTES = 65_536
 PICTURE_URL_SCHEMES = ("http://", "https://")
+PICTURE_BYTES_MAX = 10 * 1024 * 1024
+FETCH_S_MAX, RENDER_S_MAX = 20.0, 180.0
 
 
 class JobProblem(Exception):  # noqa: N818 - becomes the job's state, not a crash
@@ -41,7 +43,7 @@ class Studio:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=self._settings.fetch_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=FETCH_S_MAX)
         async with aiohttp.ClientSession(timeout=timeout) as http, asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers):
                 group.create_task(self._worker(http))
@@ -79,7 +81,7 @@ class Studio:
                     raise JobProblem(f"the image address answered {response.status}")
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     picture += chunk
-                    if len(picture) > self._settings.picture_bytes_max:
+                    if len(picture) > PICTURE_BYTES_MAX:
                         raise JobProblem("the image is too large")
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise JobProblem(f"the image could not be fetched: {type(error).__name__} {error}") from error
@@ -93,7 +95,7 @@ class Studio:
             at_parent_death=signal.SIGKILL,
         )
         try:
-            if not await child.ended_within(self._settings.render_timeout_s):
+            if not await child.ended_within(RENDER_S_MAX):
                 raise JobProblem("generation took too long")
         finally:
             await child.stop()

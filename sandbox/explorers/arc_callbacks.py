@@ -13,6 +13,7 @@ from sandbox.explorers.faults import Fault, Faults
 
 TIMEOUT_S = 5.0
 BATCH_S = 0.1
+ATTEMPTS_MAX = 5
 FORGED_TOKEN = "a-token-of-somebody-else"  # noqa: S105 - a wrong one, on purpose
 
 Body = dict[str, object]
@@ -80,7 +81,7 @@ class Callbacks:
     async def _post(self, url: str, token: str, delay_s: float, body: Body) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         await asyncio.sleep(delay_s)
-        for attempt in range(self._settings.callback_attempts):
+        for attempt in range(ATTEMPTS_MAX):
             if attempt > 0:
                 await asyncio.sleep(self._settings.callback_pause_s * 2 ** (attempt - 1))
             try:

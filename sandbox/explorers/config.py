@@ -25,13 +25,11 @@ class ExplorersSettings(BaseSettings):
         default=SecretStr(""),
         description="the woc-api-key that lifts the limit; another is refused; empty: any does",
     )
-    rate_per_s: int = Field(default=3, ge=1, description="WhatsOnChain's answers a second without a key")
     arc_key: SecretStr = Field(
         default=SecretStr(""), description="the bearer key that ARC asks for; empty: it asks for none"
     )
     fee_sats_per_kb: int = Field(default=100, ge=1, description="ARC's fee policy")
     poll_s: float = Field(default=0.25, gt=0, le=60, description="how often the node is asked, in seconds")
-    callback_attempts: int = Field(default=5, ge=1, le=20, description="tries to deliver a callback")
     callback_pause_s: float = Field(
         default=0.1, gt=0, le=60, description="pause before the second try, doubled for each further one"
     )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 EXTENDED_MARKER = bytes.fromhex("0000000000ef")
-BYTES_MIN = 10  # version, two counts, lock time
 
 Outpoint = tuple[str, int]
 

@@ -18,6 +18,8 @@ from sandbox.explorers.woc_blocks import Handler
 from sandbox.rpc import NodeRpc, RpcFailure
 
 CLIENTS_MAX = 1000
+# Answers to one who sends no key.
+RATE_PER_S = 3
 ROUTES = woc_blocks.ROUTES | woc_txs.ROUTES | woc_addresses.ROUTES
 
 
@@ -60,9 +62,8 @@ class WhatsOnChain:
             return
         if len(self._answered) > CLIENTS_MAX:
             self._answered.clear()
-        rate = self._settings.rate_per_s
-        times = self._answered.setdefault(request.remote or "", deque(maxlen=rate))
+        times = self._answered.setdefault(request.remote or "", deque(maxlen=RATE_PER_S))
         now = time.monotonic()
-        if len(times) == rate and now - times[0] < 1:
+        if len(times) == RATE_PER_S and now - times[0] < 1:
             raise web.HTTPTooManyRequests(text="Too Many Requests")
         times.append(now)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WAVE_BITS = 64
-EDGE_BITS = 256
 # Measured: re-encodings (JPEG 40..95, GIF, 1.5 times the size) differ by up to 2 and 8 bits, one template
 # with another caption by 2 and 22 or more, different memes by 18 and 139 or more.
 WAVE_DISTANCE_MAX = 6

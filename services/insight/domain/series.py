@@ -14,7 +14,6 @@ Value = TypeVar("Value")
 
 BUCKET_S = 10
 CHUNK_S = 600
-BUCKETS = CHUNK_S // BUCKET_S
 POINTS_MAX = 1_500
 # Chunks read for one request: 31 days.
 CHUNKS_MAX = 31 * 24 * 3_600 // CHUNK_S

@@ -38,11 +38,6 @@ class Window:
         return self.low <= id_ < self.high
 
 
-def span_of(id_: str) -> str:
-    """The span of time that an id belongs to."""
-    return id_[:SPAN_DIGITS]
-
-
 def _digits(at_ns: int) -> str:
     """The first digits of an id made at this time."""
     digits = f"{at_ns // NS_PER_MS:012x}"
