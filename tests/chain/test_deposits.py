@@ -13,7 +13,18 @@ from services.chain.domain.scripts import p2pkh
 from services.chain.domain.states import DepositState
 from services.chain.domain.values import FLOAT_USER, UserId
 from tests.chain.chainsim import SimNode
-from tests.chain.world import ANNA, BERT, OUTSIDE, RULES, Rig, fund, open_rig, opened_store, script_of
+from tests.chain.world import (
+    ANNA,
+    BERT,
+    OUTSIDE,
+    RULES,
+    Rig,
+    fund,
+    next_millisecond,
+    open_rig,
+    opened_store,
+    script_of,
+)
 
 pytestmark = pytest.mark.usefixtures("balanced")
 
@@ -56,6 +67,7 @@ async def test_deposits_of_all_kinds_of_wallets_in_one_block(rig: Rig, sim: SimN
 async def test_pages_of_deposits_are_newest_first(rig: Rig, sim: SimNode) -> None:
     for sats in (1_000, 2_000, 3_000):
         await fund(rig, sim, ANNA, sats)
+        await next_millisecond(rig)
     first = await rig.desk.deposits.listed(ANNA, "", 2)
     rest = await rig.desk.deposits.listed(ANNA, first[-1].id, 2)
     assert [one.sats for one in [*first, *rest]] == [3_000, 2_000, 1_000]

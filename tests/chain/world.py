@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,7 @@ from services.chain.domain.values import (
 from services.chain.domain.wire import Transaction
 from tests.chain.chainsim import SimNode
 
+NS_PER_MS = 1_000_000
 SEED = bytes(range(64))
 ANNA = UserId("0190aaaa-0000-7000-8000-00000000000a")
 BERT = UserId("0190bbbb-0000-7000-8000-00000000000b")
@@ -366,6 +368,13 @@ async def open_rig(
         clock=SystemClock(),
     )
     return Rig(world, rules, ledger, users, news, fence, await Desk.open(world, rules, fence))
+
+
+async def next_millisecond(rig: Rig) -> None:
+    """Ids that are made from now on are above those from before, whatever their other bits are made of."""
+    before = rig.world.clock.now_ns() // NS_PER_MS
+    while rig.world.clock.now_ns() // NS_PER_MS == before:
+        await asyncio.sleep(0)
 
 
 def with_store(rig: Rig, store: Store) -> World:

@@ -41,6 +41,8 @@ async def test_news_of_everything(market: Market) -> None:
     await market.accept(seller, first.id)
     await market.world.outbox.deliver()
     events = [(await anext(told)).event for _ in range(10)]
+    ids = [event.id for event in events]
+    assert ids == sorted(set(ids))
     assert [event.listing.version for event in events[:2]] == [1, 2]
     assert events[1].listing == edited
     assert [(event.offer.id, market_pb2.OfferState.Name(event.offer.state)) for event in events[2:7]] == [
