@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -95,6 +96,25 @@ class Play:
         assert spent == 6_000 + 1 + fees
 
 
+class Killable(Protocol):
+    """Something that is killed at a write, or behind it, and then ended; gives how many writes it has."""
+
+    async def __call__(self, folder: Path, /, *, at: int | None, behind: bool) -> int: ...
+
+
+async def killed_everywhere(what: Killable, folder: Path, *, writes_min: int) -> None:
+    """Once for each of its writes."""
+    writes = await what(folder, at=None, behind=False)
+    assert writes > writes_min
+    for at in range(writes):
+        # Behind one write is before the next, but for what was asked of others in between.
+        behind = at % 2 == 1
+        try:
+            await what(folder, at=at, behind=behind)
+        except BaseException as problem:
+            raise AssertionError(f"killed at write {at} of {writes}, behind={behind}") from problem
+
+
 async def played(folder: Path, *, at: int | None, behind: bool) -> int:
     """A day killed at a write, then its end; returns how many writes the day has."""
     sim = SimNode()
@@ -117,15 +137,7 @@ async def played(folder: Path, *, at: int | None, behind: bool) -> int:
 
 
 async def test_killed_at_every_write_of_a_day(tmp_path: Path) -> None:
-    writes = await played(tmp_path, at=None, behind=False)
-    assert writes > 40
-    for at in range(writes):
-        # Behind one write is before the next, but for what was asked of others in between.
-        behind = at % 2 == 1
-        try:
-            await played(tmp_path, at=at, behind=behind)
-        except BaseException as problem:
-            raise AssertionError(f"killed at write {at} of {writes}, behind={behind}") from problem
+    await killed_everywhere(played, tmp_path, writes_min=40)
 
 
 async def refused(folder: Path, *, at: int | None, behind: bool) -> int:
@@ -152,15 +164,7 @@ async def refused(folder: Path, *, at: int | None, behind: bool) -> int:
 
 
 async def test_killed_at_every_write_of_a_rejection(tmp_path: Path) -> None:
-    writes = await refused(tmp_path, at=None, behind=False)
-    assert writes > 10
-    for at in range(writes):
-        # Behind one write is before the next, but for what was asked of others in between.
-        behind = at % 2 == 1
-        try:
-            await refused(tmp_path, at=at, behind=behind)
-        except BaseException as problem:
-            raise AssertionError(f"killed at write {at} of {writes}, behind={behind}") from problem
+    await killed_everywhere(refused, tmp_path, writes_min=10)
 
 
 @pytest.mark.parametrize("lost", range(12))
