@@ -15,6 +15,7 @@ from satreel.mesh.v1 import access_pb2
 
 from mesh import contracts
 from mesh.contracts import MethodContract, Rest
+from mesh.costs import cost_of
 from topology.calls import all_calls
 from topology.comments import comment_of
 from topology.envoy import Json
@@ -28,7 +29,10 @@ _WORDS = (
     "them; numbers are taken too. Times are RFC 3339. Ids of what you make are UUIDv7 of your own: the same "
     "request may be sent again with the same id and happens once. Log in: "
     "`POST /v1/challenges`, sign the text with your wallet, `POST /v1/sessions`, then "
-    "`Authorization: Bearer <access token>`."
+    "`Authorization: Bearer <access token>`.\n\n"
+    "Within a minute you have so many requests, and so much cost: `RateLimit` says what is left. "
+    "`x-satreel-cost` of a path is what a request takes of it: `once`, and `each` for every item asked for "
+    "(`of`: by the number that this field says, or the values it has; 50 when nothing says how many)."
 )
 _ERROR_WORDS = {
     "400": "The request breaks a rule; `details` may name the fields.",
@@ -103,6 +107,7 @@ def _operation(method: MethodContract, rest: Rest, schemas: Schemas, *, first: b
     }
     if method.access is not None:
         found["security"] = _security(method.access)
+    found["x-satreel-cost"] = _cost(method)
     if rest.has_body:
         schema = schemas.message(request, without=frozenset(in_path))
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -117,6 +122,14 @@ def _security(access: access_pb2.Access) -> list[Json]:
     if access.user != access_pb2.USER_UNSPECIFIED:
         return [signed_in]
     return [{}, signed_in] if access.user_counts else []
+
+
+def _cost(method: MethodContract) -> Json:
+    cost = cost_of(method)
+    if not cost.each:
+        return {"once": cost.once}
+    items = cost.size or cost.keys
+    return {"once": cost.once, "each": cost.each} | ({"of": json_name(items)} if items else {})
 
 
 def _parameter(field: FieldDescriptor, where: str, schemas: Schemas) -> Json:

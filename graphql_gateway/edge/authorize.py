@@ -18,6 +18,7 @@ from google.rpc import code_pb2
 from graphql_gateway.context import Parts
 from graphql_gateway.edge.authentication import bearer_token
 from graphql_gateway.edge.counting import BUDGET
+from graphql_gateway.edge.rest_costs import RestCosts
 from graphql_gateway.errors import is_fault, masked
 from mesh import contracts
 from mesh.contracts import service_of
@@ -41,6 +42,7 @@ class Authorize:
 
     def __init__(self, parts: Parts) -> None:
         self._authenticator = parts.authenticator
+        self._costs = RestCosts()
         self._log_ins = {place for name in _LOG_INS for place in _places(name)}
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -51,8 +53,11 @@ class Authorize:
         budget.user_id = viewer.id if viewer else None
         await budget.ask()
         # Envoy leaves a slash at the end out of account when it looks for the method.
-        if (request.method, request.path.removeprefix(PREFIX).rstrip("/")) in self._log_ins:
+        path = request.path.removeprefix(PREFIX).rstrip("/")
+        if (request.method, path) in self._log_ins:
             await budget.log_in()
+        if cost := self._costs.of(request.method, path, request.query):
+            await budget.pay_values(cost)
         return web.Response(headers={USER_TOKEN_KEY: viewer.user_token} if viewer else None)
 
 

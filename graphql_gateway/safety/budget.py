@@ -110,7 +110,11 @@ class Budget:
 
     async def pay(self, charge: Charge) -> None:
         """The cost alone, of an operation that is carried out once more. Raises RateLimited."""
-        await self._take(Policy.COST, self.client, math.ceil(charge.cost))
+        await self.pay_values(math.ceil(charge.cost))
+
+    async def pay_values(self, cost: int) -> None:
+        """So much of the minute's cost. Raises RateLimited."""
+        await self._take(Policy.COST, self.client, cost)
 
     def check(self) -> None:
         """Raises RateLimited when the last operation was refused: over HTTP that is the answer's status."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import orjson
+from multidict import MultiDict
 
+from graphql_gateway.edge.rest_costs import RestCosts
 from tests.gateway.client import Answer
 from tests.gateway.world import World, opened, token_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def ask(world: World, method: str, path: str, token: str = "") -> Answer:
@@ -59,3 +64,44 @@ async def test_log_ins_are_counted_by_either_way(tmp_path: Path) -> None:
         for path in ("/v1/challenges", "/v1/challenges/"):
             assert refused(await ask(world, "POST", path))[2] == "RATE_LIMITED"
         assert (await ask(world, "GET", "/v1/sessions")).status == 200
+
+
+async def test_what_a_request_may_read_is_counted(tmp_path: Path) -> None:
+    async with opened(tmp_path, cost_per_min=20_000) as world:
+
+        async def left(path: str) -> int:
+            answer = await ask(world, "GET", path)
+            assert answer.status == 200, path
+            (found,) = re.findall(r'"cost";r=(\d+)', answer.headers["RateLimit"])
+            return int(found)
+
+        before = await left("/v1/rounds/current")
+        for path, at_least, at_most in (
+            ("/v1/listings", 300, 1_000),
+            ("/v1/listings?pageSize=1000", 5_000, 15_000),
+            ("/v1/listings?page_size=1", 25, 100),
+            # The service refuses these.
+            ("/v1/listings?pageSize=100000", 300, 1_000),
+            ("/v1/listings?pageSize=" + "9" * 5_000, 300, 1_000),
+            ("/v1/users:batchGet?userIds=a&userIds=b", 25, 100),
+            ("/v1/accounts/user:a/postings/?pageSize=2", 25, 100),
+        ):
+            after = await left(path)
+            assert at_least <= before - after <= at_most, path
+            before = after
+        answer = await ask(world, "GET", "/v1/listings?pageSize=1000")
+        assert refused(answer) == (429, 8, "RATE_LIMITED")
+        # Other requests go on until they cost too much.
+        assert (await ask(world, "GET", "/v1/rounds/current")).status == 200
+
+
+def test_costs_are_those_that_the_description_tells() -> None:
+    paths: Any = orjson.loads((ROOT / "topology" / "edge" / "openapi.json").read_bytes())["paths"]
+    costs = RestCosts()
+    for path, verbs in paths.items():
+        asked = re.sub(r"{\w+}", "x", path)
+        for verb, operation in verbs.items():
+            told = operation["x-satreel-cost"]
+            items = 0 if path.endswith(("batchGet", "batchGetSeries")) else 50
+            expected = told["once"] + told.get("each", 0) * items
+            assert costs.of(verb.upper(), asked, MultiDict()) == expected, (verb, path)
