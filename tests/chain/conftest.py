@@ -22,7 +22,7 @@ __all__ = ["bsv_node", "node_rpc", "regtest"]
 
 @pytest_asyncio.fixture
 async def node(bsv_node: BsvNode) -> AsyncIterator[RpcNode]:
-    async with open_node(bsv_node.url, 10.0) as opened:
+    async with open_node(bsv_node.url, 60.0) as opened:
         yield opened
 
 

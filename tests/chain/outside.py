@@ -77,7 +77,7 @@ class Outside:
 @asynccontextmanager
 async def opened_outside(node: BsvNode) -> AsyncIterator[Outside]:
     async with (
-        open_node(node.url, 10.0) as rpc,
+        open_node(node.url, TIMEOUT_S) as rpc,
         running_explorers(explorers_settings(node)) as explorers,
         aiohttp.ClientSession() as session,
     ):

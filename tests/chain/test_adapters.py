@@ -50,7 +50,7 @@ async def answers() -> AsyncIterator[tuple[Answers, RpcNode]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    async with open_node(f"http://user:se%3Acret@127.0.0.1:{port}", 2.0) as node:
+    async with open_node(f"http://user:se%3Acret@127.0.0.1:{port}", 60.0) as node:
         yield found, node
     await runner.cleanup()
 

@@ -26,6 +26,7 @@ from services.chain.domain.failures import NodeUnavailable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECRET = "a-very-secret-key"
+PATIENCE_S = 60.0
 
 
 class Server:
@@ -50,7 +51,7 @@ class Server:
 
 
 @asynccontextmanager
-async def source(clock: Clock, *, timeout_s: float = 1.0) -> AsyncIterator[tuple[Server, HttpSource]]:
+async def source(clock: Clock, *, timeout_s: float = PATIENCE_S) -> AsyncIterator[tuple[Server, HttpSource]]:
     server = Server()
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", server.handle)
@@ -142,7 +143,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 async def test_what_is_no_answer(
     answer: tuple[int, str, dict[str, str]] | Handler, failure: type[Exception]
 ) -> None:
-    async with source(SystemClock(), timeout_s=0.3) as (server, asked):
+    async with source(SystemClock(), timeout_s=0.3 if answer is never else PATIENCE_S) as (server, asked):
         server.say(answer)
         with pytest.raises(failure) as problem:
             await asked.get("/x", bytes_max=1 << 20)

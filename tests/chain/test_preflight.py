@@ -49,7 +49,7 @@ def settings(explorers: Explorers, bsv_node: BsvNode, tmp_path: Path) -> ChainSe
             "node_url": bsv_node.url,
             "key_file": keys,
             "key_passphrase_file": words,
-            "source_timeout_s": 5,
+            "source_timeout_s": 60,
         }
     )
 

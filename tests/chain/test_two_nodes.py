@@ -159,7 +159,7 @@ async def opened(
     url: str, redis_url: str, seed: bytes, records: MemoryStore, journal: JournalRecords
 ) -> AsyncIterator[Side]:
     clock = SystemClock()
-    async with open_node(url, 10.0) as node, open_feed(redis_url, f"ledger-{uuid7()}") as feed:
+    async with open_node(url, WITHIN_S) as node, open_feed(redis_url, f"ledger-{uuid7()}") as feed:
         ledger = Ledger(journal_of(journal, clock), Told(), clock, queue_max=1_000, session_silence_s=10)
         leads = asyncio.Event()
 
@@ -242,7 +242,7 @@ async def other_source(side: Side, url: str, tip: str) -> None:
     """A node with another tip of the same work: ours stays, the other one is shown."""
     follower, freshness = side.rig.desk.follower, side.rig.desk.freshness
     ours = side.rig.desk.books.chain.tip
-    async with open_node(url, 10.0) as other:
+    async with open_node(url, WITHIN_S) as other:
         follower._node = other
         assert not await follower.follow()
         follower._node = side.rig.world.reader
