@@ -78,6 +78,7 @@ async def open_hints(runtime: Runtime, settings: ChainSettings) -> tuple[Callbac
         return None, {}
     token = settings.callback_token.get_secret_value() or secrets.token_urlsafe(32)
     callbacks, _ = await runtime.enter(open_callbacks(settings.callback_listen, token))
+    callbacks.take(False)
     headers = {
         "X-CallbackUrl": settings.callback_url,
         "X-CallbackToken": token,
@@ -112,6 +113,8 @@ async def main(settings: ChainSettings) -> None:
         )
 
         async def serving(yes: bool) -> None:
+            if outside.hints is not None:
+                outside.hints.take(yes)
             await runtime.health.set(SERVICE, yes)
 
         chain = Chain(world, settings.rules, serving)

@@ -96,6 +96,17 @@ async def test_bodies_and_waiting_hints_are_bounded(place: Place) -> None:
     assert await place.call({"txid": TXID}) == 503
 
 
+async def test_who_does_not_lead_takes_none(place: Place) -> None:
+    assert await place.call({"txid": TXID}) == 200
+    place.callbacks.take(False)
+    assert await place.call({"txid": TXID}) == 503
+    assert await place.call({"txid": TXID}, "the-wrong-one") == 401
+    place.callbacks.take(True)
+    assert await place.hints() == [], "of another's time"
+    assert await place.call({"txid": TXID}) == 200
+    assert await place.hints() == [TXID]
+
+
 async def test_there_is_one_place_and_one_way_to_call(place: Place) -> None:
     async with place.http.get(place.url) as reply:
         assert reply.status == 405

@@ -64,15 +64,17 @@ class Town:
         self.channels = opened
         self.chain, self.ledger = ChainServiceStub(opened[0]), LedgerServiceStub(opened[1])
 
-    async def start(self, name: str) -> None:
-        await self._start(name, f"services.{name}")
+    async def start(self, name: str, *, instance: str = "", **told: str) -> None:
+        """`instance`: another one of it, where it listens and what it is told."""
+        await self._start(instance or name, f"services.{name}", **told)
 
     async def start_mortal_chain(self, point: str) -> None:
         """The chain service that is killed at a point, see `mortal`."""
         await self._start("chain", "tests.chain.mortal", point)
 
-    async def _start(self, name: str, *program: str) -> None:
-        env = self._env | {f"SATREEL_{name.upper()}_LISTEN": f"127.0.0.1:{self.ports[name]}"}
+    async def _start(self, name: str, *program: str, **told: str) -> None:
+        part = program[0].rpartition(".")[2] if program[0].startswith("services.") else name
+        env = self._env | {f"SATREEL_{part.upper()}_LISTEN": f"127.0.0.1:{self.ports[name]}"} | told
         self._children[name] = await start_child(
             name, [sys.executable, "-m", *program], log_path=self._folder / f"{name}.log", env=env
         )

@@ -1,7 +1,8 @@
 """Where ARC calls back: whoever knows the token may hint that a transaction has changed.
 
 A callback may be lost, doubled, late, or forged by somebody who got the token: so it only says which
-transaction to ask about, and what it says of it is not read.
+transaction to ask about, and what it says of it is not read. It may also come to an instance that does not
+lead, which refuses it: ARC calls again, perhaps whoever leads, who asks about all that is open in any case.
 """
 
 from __future__ import annotations
@@ -46,8 +47,15 @@ class Callbacks:
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
+        self._takes = True
         self._waiting: dict[Txid, None] = {}
         self._told = asyncio.Event()
+
+    def take(self, yes: bool) -> None:
+        """Whether somebody here follows hints; those that wait for nobody are forgotten."""
+        self._takes = yes
+        if not yes:
+            self._waiting.clear()
 
     async def transactions(self) -> AsyncIterator[Txid]:
         """Ids of transactions that may have changed."""
@@ -60,7 +68,9 @@ class Callbacks:
                 yield txid
 
     async def handle(self, request: web.Request) -> web.Response:
-        """One call of ARC's: 401 without the token, 400 when it is no callback, 503 when too many wait."""
+        """One call of ARC's: 401 without the token, 400 when it is no callback, 503 when too many wait, or
+        nobody here follows them.
+        """
         said = (
             request.headers.get("Authorization", "").removeprefix("Bearer ").encode(errors="surrogateescape")
         )
@@ -70,6 +80,9 @@ class Callbacks:
             body = _BODY.validate_json(await request.read(), strict=True)
         except ValidationError:
             return self._answered(400)
+        if not self._takes:
+            _taken.add(1, {"status": 503})
+            return web.Response(status=503, text="this instance does not lead")
         txids = [Txid(one.txid) for one in (body.callbacks if isinstance(body, _Many) else [body])]
         if len(self._waiting) + len(txids) > HINTS_MAX:
             return self._answered(503)
