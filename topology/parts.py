@@ -128,7 +128,7 @@ _ALL = (
     _service(
         "chain", 7106, Instances.LEADER, _RECORDS, _REDIS, Backing.NODE, Backing.EXPLORERS, more=(_CALLBACKS,)
     ),
-    _service("insight", 7107, Instances.LEADER, _RECORDS),
+    _service("insight", 7107, Instances.LEADER, _RECORDS, _REDIS),
     Part(
         GATEWAY,
         (Port("http", 8080, Protocol.HTTP, From.EDGE),),

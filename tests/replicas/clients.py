@@ -66,14 +66,14 @@ class Caller:
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        # Whether nobody leads in some part, so that no healthy replica can answer for it.
+        # Whether a leader died, so that no healthy replica can answer for it for a while.
         self.leaderless = False
 
     async def sent(self, kind: str, send: Callable[[], Awaitable[Answer]]) -> Answer | None:
         """The answer, after so many attempts as the client makes; None when it failed, which is counted."""
         phase, begun_s, attempt = self.tally.now, time.monotonic(), 0
         while True:
-            attempt += 1
+            attempt, sent_s = attempt + 1, time.monotonic()
             try:
                 answer = await send()
             except Exception as problem:
@@ -82,7 +82,9 @@ class Caller:
                 if not is_transient(problem) or not may:
                     phase.fails(f"{kind}: {problem!r} after {attempt} attempts, {waited_s:.1f} s")
                     return None
-                phase.again[f"{kind}: {_short(problem)}"] += 1
+                self.tally.now.sends_again(
+                    f"{kind}: {_short(problem)}", begun_s=sent_s, ended_s=time.monotonic()
+                )
                 pause_s = min(FIRST_PAUSE_S * 2 ** (attempt - 1), 2.0)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             else:

@@ -8,24 +8,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 COLUMNS = (
-    f"{'what happened':34} {'leader back':>11} {'requests':>8} {'again':>5} {'failed':>6} {'slowest':>8}"
+    f"{'what happened':34} {'next leader':>11} {'requests':>8} {'again':>5} {'in flight':>9} {'late':>4} "
+    f"{'failed':>6} {'slowest':>8}"
 )
+
+
+# Contracts give calls 5 s, of which the edge keeps a quarter to say that nobody leads.
+ALL_THEIR_TIME_S = 4.5
 
 
 @dataclass
 class Phase:
-    """What happened, and how users' requests fared that began meanwhile."""
+    """What happened, and how users' requests fared."""
 
     name: str
     done: int = 0
-    # Sent again by the client, as its documentation says, by what was sent and why.
+    # Sent again by the client, as its documentation says, by what was sent and why; apart from those, what
+    # was under way when one was killed, and what had waited for all of its time.
     again: Counter[str] = field(default_factory=Counter)
+    in_flight: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     leader_back_s: float | None = None
-    # Whether instances were asked to end, and whether of that part one leads.
-    is_gentle: bool = False
-    leads_alone: bool = False
+    # When somebody was dead who is killed in it (monotonic); None: nobody is.
+    killed_s: float | None = None
+
+    def sends_again(self, why: str, *, begun_s: float, ended_s: float) -> None:
+        """A request of a user's is made anew, as this attempt was not answered."""
+        if self.killed_s is not None and begun_s < self.killed_s:
+            self.in_flight[why] += 1
+        elif self.killed_s is not None and ended_s - begun_s > ALL_THEIR_TIME_S:
+            self.late[why] += 1
+        else:
+            self.again[why] += 1
 
     def fails(self, problem: str) -> None:
         """A request of a user's failed for good."""
@@ -34,11 +50,11 @@ class Phase:
 
     def row(self) -> str:
         """A line of the table."""
-        back = "" if self.leader_back_s is None else f"{self.leader_back_s:.1f} s"
+        back = "" if self.leader_back_s is None else f"{self.leader_back_s:.2f} s"
         seconds, what = self.slowest
         return (
-            f"{self.name:34} {back:>11} {self.done:8} {self.again.total():5} {len(self.failed):6} "
-            f"{seconds:6.1f} s {what}"
+            f"{self.name:34} {back:>11} {self.done:8} {self.again.total():5} {self.in_flight.total():9} "
+            f"{self.late.total():4} {len(self.failed):6} {seconds:6.1f} s {what}"
         )
 
 
@@ -67,6 +83,8 @@ class Tally:
         for phase in self.phases:
             if phase.done or phase.failed:
                 lines.append(phase.row())
-            lines += [f"    again {count:3}  {why}" for why, count in phase.again.most_common()]
+            counters = {"again": phase.again, "in flight": phase.in_flight, "late": phase.late}
+            for kind, counter in counters.items():
+                lines += [f"    {kind} {count:3}  {why}" for why, count in counter.most_common()]
             lines += [f"    FAILED  {problem}" for problem in phase.failed]
         return "\n".join(lines)
