@@ -189,7 +189,7 @@ async def opened(
     clock = clock or StillClock()
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
-        world = World(UserTokenSigner(private_key.read_bytes(), clock), clock)
+        world = World(UserTokenSigner(private_key.read_bytes(), clock, lifetime_s=3_600), clock)
         server = await _serve(world, public_key, identity or world.identity)
         stack.push_async_callback(server.abort)
         world.services_port, world.user_token_key = server.port, public_key

@@ -8,9 +8,9 @@ export const world = JSON.parse(process.env.SATREEL_CONFORMANCE ?? '{}');
 export const http = `${world.url}/graphql`;
 export const socket = http.replace('http', 'ws');
 
-const WAIT_S = 20;
+const WAIT_S = 60;
 // Compilers, on a machine that is busy.
-export const PROGRAM_S = 50;
+export const PROGRAM_S = 150;
 
 export function tell(name, problem) {
   const failed = problem === undefined ? {} : { problem: String(problem?.stack ?? problem).slice(0, 2_000) };
