@@ -55,10 +55,13 @@ async def test_a_round_survives_the_death_of(victim: str, town: Town) -> None:
         await _ask(town.admin, "query($id: ID!) { round(id: $id) { entries { meme { id } } } }", id=round_id)
     )["round"]["entries"][0]
     paid_before = await _users_sats(town)
+    seen = [Viewing() for _ in town.viewers]
     async with asyncio.TaskGroup() as group:
-        for viewer in town.viewers:
-            group.create_task(_watch(viewer, entry["meme"]["id"]))
-        await asyncio.sleep(ROUND_S / 3)
+        for viewer, first in zip(town.viewers, seen, strict=True):
+            group.create_task(_watch(viewer, entry["meme"]["id"], first))
+        async with asyncio.timeout(ROUND_S):
+            while not any(first.burned_sats for first in seen):
+                await asyncio.sleep(0.1)
         await town.house.parts.kill(victim)
     played = await town.until(f"the round ends after {victim} died", lambda: _ended(town, round_id))
     await town.house.until_serving(victim)
@@ -91,16 +94,15 @@ async def _open(town: Town) -> str:
     return opened
 
 
-async def _watch(viewer: Person, meme_id: str) -> Viewing:
+async def _watch(viewer: Person, meme_id: str, viewing: Viewing) -> None:
     """Watches to the end of the round; when a crash cuts the stream, opens another viewing."""
-    total = Viewing()
     deadline = asyncio.get_running_loop().time() + ROUND_S + 5
-    while total.stop_reason != "ROUND_LOCKED" and asyncio.get_running_loop().time() < deadline:
+    while viewing.stop_reason != "ROUND_LOCKED" and asyncio.get_running_loop().time() < deadline:
         try:
-            total = await viewer.watch(meme_id, 60, at_most_s=ROUND_S + 5)
+            await viewer.watch(meme_id, 60, at_most_s=ROUND_S + 5, viewing=viewing)
         except GraphqlError:
             await asyncio.sleep(0.5)
-    return total
+            viewing = Viewing()
 
 
 async def _ended(town: Town, round_id: str) -> dict[str, Any] | None:
@@ -126,7 +128,7 @@ async def _users_sats(town: Town) -> int:
 
 async def _ask(person: Person, query: str, **variables: Any) -> dict[str, Any]:
     """Asks again while a service is coming back."""
-    for _ in range(20):
+    for _ in range(120):
         try:
             return await person.client.ask(query, **variables)
         except GraphqlError as error:
