@@ -241,6 +241,8 @@ async def test_pages_go_on_where_they_ended(house: House) -> None:
             token = found.next_page_token
             if not token:
                 break
+            other = pb.ListDepositsRequest(page_token=token)
+            await refused(house.gateway.ListDeposits(other), "PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT)
     assert seen == [1_004, 1_003, 1_002, 1_001, 1_000]
 
 
@@ -393,7 +395,7 @@ def test_every_reason_of_the_contract_is_a_failure_and_the_other_way_round() -> 
     }
     bases = {"NOT_FOUND", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED", "INTERNAL"}
     names = {name.removeprefix("ERROR_REASON_") for name, _ in chain_pb2.ErrorReason.items()}
-    assert (known - bases) | {"ID_REUSED", "UNSPECIFIED"} == names
+    assert (known - bases) | {"ID_REUSED", "PAGE_TOKEN_INVALID", "UNSPECIFIED"} == names
 
 
 async def test_an_instance_that_does_not_lead_says_so(house: House) -> None:

@@ -29,7 +29,7 @@ def test_every_reason_stands_in_the_contract() -> None:
         found for found in vars(failures).values() if getattr(found, "__module__", "") == failures.__name__
     ]
     raised = {failure.reason for failure in own if issubclass(failure, Failure)}
-    used = raised | {BY_ADMINISTRATOR, QUALITY_TOO_LOW, RENDER_FAILED, "ID_REUSED"}
+    used = raised | {BY_ADMINISTRATOR, QUALITY_TOO_LOW, RENDER_FAILED, "ID_REUSED", "PAGE_TOKEN_INVALID"}
     contract = {
         value.name.removeprefix("ERROR_REASON_") for value in content_pb2.ErrorReason.DESCRIPTOR.values
     }

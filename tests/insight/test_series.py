@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from mesh.clock import NS_PER_S
+from mesh.pages import PageTokenInvalid
 from mesh.records import InDoubt, Store
 from services.insight.adapters.records import FactRecords
 from services.insight.app.tallies import Tallies
 from services.insight.domain.facts import Batch, Fact
-from services.insight.domain.failures import MetricNotFound, PageTokenInvalid, RangeInvalid
+from services.insight.domain.failures import MetricNotFound, RangeInvalid
 from services.insight.domain.series import CHUNK_S
 from tests.insight.world import SpokenSource, World, batch
 from tests.resting import TURNS

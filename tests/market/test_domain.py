@@ -30,13 +30,11 @@ from services.market.domain.deals import (
 from services.market.domain.failures import (
     ExpiryInvalid,
     ImpossibleMove,
-    PageTokenInvalid,
     PriceTooLow,
     SeriesRangeInvalid,
 )
 from services.market.domain.listings import Listing, check_terms, new_listing
 from services.market.domain.offers import Offer, check_new
-from services.market.domain.pages import page_token, read_page_token
 from services.market.domain.sales import Quote, Sale
 from services.market.domain.states import ListingState, OfferState
 from services.market.domain.values import (
@@ -312,19 +310,6 @@ def test_steps_begin_at_whole_hours_and_days() -> None:
         with pytest.raises(SeriesRangeInvalid) as caught:
             places_between(MemeId("meme"), Step.DAY, start, end)
         assert caught.value.metadata == {"maximum": "1000"}
-
-
-@given(st.text(max_size=20), st.text("0123456789abcdef-", min_size=1, max_size=36))
-def test_page_tokens_lead_back(scope: str, after: str) -> None:
-    assert read_page_token(scope, page_token(scope, after)) == after
-    with pytest.raises(PageTokenInvalid):
-        read_page_token(scope + "x", page_token(scope, after))
-
-
-@given(st.text(min_size=1, max_size=60))
-def test_other_page_tokens_are_refused(token: str) -> None:
-    with pytest.raises(PageTokenInvalid):
-        read_page_token("scope", token)
 
 
 def test_an_old_id_of_a_sale_is_refused() -> None:

@@ -84,12 +84,6 @@ class FreezeNotFound(NotFound):
     reason = "FREEZE_NOT_FOUND"
 
 
-class PageTokenInvalid(InvalidArgument):
-    """The page token was not made by this list."""
-
-    reason = "PAGE_TOKEN_INVALID"
-
-
 class NotLeader(Failure):
     """This instance does not lead; ask the one that serves."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +13,6 @@ from services.chain.app.ports import DepositView, ResultView, Subject, TitleView
 from services.chain.app.sweeping import Level
 from services.chain.app.title_audit import Difference, Kind, Report
 from services.chain.domain.entities import Deposit, Freeze, Tx, Withdrawal
-from services.chain.domain.failures import PageTokenInvalid
 from services.chain.domain.header import Block
 from services.chain.domain.headers import HeaderChain, Switch
 from services.chain.domain.states import DepositState, TxState, WithdrawalState
@@ -292,27 +289,3 @@ def chain_event(event_id: str, at_ns: int, subject: Subject) -> bytes:
         case UndoneView():
             event.undone.CopyFrom(undone(subject))
     return event.SerializeToString()
-
-
-_TOKEN_PREFIX = b"v1:"
-
-
-def page_token(key: str) -> str:
-    """Where the next page begins."""
-    return base64.urlsafe_b64encode(_TOKEN_PREFIX + key.encode()).decode()
-
-
-def page_start(token: str) -> str:
-    """The key a page begins below; "" for the first. Raises PageTokenInvalid."""
-    if not token:
-        return ""
-    try:
-        found = base64.urlsafe_b64decode(token.encode())
-        if not found.startswith(_TOKEN_PREFIX):
-            raise PageTokenInvalid
-        key = found.removeprefix(_TOKEN_PREFIX).decode("ascii")
-    except (binascii.Error, ValueError) as problem:
-        raise PageTokenInvalid from problem
-    if "\0" in key:
-        raise PageTokenInvalid
-    return key

@@ -13,6 +13,7 @@ from mesh import caller
 from mesh.errors import InvalidArgument
 from mesh.feeds import Feed, responses
 from mesh.ids import is_uuid7
+from mesh.pages import page_token, read_page_token
 from services.chain.app.custody import custody
 from services.chain.app.headers import checked_header
 from services.chain.app.service import Chain
@@ -115,11 +116,12 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
     ) -> pb.ListDepositsResponse:
         user_id, size = UserId(caller.current().require_user()), request.page_size or PAGE_DEFAULT
         desk = self._chain.desk
-        before = mapping.page_start(request.page_token)
+        scope = f"deposits {user_id}"
+        before = read_page_token(scope, request.page_token)
         found = await desk.deposits.listed(user_id, before, size)
         return pb.ListDepositsResponse(
             deposits=[mapping.deposit(d, desk.books.chain.confirmations(d.block_height)) for d in found],
-            next_page_token=mapping.page_token(found[-1].id) if len(found) == size else "",
+            next_page_token=page_token(scope, found[-1].id) if len(found) == size else "",
         )
 
     async def RequestWithdrawal(
@@ -165,12 +167,13 @@ class ChainServicer(chain_service_pb2_grpc.ChainServiceServicer):
     ) -> pb.ListWithdrawalsResponse:
         user_id, size = UserId(caller.current().require_user()), request.page_size or PAGE_DEFAULT
         desk = self._chain.desk
-        before = mapping.page_start(request.page_token)
+        scope = f"withdrawals {user_id}"
+        before = read_page_token(scope, request.page_token)
         found = await desk.withdrawals.listed(user_id, before, size)
         shown = [
             mapping.withdrawal(one, desk.books.confirmations(await desk.books.tx(one.plan))) for one in found
         ]
-        token = mapping.page_token(found[-1].id) if len(found) == size else ""
+        token = page_token(scope, found[-1].id) if len(found) == size else ""
         return pb.ListWithdrawalsResponse(withdrawals=shown, next_page_token=token)
 
     async def InscribeTitle(

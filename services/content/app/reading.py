@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from mesh.pages import page_token, read_page_token
 from services.content.app.ports import Files, Memes, Shelf
 from services.content.app.steps import FILMS, POSTERS
 from services.content.app.uploading import PICTURES
 from services.content.domain.failures import MemeNotFound
 from services.content.domain.media import Media, MediaKind, Viewer, media_of, range_of, require_allowed
 from services.content.domain.memes import Meme, MemeState
-from services.content.domain.pages import Page, PageToken
+from services.content.domain.pages import Page
 from services.content.domain.values import MemeId, UserId
 
 _FOLDERS = {MediaKind.POSTER: POSTERS, MediaKind.FILM: FILMS, MediaKind.PICTURE: PICTURES}
@@ -43,15 +44,15 @@ class Reading:
 
         A page may be shorter than asked, even empty, and still have a next one.
         """
-        place = PageToken(f"{state or ''}/{creator_id or ''}")
-        after = place.read(token)
+        scope = f"memes {state or ''}/{creator_id or ''}"
+        after = read_page_token(scope, token)
         if state is MemeState.PUBLISHED:
             memes, following = await self._shelf.page(creator_id=creator_id, after=after, limit=size)
         else:
             memes, following = await self._memes.page(
                 state=state, creator_id=creator_id, after=after, limit=size
             )
-        return Page(tuple(memes), place.write(following))
+        return Page(tuple(memes), page_token(scope, following))
 
     async def media(
         self, meme_id: MemeId, kind: MediaKind, viewer: Viewer, offset: int, length: int

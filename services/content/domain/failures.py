@@ -44,12 +44,6 @@ class RangeInvalid(Failure):
     reason = "RANGE_INVALID"
 
 
-class PageTokenInvalid(InvalidArgument):
-    """The page token was not made by this list."""
-
-    reason = "PAGE_TOKEN_INVALID"
-
-
 class StateConflict(FailedPrecondition):
     """The meme is not in a state that allows this."""
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.clock import Clock
+from mesh.pages import PageTokenInvalid
 from services.insight.app.listening import Listening
 from services.insight.app.ports import Facts
 from services.insight.app.tallies import Tallies
 from services.insight.domain.facts import NS_PER_S, Fact
-from services.insight.domain.failures import MetricNotFound, PageTokenInvalid
+from services.insight.domain.failures import MetricNotFound
 from services.insight.domain.metrics import BY_NAME, METRICS, Aggregation, Metric
 from services.insight.domain.series import (
     BUCKET_S,

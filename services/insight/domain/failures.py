@@ -15,9 +15,3 @@ class RangeInvalid(errors.InvalidArgument):
     """The range is empty, too long for the step, or lies in the future."""
 
     reason = "RANGE_INVALID"
-
-
-class PageTokenInvalid(errors.InvalidArgument):
-    """The page token was not made by this list."""
-
-    reason = "PAGE_TOKEN_INVALID"

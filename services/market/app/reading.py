@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from mesh.clock import NS_PER_S, Clock
+from mesh.pages import page_token, read_page_token
 from services.market.app.ports import (
     Candles,
     ListingFilter,
@@ -23,7 +24,6 @@ from services.market.domain.candles import Candle, Place, Step, places_between
 from services.market.domain.failures import ListingNotFound, OfferNotFound, SaleNotFound
 from services.market.domain.listings import Listing
 from services.market.domain.offers import Offer
-from services.market.domain.pages import PAGE_SIZE_DEFAULT, page_token, read_page_token
 from services.market.domain.sales import Quote, Sale
 from services.market.domain.states import ListingState
 from services.market.domain.values import ListingId, MemeId, OfferId, SaleId
@@ -31,6 +31,7 @@ from services.market.domain.values import ListingId, MemeId, OfferId, SaleId
 Shown = TypeVar("Shown")
 
 OVERVIEW_AGE_MAX_S = 10
+PAGE_SIZE_DEFAULT = 50
 
 
 @dataclass(frozen=True, slots=True)

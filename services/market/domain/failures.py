@@ -122,12 +122,6 @@ class SaleNotFound(NotFound):
     reason = "SALE_NOT_FOUND"
 
 
-class PageTokenInvalid(InvalidArgument):
-    """The page token was not made by this list."""
-
-    reason = "PAGE_TOKEN_INVALID"
-
-
 class Unsettled(Unavailable):
     """It is being settled and its outcome is not known yet; repeat the call with the same id."""
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from mesh.clock import Clock
 from mesh.errors import IdReused, Unavailable
+from mesh.pages import PageTokenInvalid
 from services.rounds.app.driver import Driver
 from services.rounds.app.ports import Leaderboard, Rounds, RoundView
 from services.rounds.domain import events
-from services.rounds.domain.failures import NoCurrentRound, PageTokenInvalid, RoundNotFound, StateConflict
+from services.rounds.domain.failures import NoCurrentRound, RoundNotFound, StateConflict
 from services.rounds.domain.values import Entry, Round, RoundId, State
 
 PAGE_DEFAULT = 50

@@ -23,12 +23,6 @@ class StateConflict(errors.FailedPrecondition):
     reason = "STATE_CONFLICT"
 
 
-class PageTokenInvalid(errors.InvalidArgument):
-    """The page token was not made by this list."""
-
-    reason = "PAGE_TOKEN_INVALID"
-
-
 class NotLeader(errors.Unavailable):
     """This instance does not lead; ask the one that serves."""
 

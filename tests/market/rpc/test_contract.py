@@ -22,7 +22,7 @@ def test_every_reason_of_the_contract_has_a_failure() -> None:
     contract = {value.name.removeprefix(prefix) for value in market_pb2.ErrorReason.DESCRIPTOR.values}
     own = [one for one in vars(failures).values() if isinstance(one, type) and issubclass(one, Failure)]
     made = {one.reason for one in own if one.__module__ == failures.__name__}
-    assert made - {"UNAVAILABLE", "INTERNAL"} == contract - {"ID_REUSED", "UNSPECIFIED"}
+    assert made - {"UNAVAILABLE", "INTERNAL"} == contract - {"ID_REUSED", "PAGE_TOKEN_INVALID", "UNSPECIFIED"}
 
 
 async def test_calls_of_users_need_a_user_and_the_gateway(market: Market) -> None:

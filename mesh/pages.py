@@ -1,4 +1,4 @@
-"""Page tokens: where a list goes on, bound to what is listed."""
+"""Page tokens of lists (google.aip.dev/158): where one goes on, bound to what it lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import base64
 import binascii
 import hashlib
 
-from services.market.domain.failures import PageTokenInvalid
+from mesh.errors import InvalidArgument
 
-PAGE_SIZE_DEFAULT = 50
-PAGE_SIZE_MAX = 1_000
 _SCOPE_BYTES = 6
+
+
+class PageTokenInvalid(InvalidArgument):
+    """The page token was not made by this list."""
+
+    reason = "PAGE_TOKEN_INVALID"
 
 
 def page_token(scope: str, after: str) -> str:
