@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
+from mesh.clock import NS_PER_S, Clock, SystemClock
 from mesh.errors import IdReused
 from mesh.ids import uuid7
 from services.chain.domain.aip import verify
@@ -70,13 +73,29 @@ async def test_a_title_is_inscribed_held_for_its_owner_and_paid_by_the_float(rig
     assert rig.balance(FLOAT_USER) == 50_000 - 1 - fee
 
 
-async def test_a_title_moves_with_its_satoshi_from_owner_to_owner(rig: Rig, sim: SimNode) -> None:
+class SetBackClock(SystemClock):
+    """Somebody sets it back by a second each time it is looked at."""
+
+    def __init__(self) -> None:
+        self._looks = count()
+
+    def now_ns(self) -> int:
+        return super().now_ns() - next(self._looks) * NS_PER_S
+
+
+@pytest.mark.parametrize("clock", [SystemClock, SetBackClock])
+async def test_a_title_moves_with_its_satoshi_from_owner_to_owner(
+    rig: Rig, sim: SimNode, clock: Callable[[], Clock]
+) -> None:
     await fund(rig, sim, FLOAT_USER, 50_000)
+    rig.world = replace(rig.world, clock=clock())
+    await rig.restart()
     meme = MemeId(uuid7())
     await rig.desk.titles.inscribe(title(meme))
     sales = [(uuid7(), BERT), (uuid7(), CARA), (uuid7(), ANNA)]
     for sale, owner in sales:
         await rig.desk.titles.transfer(sale, meme, owner)
+    await rig.restart()
     while await rig.desk.write_next():
         await rig.balanced()
     sim.mine()

@@ -101,7 +101,7 @@ class Titles:
         telemetry.note_cause(sale_id)
         shown = await self.get(meme_id)
         path = await self._accounts.path(new_owner_id, KeyUse.TITLE)
-        move = Move(sale_id, meme_id, new_owner_id, JobState.QUEUED, self._clock.now_ns())
+        move = Move(sale_id, meme_id, new_owner_id, JobState.QUEUED, self._behind_others_ns(meme_id))
         try:
             kept = self._moves[sale_id] = await self._records.moves.create(move)
         except Exists:
@@ -113,6 +113,11 @@ class Titles:
             target = replace(shown.title, owner_id=new_owner_id, address=self._keys.address(path))
             return TitleView(target, None, 0)
         return shown
+
+    def _behind_others_ns(self, meme_id: MemeId) -> int:
+        """Now, and behind the moves of the title that wait, whatever became of the clock."""
+        waiting = (kept.value for kept in self._moves.values() if kept.value.meme_id == meme_id)
+        return max(self._clock.now_ns(), 1 + max((move.requested_ns for move in waiting), default=0))
 
     @property
     def queued(self) -> int:
