@@ -10,6 +10,7 @@ from satreel.mesh.v1 import access_pb2
 from mesh import caller, deadlines
 from mesh.caller import Caller
 from mesh.errors import CallerNotAllowed, PermissionDenied, Unauthenticated
+from mesh.interceptors.leading import HEALTH_KEY
 from mesh.interceptors.pipeline import IncomingCall
 from mesh.tokens import UserTokenVerifier
 
@@ -22,7 +23,14 @@ EDGE = "edge"
 TEAM_KEY = "x-satreel-team"
 CLIENT_ADDRESS_KEY = "x-satreel-client-address"
 # What only parts of the mesh may say; the edge takes all of it from what strangers send.
-TRUSTED_KEYS = (USER_TOKEN_KEY, CLAIMED_SERVICE_KEY, TEAM_KEY, CLIENT_ADDRESS_KEY, _SIDECAR_KEY)
+TRUSTED_KEYS = (
+    USER_TOKEN_KEY,
+    CLAIMED_SERVICE_KEY,
+    TEAM_KEY,
+    CLIENT_ADDRESS_KEY,
+    HEALTH_KEY,
+    _SIDECAR_KEY,
+)
 
 # Finds the name of the service that calls; "" when it cannot be told.
 IdentitySource: TypeAlias = Callable[[IncomingCall], str]

@@ -33,6 +33,8 @@ _AUTHORIZE_S = 3
 _SOCKET_KEY = "c2F0cmVlbC5lZGdlLmtleQ=="
 # Whoever has one IPv6 address has all of its network.
 _ADDRESS, _NETWORK = "masked_remote_address", {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}
+# Of a request that is transcoded, as the transcoder says later; logs and spans name it.
+_METHOD_BEFORE = "x-envoy-original-method"
 # What bodies are large by: five digits, or no word of their length where one may be.
 _LARGE = {"descriptor_key": "body", "descriptor_value": "large"}
 _LENGTH = "content-length"
@@ -150,7 +152,8 @@ def _word() -> Json:
         {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
         for key, value in own.items()
     ]
-    return {"request_mutations": [*({"remove": key} for key in TRUSTED_KEYS), *said]}
+    taken = (*TRUSTED_KEYS, _METHOD_BEFORE)
+    return {"request_mutations": [*({"remove": key} for key in taken), *said]}
 
 
 def _addresses(places: Places) -> Json:
