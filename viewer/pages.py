@@ -18,7 +18,7 @@ from aiohttp import web
 from viewer import drawing
 from viewer.map import edges
 from viewer.series import lines_of, plain
-from viewer.store import Store
+from viewer.store import TRACE_SPANS_MAX, Store
 
 InThread = Callable[..., Awaitable[Any]]
 STYLE = Path(__file__).with_name("style.css")
@@ -129,7 +129,8 @@ class Pages:
         parts = len({one.service for one in spans})
         name = next((one.name for one in spans if not one.is_proxy), spans[0].name)
         body = f"<h1>{escape(name)}</h1><p class=quiet>{_when(spans[0].began_ns)} UTC · "
-        body += f"{drawing.ms(took)} · {len(spans)} spans in {parts} parts · <code>{trace}</code></p>"
+        first = "the first " if len(spans) == TRACE_SPANS_MAX else ""
+        body += f"{drawing.ms(took)} · {first}{len(spans)} spans in {parts} parts · <code>{trace}</code></p>"
         body += (
             f'<div class="card">{drawing.waterfall(spans)}</div><h2>Spans</h2><div class="card">{told}</div>'
         )

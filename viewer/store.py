@@ -36,6 +36,8 @@ _AFTER_ALL_NS = 2**62
 # Pruned below the bound by so much, so that it is not done for every span.
 SLACK = 0.9
 LISTED_MAX = 100
+# A client of the edge may give all that it asks one trace.
+TRACE_SPANS_MAX = 1_000
 MAP_SPANS_MAX = 20_000
 CHART_POINTS_MAX = 20_000
 
@@ -215,8 +217,8 @@ class Store:
         return [Trace(*row) for row in found]
 
     def trace(self, trace: str) -> list[Span]:
-        """Its spans, oldest first."""
-        return self._spans("WHERE trace = ? ORDER BY began_ns", trace)
+        """Its spans, oldest first, at most TRACE_SPANS_MAX."""
+        return self._spans(f"WHERE trace = ? ORDER BY began_ns LIMIT {TRACE_SPANS_MAX}", trace)
 
     def newest_spans(self, since_ns: int) -> list[Span]:
         """At most MAP_SPANS_MAX, the newest first."""

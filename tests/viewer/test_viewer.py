@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from tests.client.browser import CHROMIUM
 from viewer.__main__ import Addresses, running
 from viewer.config import ViewerSettings
-from viewer.store import Span, Store
+from viewer.store import TRACE_SPANS_MAX, Span, Store
 
 MS = 1_000_000
 
@@ -149,6 +149,21 @@ async def test_what_is_hostile_or_broken_is_left_out(tmp_path: Path) -> None:
         assert "2 spans in 2 parts" in shown
         assert "n" * 501 not in shown
         assert "No metrics yet" in await page(addresses, "/metrics")
+
+
+async def test_of_a_trace_without_end_the_beginning_is_shown(tmp_path: Path) -> None:
+    trace, began = secrets.token_bytes(16), time.time_ns() - 10**9
+    store = Store(tmp_path / "viewer.sqlite", spans_max=10_000, points_max=1_000, bytes_max=1 << 26)
+    store.add_spans(
+        Span(trace.hex(), f"{n:016x}", "", "edge", f"{n:016x}", "server", began + n, began + n, True)
+        for n in range(TRACE_SPANS_MAX + 1)
+    )
+    store.close()
+    async with running(settings(tmp_path)) as addresses:
+        shown = await page(addresses, f"/trace/{trace.hex()}")
+    assert f"the first {TRACE_SPANS_MAX} spans" in shown
+    assert f"{TRACE_SPANS_MAX - 1:016x}" in shown
+    assert f"{TRACE_SPANS_MAX:016x}" not in shown
 
 
 def test_the_oldest_go(tmp_path: Path) -> None:
