@@ -122,7 +122,7 @@ class Meter:
         self._gateway_id = uuid7()
         self._sequence = 0
         self._seats: dict[str, Seat] = {}
-        # Left since the last report, and open in the ledger for whoever comes back.
+        # Left since the last report that was heard, and open in the ledger for whoever comes back.
         self._left: list[Seat] = []
 
     def require_room(self) -> None:
@@ -169,16 +169,18 @@ class Meter:
         try:
             while True:
                 await self._clock.sleep(REPORT_EVERY_S)
-                seats = [*self._seats.values(), *self._left]
+                left = self._left[: max(0, VIEWINGS_MAX - len(self._seats))]
+                seats = [*self._seats.values(), *left]
                 if not seats:
                     continue
-                self._left.clear()
                 report = self._report(seats)
                 async with asyncio.timeout(ANSWER_WAIT_S):
                     await stream.write(report)
                     response = await stream.read()
                 if not isinstance(response, ledger_service_pb2.MeterResponse):
                     return
+                # Now their last word has been heard; others may have left meanwhile.
+                del self._left[: len(left)]
                 _hand_out(seats, report, response)
         finally:
             stream.cancel()
