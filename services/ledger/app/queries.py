@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mesh.caller import Caller
+from mesh.pages import page_token, read_page_token
 from services.ledger.domain.books import SAT, user_account
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.reasons import Reason, Refused
@@ -84,38 +83,15 @@ def titles(machine: Machine, meme_ids: Sequence[str]) -> list[Title]:
 
 
 def titles_of(machine: Machine, owner_id: str, size: int, token: str) -> Page[Title]:
-    """The titles a user owns, by meme id."""
-    list_name = f"titles|{owner_id}"
-    after = open_token(list_name, token)
+    """The titles a user owns, by meme id. Raises PageTokenInvalid."""
+    scope = f"titles {owner_id}"
+    after = read_page_token(scope, token)
     owned = sorted(id_ for id_ in machine.titles.by_owner.get(owner_id, ()) if id_ > after)
     taken = owned[: size or PAGE_DEFAULT]
-    next_token = token_of(list_name, taken[-1]) if len(owned) > len(taken) else ""
+    next_token = page_token(scope, taken[-1]) if len(owned) > len(taken) else ""
     return Page(tuple(machine.titles.by_meme[id_] for id_ in taken), next_token)
 
 
 def current_round(machine: Machine) -> RoundView | None:
     """The round that is open or locked."""
     return None if machine.rounds.current is None else view_round(machine.rounds.current)
-
-
-def token_of(list_name: str, place: str) -> str:
-    """The token with which a list goes on at a place."""
-    return base64.urlsafe_b64encode(f"{list_name}|{place}".encode()).decode()
-
-
-def open_token(list_name: str, token: str) -> str:
-    """The place; "" without a token. Raises PAGE_TOKEN_INVALID when another list made it."""
-    if not token:
-        return ""
-    try:
-        name, _, place = base64.urlsafe_b64decode(token.encode()).decode().rpartition("|")
-    except (binascii.Error, ValueError):
-        name, place = "", ""
-    if name != list_name:
-        raise bad_token()
-    return place
-
-
-def bad_token() -> Refused:
-    """PAGE_TOKEN_INVALID."""
-    return Refused(Reason.PAGE_TOKEN_INVALID, "the page token was not made by this list")

@@ -10,6 +10,7 @@ from satreel.ledger.v1 import ledger_service_pb2 as pb
 
 from mesh.errors import Code
 from mesh.ids import uuid7
+from mesh.pages import page_token
 from tests.ledger.rpc.house import ANA, BEN, MEME, House, meter, watch_for
 
 
@@ -85,7 +86,7 @@ async def test_results_carry_reasons(house: House) -> None:
     assert await house.digest() == before
 
 
-@pytest.mark.parametrize("token", ["x", "bm9wZQ==", "cG9zdGluZ3N8dXNlcjpvdGhlcnwx"])
+@pytest.mark.parametrize("token", ["x", "bm9wZQ==", page_token("postings user:other", "1")])
 async def test_tokens_of_other_lists(house: House, token: str) -> None:
     await house.fund(ANA, 100)
     with house.server.user(ANA):
