@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from graphql_gateway.safety.turns import Door
 from graphql_gateway.services import Services
 from mesh.ids import uuid7
+from mesh.queueing import LOOK_EVERY_S
 from sandbox.process import Child, free_port, start_child
 from tests.gateway.client import Answer, Client
 from tests.gateway.test_subscriptions import sale_news
@@ -115,6 +117,19 @@ async def test_what_is_under_way_goes_on(tmp_path: Path) -> None:
                 assert ended.code == "STREAM_NOT_FOUND"
             await socket.send(id="1", type="complete")
             await until(lambda: world.log.of("CloseSession"))
+
+
+async def test_one_long_stop_is_no_overload(world: World) -> None:
+    """Whoever comes right behind it is answered, though it was just found that all have waited long."""
+    async with world.client.socket() as socket:
+        queue = world.parts.front._queue
+        await until(lambda: not queue._looks)
+        await asyncio.sleep(LOOK_EVERY_S)
+        assert not queue.stands()
+        # A look is under way, and so is what the gateway reads next.
+        await socket.subscribe(TIP)
+        time.sleep(2 * world.settings().call_wait_max_s)  # noqa: ASYNC251 - this is what it is about
+        assert await socket.data() == {"tip": {"height": 100}}
 
 
 async def test_one_client_that_waits_behind_itself_is_no_overload() -> None:
