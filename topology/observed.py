@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from mesh.telemetry.spans import ERRORS
+from mesh.telemetry.spans import ERRORS, KEPT_PER_S
 from topology.envoy import Json, seconds, typed
 from topology.filters import all_of, any_of, expression, is_answered_as_grpc, status
 from topology.upstreams import HTTP2, cluster
 
 OTLP = "otlp"
+TROUBLES = "troubles"
 _OTLP_CALLS = 1_024
 _OTLP_S = 2
 _PATH_TAG_CHARS = len("/")
@@ -70,18 +72,19 @@ def access_log(more: Mapping[str, str] | None = None, *, only: Json | None = Non
     return found if only is None else {**found, "filter": only}
 
 
-def troubles(service: str, slow_s: float, *, unary: Sequence[str]) -> Json:
+def troubles(service: str, slow_s: float, *, unary: Sequence[str], folder: Path) -> Json:
     """Access log for OTLP of what failed, or was slow, in traces that are not kept.
 
     On the routes of these names answers are over when they are there; on others they may last, so that the
     time until they begin is looked at.
 
-    Envoy tells no spans of those. Who gets the records makes them (viewer.troubles): they have a span's
+    At most as many a second as parts tell spans, by `troubles_file` in the folder. Envoy tells no spans of
+    those. Who gets the records makes them (viewer.troubles): they have a span's
     attributes, in its words, and `span_id` is that of the span that Envoy would have told.
     """
     log = typed(
         "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
-        log_name="troubles",
+        log_name=TROUBLES,
         grpc_service={"envoy_grpc": {"cluster_name": OTLP}, "timeout": seconds(_OTLP_S)},
         disable_builtin_labels=True,
         resource_attributes=_texts({"service.name": service}),
@@ -92,8 +95,31 @@ def troubles(service: str, slow_s: float, *, unary: Sequence[str]) -> Json:
     begins_late = expression(f"response.backend_latency >= {slow}")
     # With the wait for somebody who takes it.
     ends_late = expression(f"request.duration >= {slow} && xds.route_name in {list(unary)}")
-    found = all_of(_not_sampled(), any_of(status(500, "GE"), _is_fault(), begins_late, ends_late))
+    found = all_of(
+        _not_sampled(), any_of(status(500, "GE"), _is_fault(), begins_late, ends_late), _few(folder)
+    )
     return {"name": "envoy.access_loggers.open_telemetry", "typed_config": log, "filter": found}
+
+
+def troubles_file() -> Json:
+    """How many troubles are told."""
+    bucket = typed(
+        "envoy.type.v3.TokenBucket",
+        max_tokens=KEPT_PER_S,
+        tokens_per_fill=KEPT_PER_S,
+        fill_interval="1s",
+    )
+    return {"resources": [typed("envoy.service.discovery.v3.Resource", name=TROUBLES, resource=bucket)]}
+
+
+def _few(folder: Path) -> Json:
+    source = {"path_config_source": {"path": str(folder / f"{TROUBLES}.json")}, "resource_api_version": "V3"}
+    limit = typed(
+        "envoy.extensions.access_loggers.filters.process_ratelimit.v3.ProcessRateLimitFilter",
+        dynamic_config={"resource_name": TROUBLES, "config_source": source},
+    )
+    name = "envoy.access_loggers.extension_filters.process_ratelimit"
+    return {"extension_filter": {"name": name, "typed_config": limit}}
 
 
 def _texts(told: Mapping[str, str]) -> Json:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 from opentelemetry import trace
 
 from mesh import telemetry
-from tests.edge.lone import alone, gateway
+from mesh.telemetry.spans import KEPT_PER_S
+from tests.edge.lone import alone, gateway, serving
 from tests.mesh.collector import collecting
+from topology import edge
 
 REQUESTS = 100
 RATIO = 0.5
@@ -91,3 +96,28 @@ async def test_what_fails_is_told_once_in_whatever_trace(tmp_path: Path) -> None
     server = next(seen.span for seen in collector.spans if seen.kind == "server")
     # So that who has both has one.
     assert (record.trace_id, record.span_id) == (server.trace_id, server.span_id)
+
+
+async def test_in_an_outage_no_more_is_told_than_can_be_read(tmp_path: Path) -> None:
+    async def fail(_: web.Request) -> web.Response:
+        return web.Response(status=500)
+
+    async with collecting() as collector, serving(web.get("/graphql", fail)) as behind:
+        otlp = collector.endpoint.removeprefix("http://")
+        limits = edge.Limits(requests_per_s=100_000, requests_at_once=100_000)
+        async with (
+            alone(tmp_path, gateway=(behind,), otlp=otlp, trace_ratio=0, limits=limits) as at,
+            aiohttp.ClientSession(f"http://{at.http}") as client,
+        ):
+
+            async def ask() -> None:
+                async with client.get("/graphql") as response:
+                    assert response.status == 500
+
+            began_s, failed = time.monotonic(), 0
+            # As soon as more has failed than may be told.
+            while failed <= KEPT_PER_S * (3 + time.monotonic() - began_s):
+                await asyncio.gather(*(ask() for _ in range(50)))
+                failed += 50
+        # Envoy has sent all that it tells before it ended.
+    assert 0 < len(collector.logs) < failed

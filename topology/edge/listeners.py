@@ -105,7 +105,9 @@ def _manager(name: str, places: Places) -> Json:
             operation=OPERATION,
             upstream_spans=True,
         )
-        found["access_log"].append(troubles(EDGE, places.trace_slow_s, unary=unary_routes()))
+        found["access_log"].append(
+            troubles(EDGE, places.trace_slow_s, unary=unary_routes(), folder=places.folder)
+        )
     return found
 
 
