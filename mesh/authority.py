@@ -89,7 +89,8 @@ class Authority:
                 return _left(self._certificate) <= RENEW_BELOW
             case Stage.NEXT_TRUSTED:
                 assert self._next is not None
-                return _age_days(self._next) >= CERTIFICATE_DAYS
+                # Begun late, it must be over before the one that issues ends, and all of its certificates.
+                return _age_days(self._next) >= min(CERTIFICATE_DAYS, _days_left(self._certificate))
             case Stage.NEXT_ISSUES:
                 return _age_days(self._certificate) >= 2 * CERTIFICATE_DAYS
 
@@ -187,6 +188,10 @@ def _left(certificate: x509.Certificate) -> float:
     """The part of its life that is left; below zero when it has ended."""
     ends = certificate.not_valid_after_utc
     return (ends - datetime.now(UTC)) / (ends - certificate.not_valid_before_utc)
+
+
+def _days_left(certificate: x509.Certificate) -> float:
+    return (certificate.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
 
 
 def _age_days(certificate: x509.Certificate) -> float:

@@ -159,20 +159,33 @@ def test_steps_come_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Nobody hurries: everybody gets a new certificate, and who is trusted, before the next step."""
     opened = Authority.open(tmp_path)
     assert not opened.is_step_due()
+    monkeypatch.setattr(authority, "RENEW_BELOW", 1)
+    assert opened.is_step_due()
+    opened.step()
+    assert not opened.is_step_due()
+    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", 0)
+    assert opened.is_step_due()
+    opened.step()
+    assert opened.is_step_due()
+    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", 30)
+    assert not opened.is_step_due()
+    opened.step()
+    monkeypatch.setattr(authority, "RENEW_BELOW", 1 / 3)
+    assert not opened.is_step_due()
+
+
+def test_a_change_that_begins_late_comes_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would be believed between the end of the one and the step by which the next issues."""
     monkeypatch.setattr(authority, "AUTHORITY_DAYS", 0)
-    (tmp_path / ISSUES).unlink()
     ending = Authority.open(tmp_path)
     assert ending.is_step_due()
     monkeypatch.setattr(authority, "AUTHORITY_DAYS", 365)
     ending.step()
-    assert not ending.is_step_due()
-    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", 0)
     assert ending.is_step_due()
     ending.step()
-    assert ending.is_step_due()
-    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", 30)
-    assert not ending.is_step_due()
-    ending.step()
+    # The one before may be believed for as long as ever.
     assert not ending.is_step_due()
 
 
