@@ -37,7 +37,9 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        Authority.open(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _alone(folder):
+            Authority.open(folder)
 
     def make(self, *, anew: bool = False) -> Stage:
         """Makes what is missing or has less than a third of its life left; `anew`, all.
@@ -85,10 +87,17 @@ class Certificates:
 @contextmanager
 def held(folder: Path) -> Iterator[Authority]:
     """The authority as it is now, for one at a time. Raises OSError and ValueError when there is none."""
+    with _alone(folder):
+        yield Authority(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Others on this machine wait meanwhile."""
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(place, fcntl.LOCK_EX)
-        yield Authority(folder)
+        yield
     finally:
         os.close(place)
 

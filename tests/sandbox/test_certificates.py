@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,21 @@ from mesh import authority
 from mesh.authority import Authority, Stage
 from sandbox import certificates
 from sandbox.certificates import NAMES, Certificates
+
+
+def test_of_those_who_come_first_one_makes_the_authority(tmp_path: Path) -> None:
+    place = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    with ThreadPoolExecutor() as threads:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        coming = [threads.submit(Certificates, tmp_path) for _ in range(2)]
+        # Enough to have begun, where nothing keeps them.
+        wait(coming, 0.3)
+        assert not list(tmp_path.iterdir())
+        os.close(place)
+        for one in coming:
+            one.result(30)
+    assert len(_trusted(tmp_path)) == 1
+    Authority(tmp_path)
 
 
 async def test_what_cannot_be_renewed_is_told_and_tried_again(
