@@ -143,6 +143,17 @@ async def test_at_the_deadline_they_are_told_that_nobody_leads(tmp_path: Path) -
         assert at.rounds.calls == 0
 
 
+async def test_streams_take_no_place_among_those_who_wait(tmp_path: Path) -> None:
+    async with door(tmp_path, waiting=1) as at, at.stub() as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.WatchRounds(pb.WatchRoundsRequest()).read()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        waiting = asyncio.ensure_future(at.rest())
+        await at.until_waiting(1)
+        await at.lead(True)
+        assert (await waiting)[0] == 200
+
+
 async def test_who_goes_away_waits_no_longer(tmp_path: Path) -> None:
     async with door(tmp_path) as at:
         gone = asyncio.ensure_future(at.rest())

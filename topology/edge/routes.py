@@ -183,14 +183,15 @@ def _methods(places: Places) -> list[Json]:
 
 def _method(service: str, method: MethodContract, places: Places) -> Json:
     timeout_s = 0 if method.streams else method.timeout_s
-    leads = service in LEADERS
+    # A stream would keep its place where it waited for as long as it lasts.
+    waits = service in LEADERS and not method.streams
     route: Json = {
-        "cluster": patient(service) if leads else service,
+        "cluster": patient(service) if waits else service,
         "timeout": seconds(timeout_s),
         "idle_timeout": seconds(places.limits.quiet_s),
     }
     repeatable = method.repeatable and not method.streams
-    if leads:
+    if waits:
         route["retry_policy"] = retries(repeatable=repeatable, where=enters())
     elif repeatable:
         route["retry_policy"] = retries(repeatable=True)
