@@ -9,8 +9,8 @@ from topology.edge.clusters import AUTHORITY, IDENTITY, clusters
 from topology.edge.listeners import SITE, listeners
 from topology.edge.places import Places
 from topology.envoy import Json, authority_file, bootstrap, certificate_file
-from topology.observed import TROUBLES, troubles_file
 from topology.parts import EDGE
+from topology.troubles import TROUBLES, troubles_file
 
 BOOTSTRAP_FILE = "envoy.json"
 

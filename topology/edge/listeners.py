@@ -21,8 +21,9 @@ from topology.edge.routes import (
 from topology.edge.waiting import waiting_listeners
 from topology.envoy import Json, http_filter, listener, seconds, takes_strangers
 from topology.monitor import monitor_listener
-from topology.observed import OPERATION, access_log, tracing, troubles
+from topology.observed import OPERATION, access_log, tracing
 from topology.parts import EDGE, GATEWAY, PARTS, SERVICES
+from topology.troubles import troubles
 from topology.upstreams import elsewhere
 
 SITE = "site"
