@@ -24,6 +24,8 @@ _RETRIES = 2
 _ONE_IS_ENOUGH = {"overprovisioning_factor": 100_000}
 # An instance that fails at once has the least to do: of two it is picked three times of four.
 _PICKS = 30
+# Said with an answer: whoever called makes no other attempt.
+FINAL_KEY = "x-envoy-ratelimited"
 # No service has begun with such a call.
 _NOT_BEGUN = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
 # One that may be repeated is so also when nobody knows.

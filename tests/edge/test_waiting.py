@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,9 +20,13 @@ from satreel.rounds.v1 import rounds_service_pb2_grpc
 
 from mesh import tls
 from mesh.authority import Authority
+from mesh.status import DETAILS_KEY
 from sandbox.process import LOOPBACK
 from tests.edge.lone import alone, serving
 from topology import edge
+from topology.edge.errors import OVERLOAD
+from topology.envoy import Json
+from topology.sidecar.errors import local_replies
 
 ROUNDS = "satreel.rounds.v1.RoundsService"
 ASKED = pb.ListRoundsRequest(page_size=3)
@@ -34,9 +39,13 @@ class Rounds(rounds_service_pb2_grpc.RoundsServiceServicer):
 
     def __init__(self) -> None:
         self.calls = 0
+        # With what it refuses, if it does.
+        self.refusal: tuple[tuple[str, str | bytes], ...] = ()
 
     async def ListRounds(self, request: pb.ListRoundsRequest, context: Any) -> pb.ListRoundsResponse:
         self.calls += 1
+        if self.refusal:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", self.refusal)
         return pb.ListRoundsResponse()
 
 
@@ -141,6 +150,28 @@ async def test_at_the_deadline_they_are_told_that_nobody_leads(tmp_path: Path) -
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "nobody" in str(refused.value.details())
         assert at.rounds.calls == 0
+
+
+async def test_a_leader_that_has_too_much_to_do_is_asked_once(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
+        await at.lead(True)
+        at.rounds.refusal = _said_of_overload()
+        status, _, told = await at.rest()
+        assert (status, told["details"][0]["reason"]) == (429, "OVERLOADED")
+        assert at.rounds.calls == 1
+
+
+def _said_of_overload() -> tuple[tuple[str, str | bytes], ...]:
+    """By the sidecar of one that leads."""
+    overload = next(one for one in local_replies("rounds")["mappers"] if OVERLOAD in _filters(one))
+    said = {one["header"]["key"]: one["header"]["value"] for one in overload["headers_to_add"]}
+    del said["grpc-status"]
+    binary = said.pop(DETAILS_KEY)
+    return (*said.items(), (DETAILS_KEY, b64decode(binary + "=" * (-len(binary) % 4))))
+
+
+def _filters(mapper: Json) -> list[Json]:
+    return list(mapper["filter"].get("and_filter", {"filters": []})["filters"])
 
 
 async def test_streams_take_no_place_among_those_who_wait(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from topology.calls import all_calls
 from topology.edge.clusters import PICTURES, SOCKETS
 from topology.edge.cors import for_pages
 from topology.edge.places import Places
-from topology.edge.waiting import FINAL_KEY, LEADERS, enters, patient
+from topology.edge.waiting import LEADERS, enters, patient
 from topology.envoy import Json, seconds, typed
 from topology.parts import GATEWAY
-from topology.upstreams import retries
+from topology.upstreams import FINAL_KEY, retries
 
 REST_PREFIX = "/v1/"
 PICTURES_PREFIX = "/pictures/"

@@ -17,7 +17,7 @@ from topology.envoy import Json, headers_to_add, http_filter, inner_listener, se
 from topology.filters import expression
 from topology.parts import PARTS, SERVICES, Instances
 from topology.statuses import details
-from topology.upstreams import HTTP2, inner_cluster, one_after_the_other, retries
+from topology.upstreams import FINAL_KEY, HTTP2, inner_cluster, one_after_the_other, retries
 
 ROOM, NOBODY = "waiting", "nobody"
 # Between two looks, and how long before its deadline a request is told that nobody leads.
@@ -26,8 +26,6 @@ _PAUSE_S, _AHEAD_S = 0.25, 0.25
 _RETRIES = 1_000
 _LATE = expression("response.code_details == 'max_duration_timeout'")
 _TOLD = "nobody does this at the moment; try again"
-# Has the Envoy in front make no other attempt.
-FINAL_KEY = "x-envoy-ratelimited"
 
 LEADERS = tuple(name for name in SERVICES if PARTS[name].instances is Instances.LEADER)
 

@@ -11,7 +11,9 @@ from mesh.status import DETAILS_KEY, LEAVES_KEY, UNSENT_KEY
 from topology.edge import errors as edge_errors
 from topology.envoy import Json, headers_to_add
 from topology.filters import all_of, flagged, is_grpc, status
+from topology.parts import PARTS, Instances
 from topology.statuses import details
+from topology.upstreams import FINAL_KEY
 
 DOMAIN = "satreel.mesh"
 
@@ -55,11 +57,11 @@ ANSWERS = (
 )
 
 
-def local_replies() -> Json:
+def local_replies(part: str) -> Json:
     """`local_reply_config`; requests that are not gRPC's are answered as the edge does."""
     return {
         "mappers": [
-            *(_mapper(told) for told in ANSWERS),
+            *(_mapper(told, leads=PARTS[part].instances is Instances.LEADER) for told in ANSWERS),
             edge_errors.overloaded(_UNSENT),
             edge_errors.unavailable(_NOBODY, _UNSENT),
             {"filter": is_grpc(), "body_format_override": edge_errors.AS_IT_IS},
@@ -68,7 +70,7 @@ def local_replies() -> Json:
     }
 
 
-def _mapper(told: Told) -> Json:
+def _mapper(told: Told, *, leads: bool) -> Json:
     # Where Envoy itself would say another code: it fills in what is not there.
     code = code_pb2.Code.Value(told.code)
     own = {"grpc-status": str(code), DETAILS_KEY: details(code, told.reason, told.message, domain=DOMAIN)}
@@ -76,6 +78,9 @@ def _mapper(told: Told) -> Json:
         own |= _UNSENT
     if told.leaves:
         own[LEAVES_KEY] = "1"
+    if told.code is Code.RESOURCE_EXHAUSTED and leads:
+        # Nobody else would do it, and whoever waits for a leader would ask for it all the time.
+        own[FINAL_KEY] = "true"
     return {
         "filter": all_of(is_grpc(), told.found_by),
         "body_format_override": {"text_format_source": {"inline_string": told.message}},

@@ -37,7 +37,7 @@ def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] 
             "initial_connection_window_size": 16 * _WINDOW_BYTES,
             "connection_keepalive": {"interval": "20s", "timeout": "5s"},
         },
-        "local_reply_config": local_replies(),
+        "local_reply_config": local_replies(places.part),
         "access_log": [access_log({"listener": name}, only=logged)],
         "http_filters": [*filters, http_filter("envoy.filters.http.router", "router.v3.Router")],
         "route_config": routes,
