@@ -67,14 +67,13 @@ class Chain(chain_service_pb2_grpc.ChainServiceServicer):
         self, request: Any, context: Any
     ) -> AsyncIterator[chain_service_pb2.WatchChainResponse]:
         yield chain_service_pb2.WatchChainResponse(cursor="1", snapshot=chain_service_pb2.ChainSnapshot())
-        while not self.records:
+        while True:  # told again whenever its transaction changes: the first news may come before the answer
             await asyncio.sleep(0.1)
-        for round_id in self.records:
-            event = chain_service_pb2.ChainEvent(
-                record=chain_pb2.ResultRecord(round_id=round_id, txid="cc" * 32)
-            )
-            yield chain_service_pb2.WatchChainResponse(cursor="2", event=event)
-        await asyncio.Event().wait()
+            for round_id in self.records:
+                event = chain_service_pb2.ChainEvent(
+                    record=chain_pb2.ResultRecord(round_id=round_id, txid="cc" * 32)
+                )
+                yield chain_service_pb2.WatchChainResponse(cursor="2", event=event)
 
     async def GetBlock(self, request: Any, context: Any) -> chain_service_pb2.GetBlockResponse:
         return chain_service_pb2.GetBlockResponse(
