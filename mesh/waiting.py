@@ -16,6 +16,8 @@ from mesh.errors import NOT_LEADER, Code, RemoteFailure
 Answer = TypeVar("Answer")
 
 PAUSE_S, PAUSE_S_MAX = 0.05, 0.2
+# With less than this left nobody is asked once more: of such an attempt one would not know what came of it.
+LAST_S = 0.1
 
 
 def is_worth_it(failure: RemoteFailure, *, repeatable: bool) -> bool:
@@ -45,7 +47,7 @@ async def until_taken(
             again = is_worth_it(failure, repeatable=repeatable and behind_sidecar)
             pauses = pauses or pauses_s()
             pause_s = next(pauses)
-            if not again or pause_s >= left_s():
+            if not again or pause_s + LAST_S >= left_s():
                 failure.unsent &= not repeatable
                 raise
         await asyncio.sleep(pause_s)
