@@ -168,6 +168,9 @@ def test_intents_follow_the_end_of_a_round_step_by_step() -> None:
     assert machine.ranking(round_) == ()
     round_ = step(round_, events.PoolPaid(Distribution(Sats(5), Sats(5), (), Sats(5))), at(700))
     assert intents(round_) == (Intent.RECORD_RESULT,)
+    told = step(round_, events.TransactionKnown("tx"), at(700))
+    assert step(told, events.ResultAccepted(""), at(700)).txid == "tx", "told before the answer"
+    assert step(told, events.ResultAccepted("one before"), at(700)).txid == "tx"
     round_ = step(round_, events.ResultAccepted(""), at(700))
     assert intents(round_) == (Intent.QUEUE_PAYOUTS,)
     round_ = step(round_, events.PayoutsQueued(), at(701))

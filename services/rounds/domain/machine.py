@@ -212,11 +212,13 @@ def _pool_paid(round_: Round, event: events.PoolPaid, _now: InstantNs) -> Round:
 
 
 def _result_accepted(round_: Round, event: events.ResultAccepted, _now: InstantNs) -> Round:
-    return replace(round_, recorded=True, txid=event.txid or round_.txid)
+    # What was told meanwhile is at least as new, and what comes later is told again.
+    return replace(round_, recorded=True, txid=round_.txid or event.txid)
 
 
 def _transaction_known(round_: Round, event: events.TransactionKnown, _now: InstantNs) -> Round:
-    return replace(round_, txid=event.txid) if round_.recorded else round_
+    # It may be told before the chain service has answered that it keeps the record.
+    return replace(round_, txid=event.txid) if round_.record_json else round_
 
 
 def _payouts_queued(round_: Round, _event: events.PayoutsQueued, now_ns: InstantNs) -> Round:
