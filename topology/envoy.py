@@ -223,12 +223,12 @@ def bootstrap(
             )
         ],
     }
+    within = {"name": "envoy.bootstrap.internal_listener", "typed_config": typed(_INNER_LISTENERS)}
+    has_inner = any("internal_listener" in one for one in listeners)
     return {
         "node": {"id": name, "cluster": name},
         "admin": {"address": address(admin)},
-        "bootstrap_extensions": [
-            {"name": "envoy.bootstrap.internal_listener", "typed_config": typed(_INNER_LISTENERS)}
-        ],
+        **({"bootstrap_extensions": [within]} if has_inner else {}),
         "static_resources": {"listeners": listeners, "clusters": clusters},
         "overload_manager": overload,
         "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
