@@ -95,6 +95,12 @@ def run(command: list[str], folder: Path, **environment: str) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+def stand_in(path: Path, stands_for: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f'#!/bin/sh\nexec {stands_for} "$@"\n')
+    path.chmod(0o700)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def team(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Team:
     folder = tmp_path_factory.mktemp("team")
@@ -102,21 +108,13 @@ async def team(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Team:
     (folder / ".satreel" / "data" / "tls").symlink_to(door.house.tls_dir)
     venv.create(folder / "venv", with_pip=False)
     found = Team(folder, folder / "venv" / "bin" / "python")
-    wheel = protos_wheel.build(folder)
+    protos_wheel.build(folder / "dist")
+    pip = f"{sys.executable} -m pip --python {found.python} --disable-pip-version-check --quiet"
+    stand_in(folder / "bin" / "pip", pip)
+    stand_in(folder / ".venv" / "bin" / "python", sys.executable)
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
     (shell,) = boxes("sh")
-    install, issue = shell.splitlines()
-    asked = re.sub(r"dist/\S+\.whl", str(wheel), install.replace("'", "")).split()
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(found.python),
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    await asyncio.to_thread(run, [*pip, *asked[1:]], folder)
-    await asyncio.to_thread(run, [sys.executable, *issue.split()[1:]], folder, PYTHONPATH=str(ROOT))
+    await asyncio.to_thread(run, ["sh", "-ec", shell], folder, PATH=path, PYTHONPATH=str(ROOT))
     imports = "import json\nimport sys\nfrom collections.abc import Awaitable\n"
     text = imports + "\n\n".join(boxes("python")).replace("8443", str(door.house.settings.https_port)) + USE
     found.program.write_text(text)
