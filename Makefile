@@ -9,7 +9,7 @@ PACKAGES := mesh topology services graphql_gateway sandbox verifier viewer tools
 .PHONY: help setup proto lock run mesh demo test test-mesh conformance federation-check simulate check client protos-wheel release-protos k8s-check k8s-lint image-check observability-check bench-smoke bench-ledger bench-chain bench-gateway bench-mesh format clean
 
 help: ## list the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 setup: proto ## virtual environment, pinned dependencies, generated code, node binary, files of GraphiQL and of REST's page
 	@$(BIN)/python tools/graphiql.py

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -108,6 +109,17 @@ def _make(authority: Authority, *, anew: bool = False) -> Stage:
     return authority.stage
 
 
+def _pause_s(told: str) -> float:
+    """No less than nothing, and some day over. Raises ArgumentTypeError."""
+    try:
+        pause_s = float(told)
+    except ValueError:
+        pause_s = -1.0
+    if not 0 <= pause_s < math.inf:
+        raise argparse.ArgumentTypeError(f"{told!r} is no number of seconds")
+    return pause_s
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Gives the exit code."""
     parser = argparse.ArgumentParser(
@@ -121,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--anew-authority", action="store_true", help="by a new authority, which follows this one"
     )
     parser.add_argument(
-        "--pause", type=float, default=PAUSE_S, metavar="SECONDS", help="between its steps; default: 10"
+        "--pause", type=_pause_s, default=PAUSE_S, metavar="SECONDS", help="between its steps; default: 10"
     )
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the authority; default: {FOLDER}")
     told = parser.parse_args(arguments)

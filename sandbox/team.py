@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into", type=Path, default=Path(), metavar="FOLDER", help="for its files; default: here"
     )
-    parser.add_argument("--authority", type=Path, default=AUTHORITY, metavar="FOLDER", help=f"{AUTHORITY}")
+    parser.add_argument(
+        "--authority", type=Path, default=AUTHORITY, metavar="FOLDER", help=f"default: {AUTHORITY}"
+    )
     told = parser.parse_args(arguments)
     try:
         issue(told.name, told.authority, told.into)

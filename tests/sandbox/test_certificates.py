@@ -106,6 +106,18 @@ def test_the_command_renews_the_authority(tmp_path: Path, capsys: pytest.Capture
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+@pytest.mark.parametrize("pause", ["-1", "nan", "inf", "soon"])
+def test_a_pause_that_is_none_is_refused_and_nothing_is_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pause: str
+) -> None:
+    Certificates(tmp_path).make()
+    before = _trusted(tmp_path)
+    with pytest.raises(SystemExit):
+        certificates.main(["--anew-authority", f"--pause={pause}", "--folder", str(tmp_path)])
+    assert f"'{pause}' is no number of seconds" in capsys.readouterr().err
+    assert _trusted(tmp_path) == before
+
+
 async def test_the_launcher_renews_the_authority_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
