@@ -126,11 +126,11 @@ class Pages:
             for _, one in drawing.ordered(spans)
         )
         took = (max(one.ended_ns for one in spans) - min(one.began_ns for one in spans)) / 1e6
-        parts = len({one.service for one in spans})
-        name = next((one.name for one in spans if not one.is_proxy), spans[0].name)
+        many = f"{_of(len(spans), 'span')} in {_of(len({one.service for one in spans}), 'part')}"
+        name = next((one.name for one in spans if not one.says_little), spans[0].name)
         body = f"<h1>{escape(name)}</h1><p class=quiet>{_when(spans[0].began_ns)} UTC · "
         first = "the first " if len(spans) == TRACE_SPANS_MAX else ""
-        body += f"{drawing.ms(took)} · {first}{len(spans)} spans in {parts} parts · <code>{trace}</code></p>"
+        body += f"{drawing.ms(took)} · {first}{many} · <code>{trace}</code></p>"
         body += (
             f'<div class="card">{drawing.waterfall(spans)}</div><h2>Spans</h2><div class="card">{told}</div>'
         )
@@ -206,6 +206,10 @@ class Pages:
             body += f'<h2>{escape(title)}</h2><div class="card">{drawing.chart(lines)}'
             body += f"<table>{legend}</table>{rest}</div>"
         return _page(name, "metrics", body)
+
+
+def _of(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _label(label: str) -> str:

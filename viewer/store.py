@@ -28,6 +28,8 @@ CREATE INDEX IF NOT EXISTS points_by_name ON points (name, at_ns);
 """
 # Methods that answer for as long as somebody listens, by the words of our contracts.
 LASTING = ("/Watch", "/Meter")
+# How those of contracts begin, behind "GET" or "POST" of an Envoy.
+CALL = " satreel."
 TRACE = "trace, began_ns, ended_ns, spans, failed, service, name"
 # A file of another version is begun anew.
 VERSION = 2
@@ -69,6 +71,11 @@ class Span:
         return self.attributes.get("component") == "proxy"
 
     @property
+    def says_little(self) -> bool:
+        """An Envoy's, where only the part behind it knows what is asked: of all but calls of contracts."""
+        return self.is_proxy and CALL not in self.name
+
+    @property
     def lasts(self) -> bool:
         """A stream or a WebSocket: long without being slow."""
         is_socket = self.attributes.get("http.status_code") == "101"
@@ -77,7 +84,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace in a list, called after the first of its spans that is not a proxy's."""
+    """A trace in a list, called after the first of its spans that says what is done."""
 
     trace: str
     began_ns: int
@@ -154,7 +161,7 @@ class Store:
                 one.failed,
                 one.service,
                 one.name,
-                one.began_ns + one.is_proxy * _AFTER_ALL_NS,
+                one.began_ns + one.says_little * _AFTER_ALL_NS,
                 one.lasts,
             ),
         )

@@ -166,6 +166,33 @@ async def test_of_a_trace_without_end_the_beginning_is_shown(tmp_path: Path) -> 
     assert f"{TRACE_SPANS_MAX:016x}" not in shown
 
 
+async def test_a_trace_is_named_by_who_knows_what_is_done(tmp_path: Path) -> None:
+    began = time.time_ns() - 10**9
+    method = "GET satreel.rounds.v1.RoundsService/GetRound"
+
+    def seen(trace: str, names: list[tuple[str, str]]) -> list[Span]:
+        proxy: dict[str, object] = {"component": "proxy"}
+        return [
+            Span(trace, f"{n:016x}", "", part, name, "server", began + n, began + n, False,
+                 proxy if part == "edge" else {})
+            for n, (part, name) in enumerate(names)
+        ]  # fmt: skip
+
+    asked = [("edge", method), ("gateway", "GET /authorize/{path}"), ("rounds", method.removeprefix("GET "))]
+    store = Store(tmp_path / "viewer.sqlite", spans_max=1_000, points_max=1_000, bytes_max=1 << 26)
+    store.add_spans(seen("a" * 32, asked))
+    store.add_spans(seen("b" * 32, [("edge", "POST /graphql"), ("gateway", "query Meme")]))
+    store.add_spans(seen("c" * 32, [("edge", "GET nothing")]))
+    assert {one.trace[0]: one.name for one in store.traces("")} == {
+        "a": method, "b": "query Meme", "c": "GET nothing",
+    }  # fmt: skip
+    store.close()
+    async with running(settings(tmp_path)) as addresses:
+        assert f"<h1>{method}</h1>" in await page(addresses, "/trace/" + "a" * 32)
+        alone = await page(addresses, "/trace/" + "c" * 32)
+    assert "1 span in 1 part " in alone
+
+
 def test_the_oldest_go(tmp_path: Path) -> None:
     store = Store(tmp_path / "v.sqlite", spans_max=1_000, points_max=1_000, bytes_max=1 << 20)
     text: dict[str, object] = {"filler": "x" * 400}
