@@ -222,13 +222,19 @@ class Runtime:
             await self.server.abort()
 
     async def _resign(self) -> None:
-        """Nothing of this process acts as a leader behind it, and no lease of it is held."""
+        """Nothing of this process acts as a leader behind it, and no lease of it is held.
+
+        What does not end within `drain_s` has its lease run out, and keeps nobody from being drained.
+        """
         await self.server.resign()
         leading = tuple(self._leading)
         for task in leading:
             task.cancel()
-        await asyncio.wait(leading)
-        log.info("handed over")
+        _, late = await asyncio.wait(leading, timeout=self.settings.drain_s)
+        if late:
+            log.warning("what leads does not end", work=[task.get_name() for task in late])
+        else:
+            log.info("handed over")
 
 
 class _Redis(redis.asyncio.Redis):

@@ -109,3 +109,37 @@ async def test_what_does_not_end_in_time_does_not_keep_others_from_leading(house
             await EchoStub(channel).Command(HI, timeout=0.3)
         echo.release.set()
         assert (await running).text == "done"
+
+
+async def test_who_cannot_hand_over_drains_all_the_same(tmp_path: Path) -> None:
+    clock, echo, led, freed = SystemClock(), Echo(), asyncio.Event(), asyncio.Event()
+    async with (
+        open_sqlite(tmp_path / "leases.sqlite", (LEASES,)) as store,
+        Runtime(EchoSettings(drain_s=0.1)) as runtime,
+    ):
+
+        async def reign(_: Leadership) -> None:
+            await runtime.health.set(SERVICE, True)
+            led.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await freed.wait()
+
+        await runtime.add(add_echo, echo, serving=False)
+        runtime.background(lambda: lead(Lease(store, "echo", clock=clock), reign), "lead", leads=True)
+        serving = asyncio.create_task(runtime.serve())
+        await led.wait()
+        other = Lease(store, "echo", clock=clock)
+        async with straight_to(runtime.server.port) as channel:
+            stream = aiter(EchoStub(channel).Watch(EchoRequest(text="wait:long")))
+            await anext(stream)
+            runtime.stop()
+            async with asyncio.timeout(WAIT_S):
+                with pytest.raises(RemoteFailure, match="STOPPING"):
+                    _ = [one async for one in stream]
+        assert not await other.acquire(), "something still acts under it"
+        assert not serving.done()
+        freed.set()
+        await serving
+        assert await other.acquire()
