@@ -1,6 +1,7 @@
 """Ids are UUIDv7 texts in lower case: whoever creates a thing makes its id; ids sort by time.
 
-Those of one process sort in the order in which they were made; those of several only to the millisecond.
+Those of one process sort in the order in which they were made, unless its clock is set back; those of several
+only to the millisecond.
 """
 
 from __future__ import annotations
