@@ -53,9 +53,9 @@ def cluster(
     }
 
 
-def inner_cluster(name: str, *, http: Json, calls: int) -> Json:
-    """The cluster of the listener of this name within this Envoy."""
-    endpoint = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": name}}}}
+def inner_cluster(name: str, listener: str, *, http: Json, calls: int) -> Json:
+    """The cluster of a listener within this Envoy."""
+    endpoint = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": listener}}}}
     return {
         "name": name,
         "type": "STATIC",

@@ -86,8 +86,8 @@ class Door:
                         return
                 await asyncio.sleep(0.02)
 
-    async def until_waiting(self, count: int) -> None:
-        await self.until("cluster.waiting.upstream_rq_active", count)
+    async def until_waiting(self, count: int, service: str = "rounds") -> None:
+        await self.until(f"cluster.{service}_waiting.upstream_rq_active", count)
 
 
 async def authorized(_request: web.Request) -> web.Response:
@@ -136,7 +136,7 @@ async def test_requests_wait_for_a_leader_and_are_done_once(tmp_path: Path) -> N
         # Nobody waits where somebody leads.
         assert (await at.rest())[0] == 200
         await at.until_waiting(0)
-        await at.until("cluster.waiting.upstream_rq_total", 2)
+        await at.until("cluster.rounds_waiting.upstream_rq_total", 2)
 
 
 async def test_at_the_deadline_they_are_told_that_nobody_leads(tmp_path: Path) -> None:
@@ -202,6 +202,10 @@ async def test_beyond_a_number_they_are_refused_at_once(tmp_path: Path) -> None:
         await at.until_waiting(2)
         status, headers, told = await at.rest()
         assert (status, headers["retry-after"], told["details"][0]["reason"]) == (429, "1", "OVERLOADED")
+        # Who waits for another service has room.
+        other = asyncio.ensure_future(at.client.get(f"http://{at.places.http}/v1/blocks/tip"))
+        await at.until_waiting(1, "chain")
+        other.cancel()
         await at.lead(True)
         assert [(await one)[0] for one in waiting] == [200, 200]
         assert at.rounds.calls == 2

@@ -34,7 +34,7 @@ class Limits:
     # To send the head, and the whole of a request.
     head_s: float = 10
     request_s: float = 60
-    # Requests for which nobody has come yet, all together; beyond them, too many are asked for.
+    # Requests for which nobody has come yet, of each service; beyond them, too many are asked for.
     waiting: int = 500
     # Of a connection without requests, and of a request on which nothing moves.
     idle_s: float = 75

@@ -35,6 +35,11 @@ def patient(service: str) -> str:
     return f"{service}:patient"
 
 
+def _room(service: str) -> str:
+    """The cluster of those who wait for it, each counted apart: who waits for one takes no other's place."""
+    return f"{service}:{ROOM}"
+
+
 def _anew(service: str) -> str:
     """The same for who waits in the room: the one that leads, or nobody."""
     return f"{service}:anew"
@@ -43,9 +48,10 @@ def _anew(service: str) -> str:
 def waiting_clusters(places: Places) -> list[Json]:
     """Of room and nobody, and of both kinds for each service that has a leader."""
     most = places.limits.waiting
-    found = [inner_cluster(name, http=HTTP2, calls=most) for name in (ROOM, NOBODY)]
+    found = [inner_cluster(NOBODY, NOBODY, http=HTTP2, calls=most * len(LEADERS))]
     for name in LEADERS:
-        found.append(one_after_the_other(patient(name), (name, ROOM), retries=most))
+        found.append(inner_cluster(_room(name), ROOM, http=HTTP2, calls=most))
+        found.append(one_after_the_other(patient(name), (name, _room(name)), retries=most))
         found.append(one_after_the_other(_anew(name), (name, NOBODY), retries=most))
     return found
 
