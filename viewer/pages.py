@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -197,7 +196,7 @@ class Pages:
         body = f"<h1>{escape(name)}</h1>"
         for title, lines in lines_of(points):
             legend = "".join(
-                f'<tr><td class="k{at}">■</td><td><code>{escape(_label(label))}</code></td>'
+                f'<tr><td class="k{at}">■</td><td><code>{escape(label)}</code></td>'
                 f'<td class="n">{drawing.number(values[-1][1]) if values else "–"}</td></tr>'
                 for at, (label, values) in enumerate(list(lines.items())[: drawing.SERIES_MAX])
             )
@@ -210,9 +209,3 @@ class Pages:
 
 def _of(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _label(label: str) -> str:
-    service, _, by = label.partition(" ")
-    told = json.loads(by or "{}")
-    return " ".join([service, *(f"{name}={value}" for name, value in told.items())])

@@ -88,7 +88,9 @@ def points_of(request: Any) -> Iterator[Point]:
     """Those that can be kept: numbers and histograms."""
     latest = time.time_ns() + FUTURE_NS
     for group in request.resource_metrics:
-        service = text(attributes(group.resource.attributes).get("service.name") or "unknown")
+        said = attributes(group.resource.attributes)
+        service = text(said.get("service.name") or "unknown")
+        instance = text(said.get("service.instance.id") or "")
         for metric in (metric for scope in group.scope_metrics for metric in scope.metrics):
             kind = metric.WhichOneof("data")
             if kind not in ("gauge", "sum", "histogram"):
@@ -105,6 +107,7 @@ def points_of(request: Any) -> Iterator[Point]:
                 yield Point(
                     point.time_unix_nano,
                     service,
+                    instance,
                     text(metric.name),
                     text(metric.unit),
                     told,

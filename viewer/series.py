@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,11 +13,15 @@ Line = list[tuple[int, float]]
 
 
 def lines_of(points: Sequence[Point]) -> list[tuple[str, dict[str, Line]]]:
-    """Titles of charts, and their lines by "service attributes", the largest first."""
+    """Titles of charts, and their lines by what they are of, the largest first.
+
+    Each instance counts for itself: where a part has several, each has lines of its own.
+    """
     kind, unit = points[0].kind, plain(points[0].unit)
+    instances = Counter(service for service, _ in {(point.service, point.instance) for point in points})
     series: dict[str, list[Point]] = defaultdict(list)
     for point in points:
-        series[f"{point.service} {point.by}"].append(point)
+        series[_label(point, is_one_of_several=instances[point.service] > 1)].append(point)
     if kind == "gauge":
         return [(unit, _largest({name: [(p.at_ns, p.value) for p in all_] for name, all_ in series.items()}))]
     if kind == "counter":
@@ -30,6 +35,11 @@ def lines_of(points: Sequence[Point]) -> list[tuple[str, dict[str, Line]]]:
 def plain(unit: str) -> str:
     """A unit of UCUM for people: what is counted stands in braces there ("{sat}")."""
     return unit.strip("{}")
+
+
+def _label(point: Point, *, is_one_of_several: bool) -> str:
+    part = f"{point.service}@{point.instance}" if is_one_of_several else point.service
+    return " ".join([part, *(f"{name}={value}" for name, value in json.loads(point.by).items())])
 
 
 def _largest(lines: dict[str, Line]) -> dict[str, Line]:
@@ -57,5 +67,5 @@ def _means(points: Sequence[Point]) -> Line:
     return [
         (now.at_ns, (now.value - before.value) / (now.count - before.count))
         for before, now in pairwise(points)
-        if now.count > before.count
+        if now.count > before.count and now.value >= before.value
     ]

@@ -21,8 +21,8 @@ CREATE TABLE IF NOT EXISTS spans (
 );
 CREATE INDEX IF NOT EXISTS spans_by_time ON spans (began_ns);
 CREATE TABLE IF NOT EXISTS points (
-  id INTEGER PRIMARY KEY, at_ns INTEGER, service TEXT, name TEXT, unit TEXT, kind TEXT, by TEXT,
-  value REAL, count REAL
+  id INTEGER PRIMARY KEY, at_ns INTEGER, service TEXT, instance TEXT, name TEXT, unit TEXT, kind TEXT,
+  by TEXT, value REAL, count REAL
 );
 CREATE INDEX IF NOT EXISTS points_by_name ON points (name, at_ns);
 """
@@ -32,7 +32,7 @@ LASTING = ("/Watch", "/Meter")
 CALL = " satreel."
 TRACE = "trace, began_ns, ended_ns, spans, failed, service, name"
 # A file of another version is begun anew.
-VERSION = 2
+VERSION = 3
 # What names a trace only while nothing else does.
 _AFTER_ALL_NS = 2**62
 # Pruned below the bound by so much, so that it is not done for every span.
@@ -106,6 +106,7 @@ class Point:
 
     at_ns: int
     service: str
+    instance: str
     name: str
     unit: str
     kind: str
@@ -171,9 +172,12 @@ class Store:
         with self._db:
             self._db.execute("BEGIN")
             self._db.executemany(
-                "INSERT INTO points (at_ns, service, name, unit, kind, by, value, count) "
-                "VALUES (?,?,?,?,?,?,?,?)",
-                ((p.at_ns, p.service, p.name, p.unit, p.kind, p.by, p.value, p.count) for p in points),
+                "INSERT INTO points (at_ns, service, instance, name, unit, kind, by, value, count) "
+                "VALUES (?,?,?,?,?,?,?,?,?)",
+                (
+                    (p.at_ns, p.service, p.instance, p.name, p.unit, p.kind, p.by, p.value, p.count)
+                    for p in points
+                ),
             )
         self._prune("points", self._points_max)
 
@@ -248,7 +252,7 @@ class Store:
     def points(self, name: str, since_ns: int) -> Iterator[Point]:
         """Of one metric, oldest first, at most CHART_POINTS_MAX."""
         for row in self._db.execute(
-            "SELECT at_ns, service, name, unit, kind, by, value, count FROM points "
+            "SELECT at_ns, service, instance, name, unit, kind, by, value, count FROM points "
             "WHERE name = ? AND at_ns > ? ORDER BY at_ns LIMIT ?",
             (name, since_ns, CHART_POINTS_MAX),
         ):

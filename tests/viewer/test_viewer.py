@@ -26,8 +26,8 @@ def told(name: str, value: str) -> Any:
     return {"key": name, "value": {"string_value": value}}
 
 
-def resource(service: str) -> Any:
-    return {"attributes": [told("service.name", service)]}
+def resource(service: str, instance: str = "") -> Any:
+    return {"attributes": [told("service.name", service), told("service.instance.id", instance)]}
 
 
 def spans(trace: bytes) -> trace_service_pb2.ExportTraceServiceRequest:
@@ -67,14 +67,14 @@ def spans(trace: bytes) -> trace_service_pb2.ExportTraceServiceRequest:
     return trace_service_pb2.ExportTraceServiceRequest(resource_spans=told_of)
 
 
-def numbers(at_ns: int, value: int) -> metrics_service_pb2.ExportMetricsServiceRequest:
+def numbers(at_ns: int, value: int, instance: str = "") -> metrics_service_pb2.ExportMetricsServiceRequest:
     point = {"time_unix_nano": at_ns, "as_int": value, "attributes": [told("state", "PUBLISHED")]}
     metric = {
         "name": "content.stages",
         "unit": "{meme}",
         "sum": {"is_monotonic": True, "data_points": [point]},
     }
-    group: Any = {"resource": resource("content"), "scope_metrics": [{"metrics": [metric]}]}
+    group: Any = {"resource": resource("content", instance), "scope_metrics": [{"metrics": [metric]}]}
     return metrics_service_pb2.ExportMetricsServiceRequest(resource_metrics=[group])
 
 
@@ -120,6 +120,21 @@ async def test_pages_show_what_came(tmp_path: Path) -> None:
         assert "state=PUBLISHED" in chart
         await page(addresses, "/trace/" + "0" * 32, status=404)
         await page(addresses, "/", status=403, Host="satreel.example")
+
+
+async def test_each_instance_counts_for_itself(tmp_path: Path) -> None:
+    now = time.time_ns()
+    told_of = [(20, 1_000, "one"), (19, 10, "two"), (10, 1_020, "one"), (9, 40, "two"), (0, 1_050, "one")]
+    async with running(settings(tmp_path)) as addresses:
+        sent = [numbers(now - ago * 10**9, value, f"here {name}") for ago, value, name in told_of]
+        await send(addresses, *sent[:-1])
+        chart = await page(addresses, "/metrics/content.stages")
+        assert ('content@here one state=PUBLISHED</code></td><td class="n">2</td>') in chart
+        assert ('content@here two state=PUBLISHED</code></td><td class="n">3</td>') in chart
+        await send(addresses, sent[-1])
+        assert 'here one state=PUBLISHED</code></td><td class="n">3</td>' in (
+            await page(addresses, "/metrics/content.stages")
+        )
 
 
 async def test_what_is_hostile_or_broken_is_left_out(tmp_path: Path) -> None:
