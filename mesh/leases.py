@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from mesh.clock import Clock
 from mesh.errors import Aborted, Failure
@@ -213,11 +214,21 @@ async def lead(lease: Lease, work: Callable[[Leadership], Awaitable[None]]) -> N
 async def _until_acquired(lease: Lease) -> None:
     while True:
         try:
-            if await lease.acquire():
+            if await _to_its_end(lease.acquire()):
                 return
         except Failure as failure:
             log.warning("lease cannot be seen", lease=lease.name, problem=str(failure))
         await lease.clock.sleep(min(lease.ttl_s * LOOK_EVERY, LOOK_S_MAX))
+
+
+async def _to_its_end(look: Coroutine[Any, Any, bool]) -> bool:
+    """What it found. Cancelled, it ends all the same: a claim may come to hold though nobody waits for it."""
+    looking = asyncio.create_task(look)
+    try:
+        return await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        await asyncio.gather(looking, return_exceptions=True)
+        raise
 
 
 async def _work_while_held(lease: Lease, work: Awaitable[None]) -> bool:

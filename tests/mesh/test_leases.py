@@ -227,6 +227,35 @@ async def test_a_clean_stop_hands_over_at_once(store: MemoryStore) -> None:
     await stop(second)
 
 
+class RunsOn(FaultyStore):
+    """Who is cancelled stops waiting for its claim, which is written all the same, as by a thread."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, NO_FAULTS, Random(0))
+        self.asked, self.goes = asyncio.Event(), asyncio.Event()
+
+    async def create(self, set_name: str, key: str, bins: Bins) -> int:
+        self.asked.set()
+        return await asyncio.shield(self._create(set_name, key, bins))
+
+    async def _create(self, set_name: str, key: str, bins: Bins) -> int:
+        await self.goes.wait()
+        return await super().create(set_name, key, bins)
+
+
+async def test_who_stops_in_its_claim_releases_what_came_of_it(store: MemoryStore) -> None:
+    clock, leaders, tokens = ManualClock(), list[Worker](), list[int]()
+    slow = RunsOn(store)
+    claims = asyncio.create_task(Worker(slow, clock, leaders, tokens).run())
+    await slow.asked.wait()
+    claims.cancel()
+    await asyncio.sleep(0)
+    slow.goes.set()
+    await asyncio.wait((claims,))
+    assert await Lease(store, "job", clock=clock).acquire()
+    assert leaders == []
+
+
 async def test_work_that_ends_or_fails_ends_the_lead_and_releases(store: MemoryStore) -> None:
     clock = ManualClock()
 
