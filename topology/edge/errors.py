@@ -48,6 +48,13 @@ ERRORS = {
 }
 
 
+# To gRPC, which asks for a certificate; who shows one is refused by its address.
+_REFUSED = expression("response.code_details.startsWith('rbac_access_denied')")
+_UNKNOWN = expression("!connection.mtls")
+_NO_CERTIFICATE = Told(
+    7, "CERTIFICATE_MISSING", "this needs a certificate of the mesh, or is not for your address"
+)
+
 # More is under way than an Envoy bears, or it has no memory left, which has no flag. It would say 503 of it.
 OVERLOAD = any_of(flagged("UO", "OM"), expression("response.code_details == 'overload'"))
 _OVERLOADED = Told(
@@ -57,7 +64,13 @@ _OVERLOADED = Told(
 
 def local_replies() -> Json:
     """`local_reply_config`. To gRPC clients they are told as gRPC has it, overload by its code."""
-    return {"mappers": [_overloaded_grpc(), _mapper(is_answered_as_grpc(), AS_IT_IS), *told_to_http()]}
+    to_grpc = [
+        _overloaded_grpc(),
+        _refused_grpc(all_of(_REFUSED, _UNKNOWN), _NO_CERTIFICATE),
+        _refused_grpc(_REFUSED, ERRORS[403]),
+        _mapper(is_answered_as_grpc(), AS_IT_IS),
+    ]
+    return {"mappers": [*to_grpc, *told_to_http()]}
 
 
 def _overloaded_grpc() -> Json:
@@ -70,6 +83,14 @@ def _overloaded_grpc() -> Json:
     }
     found = _mapper(all_of(OVERLOAD, is_answered_as_grpc()), _NOTHING)
     return {**found, "status_code": 200, **headers_to_add({**told, **IN_A_SECOND})}
+
+
+def _refused_grpc(found_by: Json, told: Told) -> Json:
+    """With the reason; the code is Envoy's."""
+    message = str(told.message)
+    own = {DETAILS_KEY: details(told.code, told.reason, message, domain=DOMAIN)}
+    body = {"text_format_source": {"inline_string": message}}
+    return {**_mapper(all_of(found_by, is_answered_as_grpc()), body), **headers_to_add(own)}
 
 
 def told_to_http() -> list[Json]:
