@@ -128,6 +128,11 @@ class GatewaySettings(MeshSettings, env_prefix="SATREEL_GATEWAY_"):
     )
 
     @property
+    def address(self) -> str:
+        """Where clients call it: it serves no gRPC."""
+        return self.http_listen
+
+    @property
     def worker_count(self) -> int:
         """Processes that serve the address."""
         return self.workers or len(os.sched_getaffinity(0))

@@ -124,6 +124,11 @@ class MeshSettings(BaseSettings):
     streams_max: int = shared("SATREEL_STREAMS_MAX", 10_000, "Open streams at once; more are refused.", gt=0)
 
     @property
+    def address(self) -> str:
+        """Where it is called, HOST:PORT: with the host's name, what tells this instance from others."""
+        return self.listen
+
+    @property
     def records_path(self) -> Path:
         """Where this service's SQLite records are."""
         return self.data_dir / "records" / f"{self.service}.sqlite"

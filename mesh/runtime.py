@@ -89,7 +89,7 @@ class Runtime:
         self._leave: list[Callable[[], Awaitable[Any]]] = []
 
     async def __aenter__(self) -> Self:
-        instance = f"{socket.gethostname()}/{self.settings.listen}"
+        instance = f"{socket.gethostname()}/{self.settings.address}"
         exporters = telemetry.start(
             service=self.settings.service,
             instance=instance if self._worker is None else f"{instance}#{self._worker}",

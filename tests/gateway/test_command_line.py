@@ -48,3 +48,7 @@ async def test_an_address_may_be_one_of_ipv6() -> None:
         assert runner.addresses[0][0] == "::1"
     finally:
         await runner.cleanup()
+
+
+def test_gateways_of_one_machine_are_told_apart_by_where_clients_call_them() -> None:
+    assert GatewaySettings(http_listen="127.0.0.1:8081").address == "127.0.0.1:8081"
