@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 import strawberry
 
@@ -24,7 +23,7 @@ from graphql_gateway.safety.front import Front
 from graphql_gateway.safety.price import Charge
 from graphql_gateway.services import Services
 from graphql_gateway.telemetry import Operation, Outcome
-from mesh.batch import Work
+from mesh.batch import CurrentTask, Work
 from mesh.errors import Failure
 from mesh.interceptors.guards import UserTokenMissing
 from mesh.revocations import Revocations
@@ -79,14 +78,14 @@ class Context:
     # Of a subscription that may be shared: of the event that its resolver yields next.
     telling: Telling = field(default_factory=Telling)
     # Of an operation's own context, or that of its events: the task that works for it.
-    work: asyncio.Task[Any] | None = None
+    work: Work | None = None
     _loaders: Loaders | None = field(default=None, init=False)
 
     @property
     def loaders(self) -> Loaders:
         """Reads of this operation, or of this event of a subscription."""
         if self._loaders is None:
-            work = self.work or cast("Work", asyncio.current_task())
+            work = self.work or CurrentTask()
             self._loaders = Loaders(self.services, self.parts.public, self.parts.elsewhere, work)
         return self._loaders
 
@@ -123,7 +122,7 @@ class Context:
             on_valid=self.on_valid,
             operation=operation,
             connection=self.connection,
-            work=asyncio.current_task(),
+            work=CurrentTask(),
         )
 
     def valid(self) -> None:
@@ -166,7 +165,7 @@ class Context:
     async def renew(self) -> None:
         """Before each event of a subscription: reads are fresh, and a revoked session ends it."""
         self._loaders = None
-        self.work = asyncio.current_task()
+        self.work = CurrentTask()
         # A client may have handed its connection the token that follows the one this operation began with.
         viewers = self.viewers() if self.viewers else [(self.connection or self).viewer]
         refused: Failure | None = None

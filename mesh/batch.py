@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +19,24 @@ class Work(Protocol):
 
     def cancelling(self) -> int:
         """Whether it is to end."""
+
+
+class CurrentTask:
+    """The task that works now, as `Work`, and not kept alive: it may know who holds this."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        """Raises RuntimeError outside of a task."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("no task works here")
+        self._task = weakref.ref(task)
+
+    def cancelling(self) -> int:
+        """Whether it is to end, or has."""
+        task = self._task()
+        return 1 if task is None else task.cancelling()
 
 
 class Answer(asyncio.Future[Any]):

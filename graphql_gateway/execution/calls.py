@@ -81,13 +81,14 @@ class Call:
     def __await__(self) -> Generator[Any, Any, Any]:
         coroutine, waits_for = self.coroutine, self.waits_for
         self.coroutine = None
+        if coroutine is None:
+            if self.waited:
+                # A turn of the loop, as waiting for what is there takes; if that failed, the call has heard.
+                yield None
+            return self.outcome()
         if waits_for is not None:
             # As Future.__await__ leaves it for the task.
             waits_for._asyncio_future_blocking = True  # noqa: SLF001 - asyncio's protocol of futures and tasks
-        if coroutine is None:
-            if self.waited:
-                yield waits_for
-            return self.outcome()
         try:
             if not self.waited:
                 waits_for = coroutine.send(None)

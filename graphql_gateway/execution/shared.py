@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,7 @@ from graphql_gateway.execution.events import sharing_of
 from graphql_gateway.execution.memo import Answer, Key, Noted
 from graphql_gateway.execution.sources import Unplanned
 from graphql_gateway.safety.price import Priced
+from mesh.batch import CurrentTask
 
 if TYPE_CHECKING:
     from graphql_gateway.services import Services
@@ -76,7 +76,7 @@ class SharedQueries:
         own = Context(
             replace(asker.parts, services=cast("Services", noted)),
             asker.budget,
-            work=asyncio.current_task(),
+            work=CurrentTask(),
         )
         execution = await self._engine.execute(
             known, variables=variables, context=own, is_awaitable=optimized_is_awaitable

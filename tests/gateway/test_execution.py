@@ -6,6 +6,7 @@ import ast
 import asyncio
 import gc
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from strawberry.execution import optimized_is_awaitable
 import graphql_gateway
 from graphql_gateway import schema, telemetry
 from graphql_gateway.errors import in_order
+from graphql_gateway.execution.calls import Calls
 from graphql_gateway.execution.documents import Document, Known, ValidDocuments
 from graphql_gateway.execution.engine import PLANS_MAX, Engine, Execution, ResolverInfo, Way
 from graphql_gateway.execution.memo import AGE_MAX_S
@@ -145,6 +147,22 @@ async def test_a_failure_is_told_alike_and_nothing_is_asked_twice(world: World, 
     assert again["errors"][0]["path"] == ["currentRound", "leaderboard"]
     assert again["errors"] == first["errors"]
     assert max(calls.values()) == 1
+
+
+async def test_a_failure_that_a_resolver_has_dealt_with_is_not_told() -> None:
+    """Not even where another one's, in the same turn of the loop, makes graphql-core take the calls over."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def found_or_none() -> str:
+        with suppress(LookupError):
+            await failed
+        return "none"
+
+    calls = Calls()
+    call = calls.start((None, "balance"), found_or_none(), lambda value, _: value)
+    failed.set_exception(LookupError())
+    await calls.settle()
+    assert await call == "none"
 
 
 async def test_a_failed_mutation_is_not_carried_out_again(world: World, client: Client) -> None:
