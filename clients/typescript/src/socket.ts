@@ -1,4 +1,5 @@
 import { type Client, type Sink, type SubscribePayload, createClient } from "graphql-ws/client";
+import { SatreelError } from "./errors.js";
 import type { LogIn } from "./log-in.js";
 import type { Tokens } from "./tokens.js";
 
@@ -92,12 +93,27 @@ export class Socket {
 
   /** What to tell the gateway of these tokens; they are renewed in time. */
   #hold(tokens: Tokens): { authorization: string } {
-    const { logIn } = this.#options;
     this.accessToken = tokens.accessToken;
     this.#logInId = tokens.id;
-    clearTimeout(this.#renewal);
-    this.#renewal = setTimeout(() => void logIn.tokens(), Math.max(0, logIn.msUntilStale(tokens)));
+    this.#renewWhenStale(tokens);
     return { authorization: `Bearer ${tokens.accessToken}` };
+  }
+
+  #renewWhenStale(tokens: Tokens): void {
+    clearTimeout(this.#renewal);
+    this.#renewal = setTimeout(() => void this.#renew(tokens), Math.max(0, this.#options.logIn.msUntilStale(tokens)));
+  }
+
+  async #renew(tokens: Tokens): Promise<void> {
+    const { logIn } = this.#options;
+    // Timers go by another clock, and may be early by ours.
+    if (logIn.msUntilStale(tokens) > 0) return this.#renewWhenStale(tokens);
+    // Where it fails, the gateway ends the streams, and each renews before it comes back.
+    const renewed = await logIn.renew(tokens.accessToken).catch((error: unknown) => {
+      if (error instanceof SatreelError) return tokens;
+      throw error;
+    });
+    this.use(renewed);
   }
 
   /** A peer that does not answer is gone, whatever TCP says. */

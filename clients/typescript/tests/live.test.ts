@@ -201,16 +201,25 @@ test("streams go on with renewed tokens, on the same socket", async () => {
   await stream.return();
 });
 
+/** Two seconds before tokens should be renewed. */
+const NEARLY_STALE_MS = 15 * 60_000 - 3_000;
+
 test("an idle stream renews the tokens by itself", async () => {
-  const tokens = memoryTokens();
-  // Two seconds before they should be renewed.
-  const ahead = 15 * 60_000 - 3_000;
-  const { stream, pay } = await balance({ tokens, now: () => Date.now() + ahead, refreshBeforeMs: 1_000 });
+  const { tokens, stream, pay } = await balance({ now: () => Date.now() + NEARLY_STALE_MS, refreshBeforeMs: 1_000 });
   const before = (await tokens.load()) as Tokens;
   const seen = untilBalance(stream, 9);
   await until(async () => ((await tokens.load()) as Tokens).accessToken !== before.accessToken);
   await pay(9);
   await seen;
+  await stream.return();
+});
+
+test("so it does when its timer was early by the clock", async () => {
+  let behindMs = 0;
+  const { tokens, stream } = await balance({ now: () => Date.now() + NEARLY_STALE_MS - behindMs, refreshBeforeMs: 1_000 });
+  behindMs = 300;
+  const before = (await tokens.load()) as Tokens;
+  await until(async () => ((await tokens.load()) as Tokens).accessToken !== before.accessToken);
   await stream.return();
 });
 
