@@ -23,10 +23,12 @@ from graphql_gateway.edge.refusals import refusals
 from graphql_gateway.safety.manifests import no_longer_valid
 from graphql_gateway.telemetry import traced
 from mesh import logs
+from mesh.contracts import TIMEOUT_S_DEFAULT
 
 log = logs.logger(__name__)
 
-SHUTDOWN_S = 5.0
+# What runs gets as long as a call may take.
+SHUTDOWN_S = TIMEOUT_S_DEFAULT
 # Of a connection between requests; and until the head of one is there.
 IDLE_S, HEAD_S = 75.0, 10.0
 # Of a body that nobody reads any more, so that its sender hears the refusal.

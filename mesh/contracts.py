@@ -11,7 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from satreel.mesh.v1 import access_pb2
 
-TIMEOUT_S_DEFAULT = 5.0
+# Longer than it takes until somebody else leads, when a leader is killed (mesh.leases: up to 5.5 s).
+TIMEOUT_S_DEFAULT = 8.0
 
 _MethodOptions = descriptor_pb2.MethodOptions
 _REPEATABLE = (_MethodOptions.NO_SIDE_EFFECTS, _MethodOptions.IDEMPOTENT)

@@ -18,7 +18,7 @@ CONNECTION_S = 3600
 _CONNECT_S = 2
 # An instance that leaves is found so soon, where it does not say so itself; one that comes, or leads, sooner,
 # as all wait for a leader. One that is busy gets longer to say that it is well.
-_LOOK_S, _LOOK_AT_OTHERS_S, _ANSWER_S = 1, 0.25, 3
+_LOOK_S, LOOK_AT_OTHERS_S, _ANSWER_S = 1, 0.25, 3
 _RETRIES = 2
 # Where others would be called once too few of a cluster are well (`one_after_the_other`).
 _ONE_IS_ENOUGH = {"overprovisioning_factor": 100_000}
@@ -99,7 +99,7 @@ def by_health(check: Json, *, else_anybody: bool = False) -> Json:
     often = {
         "timeout": seconds(_ANSWER_S),
         "interval": seconds(_LOOK_S),
-        "unhealthy_interval": seconds(_LOOK_AT_OTHERS_S),
+        "unhealthy_interval": seconds(LOOK_AT_OTHERS_S),
         "no_traffic_interval": seconds(_LOOK_S),
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,

@@ -13,7 +13,9 @@ import pytest
 import yarl
 from graphql import get_introspection_query
 
+from graphql_gateway import graph
 from graphql_gateway.config import GatewaySettings
+from mesh import contracts
 from mesh.errors import Code, RemoteFailure, Unavailable
 from mesh.ids import uuid7
 from tests.gateway.client import WAIT_S, Client, bearer
@@ -255,7 +257,7 @@ async def test_a_service_that_does_not_answer_is_named(world: World, client: Cli
     # The contract's, which is less than a query's.
     left_s = world.log.of("GetTip")[0].left_s
     assert left_s is not None
-    assert left_s <= 5
+    assert left_s <= contracts.TIMEOUT_S_DEFAULT < graph.QUERY_S
 
 
 async def test_a_bad_token_is_401(world: World, client: Client) -> None:

@@ -13,8 +13,8 @@ COLUMNS = (
 )
 
 
-# Contracts give calls 5 s, of which the edge keeps a quarter to say that nobody leads.
-ALL_THEIR_TIME_S = 4.5
+# Contracts give calls 8 s, of which the edge keeps a quarter to say that nobody leads.
+ALL_THEIR_TIME_S = 7.5
 
 
 @dataclass

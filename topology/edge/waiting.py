@@ -21,7 +21,7 @@ from topology.upstreams import FINAL_KEY, HTTP2, inner_cluster, one_after_the_ot
 
 ROOM, NOBODY = "waiting", "nobody"
 # Between two looks, and how long before its deadline a request is told that nobody leads.
-_PAUSE_S, _AHEAD_S = 0.25, 0.25
+PAUSE_S, AHEAD_S = 0.25, 0.25
 # More than any deadline lasts.
 _RETRIES = 1_000
 _LATE = expression("response.code_details == 'max_duration_timeout'")
@@ -59,7 +59,7 @@ def waiting_clusters(places: Places) -> list[Json]:
 def waiting_listeners() -> list[Json]:
     """Room and nobody."""
     routes = [_again(name) for name in LEADERS]
-    pause = {"fixed_delay": seconds(_PAUSE_S), "percentage": {"numerator": 100}}
+    pause = {"fixed_delay": seconds(PAUSE_S), "percentage": {"numerator": 100}}
     fault = http_filter("envoy.filters.http.fault", "fault.v3.HTTPFault", delay=pause)
     refusal = {
         "match": {"prefix": "/"},
@@ -74,10 +74,10 @@ def waiting_listeners() -> list[Json]:
 
 def _again(service: str) -> Json:
     """As often as time allows, where nobody has begun."""
-    duration = {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": seconds(_AHEAD_S)}
+    duration = {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": seconds(AHEAD_S)}
     again = retries(repeatable=False) | {
         "num_retries": _RETRIES,
-        "retry_back_off": {"base_interval": "0.01s", "max_interval": seconds(_PAUSE_S)},
+        "retry_back_off": {"base_interval": "0.01s", "max_interval": seconds(PAUSE_S)},
     }
     route = {
         "cluster": _anew(service),

@@ -23,7 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 from satreel.mesh.v1 import access_pb2
 
 # What a unary call gets when neither the caller nor its contract says.
-TIMEOUT_S_DEFAULT = 5.0
+TIMEOUT_S_DEFAULT = 8.0
 # The same as the mesh's own: up to four attempts, within a budget, only where the contract allows it.
 _RETRY = {
     "maxAttempts": 4,

@@ -17,8 +17,6 @@ from services.market.domain.values import MemeId, UserId
 
 log = logs.logger(__name__)
 
-SETTLE_TIMEOUT_S = 5.0
-
 _Reason = ledger_pb2.ErrorReason
 _NOT_COVERED = {
     _Reason.ERROR_REASON_INSUFFICIENT_FUNDS,
@@ -69,7 +67,7 @@ class GrpcLedger:
             transfers=[_transfer(transfer, linked=number < last) for number, transfer in enumerate(transfers)]
         )
         try:
-            answer = await self._stub.CreateTransfers(request, timeout=SETTLE_TIMEOUT_S)
+            answer = await self._stub.CreateTransfers(request)
         except DeadlineExceeded as problem:
             raise Unsettled from problem
         except RemoteFailure as failure:
