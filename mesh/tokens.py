@@ -21,6 +21,9 @@ ISSUER = "spiffe://satreel/identity"
 AUDIENCE = "satreel"
 LIFETIME_S_DEFAULT = 300
 VERIFIED_MAX = 10_000
+# What HTTP says to who brings no token, and to whose is refused (RFC 6750, section 3).
+CHALLENGE = 'Bearer realm="satreel"'
+CHALLENGE_INVALID = f'{CHALLENGE}, error="invalid_token"'
 # Clocks of two machines may differ by this much.
 LEEWAY_S = 5
 

@@ -13,6 +13,8 @@ from graphql_gateway.edge.negotiation import GRAPHQL_RESPONSE, JSON, wanted
 from graphql_gateway.errors import REQUEST_CODE, extensions_of, is_fault, masked
 from graphql_gateway.safety.documents import PersistedQueryNotFound
 from mesh.errors import Code, Failure, InvalidArgument
+from mesh.interceptors.guards import UserTokenMissing
+from mesh.tokens import CHALLENGE, CHALLENGE_INVALID
 
 _STATUS = {
     Code.INVALID_ARGUMENT: 400,
@@ -69,7 +71,8 @@ def _status(failure: Failure) -> int:
 def _headers(failure: Failure) -> dict[str, str]:
     headers = {}
     if failure.code is Code.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
+        came = failure.reason != UserTokenMissing.reason
+        headers["WWW-Authenticate"] = CHALLENGE_INVALID if came else CHALLENGE
     if "retry_after_s" in failure.metadata:
         headers["Retry-After"] = failure.metadata["retry_after_s"]
     return headers

@@ -41,7 +41,7 @@ async def test_who_is_signed_in_is_told_by_the_meshs_token(world: World) -> None
 async def test_a_wrong_token_is_an_answer_as_rest_has_them(world: World) -> None:
     answer = await ask(world, "POST", "/v1/listings", "x" * 32)
     assert refused(answer) == (401, 16, "SESSION_INVALID")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="satreel", error="invalid_token"'
 
 
 async def test_requests_are_counted_by_user(tmp_path: Path) -> None:

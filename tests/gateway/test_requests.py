@@ -276,7 +276,7 @@ async def test_a_bad_token_is_401(world: World, client: Client) -> None:
             "POST", json={"query": "{ metrics { name } }"}, headers={"Authorization": authorization}
         )
         assert (answer.status, answer.code) == (401, "SESSION_INVALID"), authorization
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="satreel", error="invalid_token"'
     assert not world.log.of("ListMetrics")
 
 

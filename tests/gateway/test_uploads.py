@@ -68,6 +68,9 @@ async def test_the_files_of_others_than_administrators_are_not_read(world: World
     for token, status, code in ((token_of("ada"), 403, "ADMIN_REQUIRED"), ("", 401, "USER_TOKEN_MISSING")):
         answer = await client.begin({**kind, **bearer(token)}, body())
         assert (answer.status, answer.code) == (status, code)
+        # No token came that could be wrong.
+        asked = 'Bearer realm="satreel"' if status == 401 else None
+        assert answer.headers.get("WWW-Authenticate") == asked
     assert not world.log.of("UploadMeme")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY, TEAM_KEY, TRUSTED_KEYS, USER_TOKEN_KEY
+from mesh.tokens import CHALLENGE
 from topology.edge.addresses import ADDRESSES_FILE, FILTER, RBAC_TYPE
 from topology.edge.clusters import AUTHORITY
 from topology.edge.cors import CORS
@@ -116,6 +117,7 @@ def _filters(places: Places) -> list[Json]:
     """In the order that requests pass them."""
     return [
         http_filter("satreel.word", "header_mutation.v3.HeaderMutation", mutations=_word()),
+        http_filter("satreel.challenge", "header_mutation.v3.HeaderMutation", mutations=_challenge()),
         _addresses(places),
         # Before whatever refuses: pages may read refusals, too.
         http_filter(CORS, "cors.v3.Cors"),
@@ -157,6 +159,13 @@ def _word() -> Json:
     ]
     taken = (*TRUSTED_KEYS, _METHOD_BEFORE)
     return {"request_mutations": [*({"remove": key} for key in taken), *said]}
+
+
+def _challenge() -> Json:
+    """Every 401 says what is asked for (RFC 9110, 11.6.1): the gateway does, services know no HTTP."""
+    value = f"%CEL(response.headers[':status'] == '401' ? '{CHALLENGE}' : '')%"
+    header = {"key": "www-authenticate", "value": value}
+    return {"response_mutations": [{"append": {"header": header, "append_action": "ADD_IF_ABSENT"}}]}
 
 
 def _addresses(places: Places) -> Json:
