@@ -17,6 +17,7 @@ from satreel.identity.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 from mesh.authority import Authority
 from tests.edge.conftest import Door
+from tests.logs import entries
 from topology import edge
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -159,12 +160,11 @@ async def test_the_description_and_its_page_are_served(door: Door) -> None:
 async def test_who_comes_in_is_logged_without_secrets(door: Door) -> None:
     await door.ask("GET", "/v1/memes?pageSize=3", token=door.user.client.access_token)
     log = door.house.parts.log_path("edge")
-    for _ in range(300):
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-        found = [line for line in lines if (line["path"], line["status"]) == ("/v1/memes", 200)]
-        if found:
-            break
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        while not (
+            found := [line for line in entries(log) if (line["path"], line["status"]) == ("/v1/memes", 200)]
+        ):
+            await asyncio.sleep(0.05)
     assert found[-1]["method"] == "GET"
     assert found[-1]["route"].endswith("ContentService/ListMemes")
     assert door.user.client.access_token not in log.read_text()

@@ -19,6 +19,7 @@ from yarl import URL
 
 from mesh.authority import Authority
 from tests.edge.lone import alone
+from tests.logs import entries
 from topology import edge
 from topology.edge import clusters
 from topology.upstreams import cluster
@@ -164,10 +165,10 @@ async def test_a_line_of_the_log_is_true_and_short_whatever_clients_write(tmp_pa
         async with client.get(f"/{long}", headers=forged) as answer:
             assert answer.status == 404
         log = tmp_path / "logs" / "edge.log"
-        while not (lines := [line for line in log.read_text().splitlines() if line.startswith("{")]):
+        while not (lines := entries(log)):
             await asyncio.sleep(0.05)
-    assert len(lines[0]) < 2_000
-    told = json.loads(lines[0])
+    told = lines[0]
+    assert len(json.dumps(told)) < 2_000
     assert (told["method"], told["path"][:4]) == ("GET", "/xxx")
 
 
@@ -194,7 +195,7 @@ async def test_an_address_may_not_have_many_large_requests_under_way(tmp_path: P
         for _, writer in opened:
             writer.write(slow)
         answers = [asyncio.create_task(reader.readline()) for reader, _ in opened]
-        done, waiting = await asyncio.wait(answers, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        done, waiting = await asyncio.wait(answers, timeout=60, return_when=asyncio.FIRST_COMPLETED)
         assert {task.result() for task in done} == {b"HTTP/1.1 429 Too Many Requests\r\n"}
         # What is small, and others, go on.
         assert (await raw(at, b"GET /graphql HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 503

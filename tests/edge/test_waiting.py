@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from mesh.status import DETAILS_KEY
 from sandbox.process import LOOPBACK
 from tests.edge.lone import alone, serving
 from topology import edge
+from topology.calls import Call, all_calls
+from topology.edge import routes
 from topology.edge.errors import OVERLOAD
 from topology.envoy import Json
 from topology.sidecar.errors import local_replies
@@ -31,7 +33,9 @@ from topology.sidecar.errors import local_replies
 ROUNDS = "satreel.rounds.v1.RoundsService"
 ASKED = pb.ListRoundsRequest(page_size=3)
 PATH = "/v1/rounds?pageSize=3"
-SOON = {"grpc-timeout": "1S"}
+SOON = {"grpc-timeout": "2S"}
+# Who waits is found waiting, however long it takes to look.
+PATIENCE_S = 60.0
 
 
 class Rounds(rounds_service_pb2_grpc.RoundsServiceServicer):
@@ -79,7 +83,7 @@ class Door:
     async def until(self, stat: str, value: int) -> None:
         """Envoy counts so many."""
         url = f"http://{self.places.admin}/stats?filter=^{stat}$"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 async with self.client.get(url) as response:
                     if (await response.text()).strip() == f"{stat}: {value}":
@@ -92,6 +96,16 @@ class Door:
 
 async def authorized(_request: web.Request) -> web.Response:
     return web.Response(headers={"x-satreel-user-token": "theirs"})
+
+
+def patient_calls() -> tuple[Call, ...]:
+    """All, with longer deadlines than those of the contracts."""
+    return tuple(replace(one, method=replace(one.method, timeout_s=PATIENCE_S)) for one in all_calls())
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "all_calls", patient_calls)
 
 
 @asynccontextmanager
@@ -124,7 +138,7 @@ async def door(folder: Path, **limits: int) -> AsyncIterator[Door]:
 async def test_requests_wait_for_a_leader_and_are_done_once(tmp_path: Path) -> None:
     async with door(tmp_path) as at, at.stub() as stub:
         by_rest = asyncio.ensure_future(at.rest())
-        by_grpc = asyncio.ensure_future(stub.ListRounds(ASKED, timeout=20))
+        by_grpc = asyncio.ensure_future(stub.ListRounds(ASKED, timeout=PATIENCE_S))
         await at.until_waiting(2)
         assert at.rounds.calls == 0
         await at.lead(True)

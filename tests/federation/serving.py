@@ -19,7 +19,7 @@ from tests.gateway.world import World
 from tools.npm import NODE
 
 FOLDER = Path(__file__).with_name("npm")
-START_S_MAX = 30.0
+START_S_MAX = 120.0
 
 
 @asynccontextmanager

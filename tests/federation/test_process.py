@@ -21,7 +21,7 @@ from tests.federation.serving import supergraph
 from tests.gateway.client import Client
 from tests.gateway.world import World, opened
 
-START_S_MAX = 30.0
+START_S_MAX = 120.0
 
 
 @asynccontextmanager

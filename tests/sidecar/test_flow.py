@@ -15,7 +15,7 @@ from satreel.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from mesh.errors import Code, RemoteFailure
 from tests.sidecar.load import loaded
-from tests.sidecar.town import READS, Town
+from tests.sidecar.town import READS, Town, until_leads
 from topology.sidecar import Limits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -34,9 +34,7 @@ async def test_calls_follow_the_leader(town: Town) -> None:
         stub = LedgerServiceStub(channel)
         for leader in (1, 0, 1):
             await town.lead(leader)
-            async with asyncio.timeout(30):
-                while (await stub.GetTotals(TOTALS)).sum_sats != leader:
-                    await asyncio.sleep(0.05)
+            await until_leads(stub, leader)
 
 
 async def test_calls_wait_for_a_leader_and_are_made_once(town: Town) -> None:
@@ -63,7 +61,7 @@ async def test_nobody_feels_a_change_of_leaders(town: Town) -> None:
     await town.lead(0)
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        await _until_the_first_leads(stub)
+        await until_leads(stub, 0)
         reached = sum(len(ledger.callers) for _, ledger, _ in town.ledgers)
         commands = []
         # The sidecar learns of each change from calls alone: nobody waits until it looks.
@@ -82,7 +80,7 @@ async def test_what_may_be_repeated_waits_while_the_leader_of_before_refuses(tow
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        await _until_the_first_leads(stub)
+        await until_leads(stub, 0)
         ledger.refuses = True
         with town.user():
             command = asyncio.ensure_future(stub.CloseSession(CLOSE, timeout=30))
@@ -116,7 +114,7 @@ async def test_a_repeated_command_may_have_been_done_though_in_the_end_nobody_wa
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        await _until_the_first_leads(stub)
+        await until_leads(stub, 0)
         ledger.fails = True
         ledger.release.clear()
         ledger.begun.clear()
@@ -139,7 +137,7 @@ async def test_that_a_call_has_reached_nobody_is_not_for_services_to_say(town: T
     _, ledger, _ = town.ledgers[0]
     async with town.channel("ledger") as channel:
         stub = LedgerServiceStub(channel)
-        await _until_the_first_leads(stub)
+        await until_leads(stub, 0)
         ledger.lies = True
         reached = len(ledger.callers)
         with town.user(), pytest.raises(RemoteFailure) as failed:
@@ -212,12 +210,6 @@ async def test_calls_are_spread_over_those_who_are_alike(town: Town) -> None:
                 break
     assert within, share
     assert not load.lost
-
-
-async def _until_the_first_leads(stub: LedgerServiceStub) -> None:
-    """Each of the stand-ins tells its own number as the sum."""
-    while (await stub.GetTotals(TOTALS)).sum_sats != 0:
-        await asyncio.sleep(0.05)
 
 
 async def _until_nobody_leads(town: Town) -> None:

@@ -224,6 +224,13 @@ class Town:
         return connect(me=me, peer=peer, addresses=address, tls_dir=self.tls_dir, health_checked=False)
 
 
+async def until_leads(stub: ledger_service_pb2_grpc.LedgerServiceStub, number: int) -> None:
+    """Calls go to this ledger: each tells its own number as the sum."""
+    async with asyncio.timeout(60):
+        while (await stub.GetTotals(pb.GetTotalsRequest(), timeout=30)).sum_sats != number:
+            await asyncio.sleep(0.05)
+
+
 @asynccontextmanager
 async def standing(folder: Path) -> AsyncIterator[Town]:
     """Two identities, two ledgers of which the first leads, and the gateway's sidecar, which calls them."""

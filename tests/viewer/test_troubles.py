@@ -100,7 +100,7 @@ async def until_told(settings: ViewerSettings, traces: set[str]) -> dict[str, Sp
     """Waits for these traces; the one span of each trace that there is."""
     store = Store(settings.file, spans_max=1_000, points_max=1_000, bytes_max=4 << 20)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not traces <= {one.trace for one in store.traces("recent")}:
                 await asyncio.sleep(0.05)
         return {span.trace: span for one in store.traces("recent") for span in store.trace(one.trace)}
