@@ -8,6 +8,7 @@ from topology.edge.addresses import ADDRESSES_FILE, FILTER, RBAC_TYPE
 from topology.edge.clusters import AUTHORITY
 from topology.edge.cors import CORS
 from topology.edge.errors import local_replies
+from topology.edge.heads import taken_heads
 from topology.edge.places import Limits, Places
 from topology.edge.routes import (
     AUTHORIZER,
@@ -158,7 +159,7 @@ def _word() -> Json:
         for key, value in own.items()
     ]
     taken = (*TRUSTED_KEYS, _METHOD_BEFORE)
-    return {"request_mutations": [*({"remove": key} for key in taken), *said]}
+    return {"request_mutations": [*({"remove": key} for key in taken), *taken_heads(), *said]}
 
 
 def _challenge() -> Json:

@@ -10,6 +10,7 @@ from mesh.status import LEAVES_KEY, UNSENT_KEY
 from topology.calls import all_calls
 from topology.edge.clusters import PICTURES, SOCKETS
 from topology.edge.cors import for_pages
+from topology.edge.heads import unreadable_heads
 from topology.edge.places import Places
 from topology.edge.waiting import LEADERS, enters, patient
 from topology.envoy import Json, seconds, typed
@@ -50,12 +51,13 @@ _PAGE_POLICY = (
 def route_configuration(places: Places) -> Json:
     """`route_config`, the same on all ports."""
     routes = [
+        *(_refusal("unreadable", match, 400) for match in unreadable_heads()),
         *_gateway(places),
         *_pictures(places),
         *_documentation(places),
         *_bodies_apart(_rest(places)),
         *_methods(places),
-        _nothing(),
+        _refusal("nothing", {"prefix": "/"}, 404),
     ]
     return {
         "name": "edge",
@@ -221,10 +223,10 @@ def _with_certificate() -> Json:
     return typed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
 
 
-def _nothing() -> Json:
+def _refusal(name: str, match: Json, status: int) -> Json:
     return {
-        "name": "nothing",
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 404},
+        "name": name,
+        "match": match,
+        "direct_response": {"status": status},
         "typed_per_filter_config": dict.fromkeys((TRANSCODER, AUTHORIZER, BUFFER), _OFF),
     }
