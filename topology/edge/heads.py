@@ -1,7 +1,7 @@
 """What gRPC's core cannot read in a request's head never reaches a service.
 
-A connection to a service carries the calls of many clients, and names a header once (HPACK, RFC 7541). A value
-that the core cannot read spoils the name: it refuses the calls of others who come after, too, with "Error
+A connection to a service carries the calls of many clients, and names a header once (HPACK, RFC 7541). What
+the core cannot read spoils its name: calls of others that come behind are refused, too, with "Error
 parsing 'grpc-timeout' metadata", until the name is told anew.
 """
 
