@@ -69,6 +69,8 @@ class Person:
 
     async def log_in(self) -> None:
         """By a wallet signature over the mesh's challenge."""
+        # Whoever shows a session that has ended is refused, whatever is asked.
+        self.client.access_token = ""
         address = self.wallet.address
         challenge = (await self.client.ask(CHALLENGE, address=address))["createChallenge"]
         signature = self.wallet.sign_message(challenge["message"])

@@ -88,8 +88,9 @@ async def _has_room(town: Town) -> bool:
 
 async def _watch_for_ever(town: Town) -> None:
     """Everybody watches every round that opens; each that ends is reported."""
-    for viewer in town.viewers:
-        await viewer.log_in()
+    # The administrator, too, whom they ask: sessions end, after a quarter of an hour or with Redis.
+    for person in (town.admin, *town.viewers):
+        await person.log_in()
     told: set[tuple[str, str]] = set()
     async with asyncio.TaskGroup() as group:
         # A round comes again with new sums each second; what we do about it, we do once.
