@@ -47,8 +47,13 @@ ERRORS = {
     504: Told(4, "DEADLINE_EXCEEDED", "the service did not answer in time"),
 }
 
-
-# To gRPC, which asks for a certificate; who shows one is refused by its address.
+# The same to gRPC: what it has other words for, and what else may befall it.
+_TO_GRPC = {
+    404: Told(12, "METHOD_UNKNOWN", "there is no such method"),
+    413: Told(8, "TOO_LARGE", "the request is too large"),
+    **{number: ERRORS[number] for number in (408, 429, 500, 502, 504)},
+}
+# It asks for a certificate; who shows one is refused by its address.
 _REFUSED = expression("response.code_details.startsWith('rbac_access_denied')")
 _UNKNOWN = expression("!connection.mtls")
 _NO_CERTIFICATE = Told(
@@ -60,37 +65,42 @@ OVERLOAD = any_of(flagged("UO", "OM"), expression("response.code_details == 'ove
 _OVERLOADED = Told(
     8, "OVERLOADED", "more is asked for than can be done at this moment; try again in a second"
 )
+# The gateway's refusals are such bodies already.
+_BY_GATEWAY = flagged("UAEX")
 
 
 def local_replies() -> Json:
-    """`local_reply_config`. To gRPC clients they are told as gRPC has it, overload by its code."""
+    """`local_reply_config`. To gRPC clients they are told as gRPC has it."""
     to_grpc = [
-        _overloaded_grpc(),
-        _refused_grpc(all_of(_REFUSED, _UNKNOWN), _NO_CERTIFICATE),
-        _refused_grpc(_REFUSED, ERRORS[403]),
+        _told_as_grpc(OVERLOAD, _OVERLOADED, IN_A_SECOND),
+        _told_as_grpc(all_of(_REFUSED, _UNKNOWN), _NO_CERTIFICATE),
+        _told_as_grpc(_REFUSED, ERRORS[403]),
+        # Also where the gateway itself does not answer.
+        _told_as_grpc(status(503), ERRORS[503], IN_A_SECOND),
+        _too_many_for_the_gateway(),
+        _mapper(all_of(_BY_GATEWAY, is_answered_as_grpc()), AS_IT_IS),
+        *(_told_as_grpc(status(number), told) for number, told in _TO_GRPC.items()),
         _mapper(is_answered_as_grpc(), AS_IT_IS),
     ]
     return {"mappers": [*to_grpc, *told_to_http()]}
 
 
-def _overloaded_grpc() -> Json:
+def _told_as_grpc(found_by: Json, told: Told, more: Mapping[str, str] = _NO_HEADERS) -> Json:
     """In the head alone, where gRPC and gRPC-Web both look: without memory Envoy passes no filter."""
-    code, reason, message = _OVERLOADED
-    told = {
-        "grpc-status": str(code),
-        "grpc-message": str(message),
-        DETAILS_KEY: details(code, reason, str(message), domain=DOMAIN),
-    }
-    found = _mapper(all_of(OVERLOAD, is_answered_as_grpc()), _NOTHING)
-    return {**found, "status_code": 200, **headers_to_add({**told, **IN_A_SECOND})}
-
-
-def _refused_grpc(found_by: Json, told: Told) -> Json:
-    """With the reason; the code is Envoy's."""
     message = str(told.message)
-    own = {DETAILS_KEY: details(told.code, told.reason, message, domain=DOMAIN)}
-    body = {"text_format_source": {"inline_string": message}}
-    return {**_mapper(all_of(found_by, is_answered_as_grpc()), body), **headers_to_add(own)}
+    own = {
+        "grpc-status": str(told.code),
+        "grpc-message": message,
+        DETAILS_KEY: details(told.code, told.reason, message, domain=DOMAIN),
+    }
+    found = _mapper(all_of(found_by, is_answered_as_grpc()), _NOTHING)
+    return {**found, "status_code": 200, **headers_to_add({**own, **more})}
+
+
+def _too_many_for_the_gateway() -> Json:
+    """Envoy would say UNAVAILABLE, and whoever calls would do it again at once."""
+    found = _mapper(all_of(_BY_GATEWAY, status(429), is_answered_as_grpc()), AS_IT_IS)
+    return {**found, **headers_to_add({"grpc-status": str(ERRORS[429].code)})}
 
 
 def told_to_http() -> list[Json]:
@@ -99,8 +109,7 @@ def told_to_http() -> list[Json]:
         overloaded(),
         # Also where the gateway itself does not answer.
         unavailable(status(503)),
-        # The gateway's refusals are such bodies already.
-        _mapper(flagged("UAEX"), {**AS_IT_IS, "content_type": "application/json"}),
+        _mapper(_BY_GATEWAY, {**AS_IT_IS, "content_type": "application/json"}),
         *(_mapper(status(number), told_as_json(told)) for number, told in ERRORS.items()),
     ]
 
