@@ -145,7 +145,7 @@ async def test_documents_are_bounded(world: World, client: Client) -> None:
         (doubling, "OPERATION_TOO_LARGE"),
     ):
         assert (await client.fail(query, {"id": meme.id}))["code"] == code, query
-    assert time.process_time() - began < 4  # unbounded, the last alone would take for ever
+    assert time.process_time() - began < 40  # unbounded, the last alone would take for ever
     wide = "meme(id: $id) { creator { ...F } } " * 20 + "} fragment F on User { " + "displayName " * 100 + "}"
     assert "2000 fields" in (await client.fail("query($id: ID!) { " + wide, {"id": meme.id}))["message"]
     aliased = " ".join(f"a{n}: id" for n in range(201))

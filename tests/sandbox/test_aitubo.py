@@ -28,7 +28,8 @@ from sandbox.process import free_port, start_child
 
 KEY = "test-key"
 SHORT_S = 0.4
-FILM_CPU_S_MAX = 5.0
+# Of a slow machine; it is 1.5 to 2.
+FILM_CPU_S_MAX = 20.0
 Answer = dict[str, Any]  # JSON, whose shapes are what these tests look at
 
 
@@ -79,7 +80,7 @@ class House:
 
     async def poll(self, path: str, job_id: str) -> Answer:
         """Until the status is final; with no key, as some clients do."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             while True:
                 async with self.http.get(self.url + path, params={"id": job_id}) as response:
                     answer: Answer = await response.json()
@@ -273,7 +274,7 @@ async def test_faults_on_jobs(house: House) -> None:
 
 
 async def test_a_full_queue_says_429_and_answers_stay_quick(house: House) -> None:
-    await house.fault("slow", times=20, seconds=30)
+    await house.fault("slow", times=20, seconds=300)
     orders = [house.post("/api/job/create-video", {"image": house.pictures + "/wide"}) for _ in range(10)]
     answers = [await order for order in orders]
     assert [status for status, _ in answers].count(429) >= 4
@@ -282,7 +283,7 @@ async def test_a_full_queue_says_429_and_answers_stay_quick(house: House) -> Non
     async with house.http.get(house.url + "/api/job/get-video", params={"id": job_id}) as response:
         assert (await response.json())["data"] == {"status": 1, "result": None}
     # The jobs take longer.
-    assert asyncio.get_running_loop().time() - begun < 20
+    assert asyncio.get_running_loop().time() - begun < 120
 
 
 async def test_unknown_faults_are_refused_and_change_nothing(house: House) -> None:
@@ -298,7 +299,7 @@ async def test_as_a_process_it_tells_its_address_and_what_it_lacks(tmp_path: Pat
     async def run(name: str, *arguments: str) -> tuple[int | None, str]:
         command = [sys.executable, "-m", "sandbox.aitubo", "--data-dir", str(tmp_path / "data"), *arguments]
         child = await start_child(name, command, log_path=tmp_path / name)
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(120):
             while child.exit_code is None and not child.log_tail():
                 await asyncio.sleep(0.02)
         if "--key" not in arguments:
