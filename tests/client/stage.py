@@ -35,14 +35,34 @@ from tests.identity.signers import Signer
 # All tests log in from one address.
 LIMITS = {Attempt.CHALLENGE: 1_000, Attempt.LOG_IN: 1_000}
 
+
+class StageClock(FastClock):
+    """Ten seconds pass in one, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._stopped_s: float | None = None
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() if self._stopped_s is None else self._stopped_s
+
+    def stop(self) -> None:
+        self._stopped_s = self.monotonic_s()
+
+    def start(self) -> None:
+        """Goes on where it was stopped."""
+        stopped_s, self._stopped_s = self.monotonic_s(), None
+        self.passes(stopped_s - self.monotonic_s())
+
+
 Act = Callable[[Any], Awaitable[Any]]
 
 
 class Stage:
     """The acts that tests may ask for, by name."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, clock: StageClock) -> None:
         self._world = world
+        self._clock = clock
         self._signers: dict[str, tuple[Signer, Kind]] = {}
         creator = world.user("ada")
         self.meme = world.meme("cat", creator)
@@ -103,6 +123,21 @@ class Stage:
         kept = self._world.ledger.sessions.values()
         return [{"id": one.id, "seconds": one.seconds, "stopReason": one.stop_reason} for one in kept]
 
+    async def stop_clock(self, _: Any) -> Any:
+        """Time stands still for the gateway."""
+        self._clock.stop()
+        return {}
+
+    async def start_clock(self, _: Any) -> Any:
+        """It goes on."""
+        self._clock.start()
+        return {}
+
+    async def pass_time(self, given: Any) -> Any:
+        """So many seconds have passed for the gateway."""
+        self._clock.passes(given["seconds"])
+        return {}
+
     async def end_log_in(self, given: Any) -> Any:
         """Redis tells the gateway that a log-in has ended."""
         self._world.revocations.tell(given["session"])
@@ -125,7 +160,7 @@ class Stage:
 @asynccontextmanager
 async def staged(folder: Path, redis_url: str, manifest: Path, *origins: str) -> AsyncIterator[str]:
     """A stage, for pages of these origins too; gives the address of its acts."""
-    clock = SystemClock()
+    clock, stage_clock = SystemClock(), StageClock()
     documents = Documents(None, read_manifests([manifest]), only_trusted=True)
     private_key, _ = make_user_token_keys(folder)
     signer = UserTokenSigner(private_key.read_bytes(), clock)
@@ -136,11 +171,11 @@ async def staged(folder: Path, redis_url: str, manifest: Path, *origins: str) ->
             folder,
             identity=identity.servicer,
             documents=documents,
-            clock=FastClock(),
+            clock=stage_clock,
             log_ins_per_min=10_000,
             allowed_origins=list(origins),
         ) as world,
-        _served(Stage(world)) as url,
+        _served(Stage(world, stage_clock)) as url,
     ):
         yield url
 

@@ -98,7 +98,7 @@ export function createClient(options: ClientOptions): Client {
     logOut: ({ everywhere = false } = {}) => logIn.end(everywhere),
     setPayoutAddress: (wallet, { autoPayout = false } = {}) => logIn.setPayoutAddress(wallet, autoPayout),
     isLoggedIn: async () => (await logIn.tokens()) !== null,
-    close: () => socket.close(),
+    close: async () => socket.close(),
   };
 }
 

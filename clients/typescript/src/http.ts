@@ -68,7 +68,7 @@ async function send(wire: Wire, body: Body, accessToken?: string, signal?: Abort
 }
 
 function dataOf(response: Response, text: string): unknown {
-  const about = { httpStatus: response.status, retryAfterMs: retryAfterMs(response.headers.get("retry-after")) };
+  const about = { httpStatus: response.status, retryAfterMs: retryAfterMs(response.headers) };
   const answer = parsed(text);
   if (answer?.errors?.length) throw SatreelError.of(answer.errors, { ...about, data: answer.data, executed: "data" in answer });
   if (answer?.data) return answer.data;
@@ -84,10 +84,12 @@ function parsed(text: string): Answer | null {
   }
 }
 
-/** Of a Retry-After header, in either of its forms (RFC 9110, 10.2.3). */
-function retryAfterMs(header: string | null): number | undefined {
-  if (!header) return undefined;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+/** Of a Retry-After header, in either of its forms (RFC 9110, 10.2.3); a moment is by the clock of who answered. */
+function retryAfterMs(headers: Headers): number | undefined {
+  const after = headers.get("retry-after");
+  if (!after) return undefined;
+  const answeredMs = Date.parse(headers.get("date") ?? "") || Date.now();
+  const ms = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - answeredMs;
   return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 

@@ -48,11 +48,12 @@ export class Live {
   async *follow<Data>(
     document: Subscribable<Data>,
     variables: Variables,
-    { signal, onResumed, resume }: FollowOptions<Data, Variables>,
+    { signal: given, onResumed, resume }: FollowOptions<Data, Variables>,
   ): AsyncGenerator<Data, void, undefined> {
+    const signal = given ? AbortSignal.any([given, this.#socket.closing]) : this.#socket.closing;
     let began = false;
     const onConnected = () => void (began ? onResumed?.() : (began = true));
-    for (let [life, troubles] = [1, 0]; !signal?.aborted; life++) {
+    for (let [life, troubles] = [1, 0]; !signal.aborted; life++) {
       const bornMs = performance.now();
       try {
         for await (const data of this.#once(document, variables, onConnected, signal)) {
@@ -72,7 +73,7 @@ export class Live {
   }
 
   /** One life of a stream. Throws SatreelError when it breaks. */
-  async *#once<Data>(document: Subscribable<Data>, variables: Variables, onConnected: () => void, signal?: AbortSignal) {
+  async *#once<Data>(document: Subscribable<Data>, variables: Variables, onConnected: () => void, signal: AbortSignal) {
     const box = new Mailbox<Data>();
     const traceparent = this.#traceparent?.();
     const payload = { query: document.text, operationName: document.name, variables, ...(traceparent && { extensions: { traceparent } }) };
@@ -86,12 +87,12 @@ export class Live {
     });
     const deafen = this.#socket.whenConnected(onConnected);
     const leave = () => box.end();
-    signal?.addEventListener("abort", leave, { once: true });
+    signal.addEventListener("abort", leave, { once: true });
     try {
       yield* box;
     } finally {
       deafen();
-      signal?.removeEventListener("abort", leave);
+      signal.removeEventListener("abort", leave);
       stop();
     }
   }
@@ -103,11 +104,16 @@ export class Live {
     return error.isTransient || NEWS_MISSING.has(error.code);
   }
 
+  /** False: the log-in is over. A renewal that finds nobody is tried again with the stream. */
   async #renewed(): Promise<boolean> {
     const refused = this.#socket.accessToken;
-    const tokens = refused === undefined ? null : await this.#logIn.renew(refused);
-    if (tokens) this.#socket.use(tokens);
-    return tokens !== null;
+    if (refused === undefined) return false;
+    try {
+      return (await this.#logIn.renew(refused)) !== null;
+    } catch (error) {
+      if (error instanceof SatreelError && (error.isTransient || error.outcomeUnknown)) return true;
+      throw error;
+    }
   }
 }
 

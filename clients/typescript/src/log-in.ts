@@ -26,6 +26,8 @@ export class LogIn {
   readonly #listeners = new Set<TokensListener>();
   #renewing: Promise<Tokens | null> | null = null;
   #renewedAtMs = -Infinity;
+  /** How the refresh with this token is called, however often it is tried. */
+  #refresh = { refreshToken: "", requestId: "" };
 
   constructor(send: Send, store: TokenStore, refreshBeforeMs: number, now: () => number) {
     this.#send = send;
@@ -44,11 +46,13 @@ export class LogIn {
   async tokens(): Promise<Tokens | null> {
     const tokens = await this.#store.load();
     if (!tokens || this.msUntilStale(tokens) > 0) return tokens;
-    const renewal = this.renew(tokens.accessToken).catch((error: unknown) => {
-      if (error instanceof SatreelError) return tokens;
+    const renewal = this.renew(tokens.accessToken);
+    const isGood = timeOf(tokens.accessExpiresAt).getTime() > this.#now();
+    const renewed = renewal.catch((error: unknown) => {
+      if (isGood || error instanceof SatreelError) return tokens;
       throw error;
     });
-    return timeOf(tokens.accessExpiresAt).getTime() > this.#now() ? tokens : renewal;
+    return isGood ? tokens : renewed;
   }
 
   /** Does work with the access token, and again with another when the gateway refuses the first before it does anything. */
@@ -59,7 +63,8 @@ export class LogIn {
     } catch (error) {
       if (!tokens || !(error instanceof SatreelError && error.isTokenRefused && !error.executed)) throw error;
       const renewed = await this.renew(tokens.accessToken);
-      if (!renewed) throw error;
+      // Nobody's work is done for another who has logged in meanwhile.
+      if (renewed?.id !== tokens.id) throw error;
       return work(renewed.accessToken);
     }
   }
@@ -78,26 +83,35 @@ export class LogIn {
 
   async #renewed(accessToken: string): Promise<Tokens | null> {
     const tokens = await this.#store.load();
-    // Another tab was faster.
-    if (!tokens || tokens.accessToken !== accessToken) return tokens;
+    if (!tokens || tokens.accessToken !== accessToken) {
+      // Another tab was faster.
+      this.#tell(tokens);
+      return tokens;
+    }
     try {
       const { refreshTokens } = await this.#refreshed(tokens.refreshToken);
-      await this.#change(refreshTokens);
-      return refreshTokens;
+      return await this.#follow(tokens, refreshTokens);
     } catch (error) {
       if (!(error instanceof SatreelError && LOG_IN_IS_OVER.has(error.code))) throw error;
-      await this.#change(null);
-      return null;
+      return this.#follow(tokens, null);
     }
+  }
+
+  /** Keeps what follows these tokens; where somebody has logged in or out meanwhile, that stays. */
+  async #follow(before: Tokens, after: Tokens | null): Promise<Tokens | null> {
+    const kept = await this.#store.load();
+    if (kept?.accessToken !== before.accessToken) return kept;
+    await this.#change(after);
+    return after;
   }
 
   /** The same request under the same name until an answer comes: a second use of the token under another would end the log-in. */
   async #refreshed(refreshToken: string) {
-    const variables = { refreshToken, requestId: crypto.randomUUID() };
+    if (this.#refresh.refreshToken !== refreshToken) this.#refresh = { refreshToken, requestId: crypto.randomUUID() };
     const until = performance.now() + REFRESH_AGAIN_MS;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#send(RefreshTokens, variables);
+        return await this.#send(RefreshTokens, this.#refresh);
       } catch (error) {
         const again = error instanceof SatreelError && (error.isTransient || error.outcomeUnknown);
         const pauseMs = backoffMs(attempt);
@@ -146,6 +160,10 @@ export class LogIn {
   async #change(tokens: Tokens | null): Promise<void> {
     await this.#store.save(tokens);
     if (tokens) this.#renewedAtMs = this.#now();
+    this.#tell(tokens);
+  }
+
+  #tell(tokens: Tokens | null): void {
     for (const listener of this.#listeners) listener(tokens);
   }
 

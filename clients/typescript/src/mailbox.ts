@@ -9,8 +9,9 @@ export class Mailbox<T> implements AsyncIterable<T> {
   #over: { readonly error?: unknown } | null = null;
   #wake: (() => void) | null = null;
 
-  /** Too many that nobody takes end it with FELL_BEHIND. */
+  /** Too many that nobody takes end it with FELL_BEHIND; what comes after the end does not count, for something is missing before it. */
   put(item: T): void {
+    if (this.#over) return;
     if (this.#waiting.length < WAITING_MAX) this.#waiting.push(item);
     else this.fail(new SatreelError("FELL_BEHIND", "Events came faster than they were taken."));
     this.#wake?.();

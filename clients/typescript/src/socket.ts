@@ -1,5 +1,4 @@
 import { type Client, type Sink, type SubscribePayload, createClient } from "graphql-ws/client";
-import { SatreelError } from "./errors.js";
 import type { LogIn } from "./log-in.js";
 import type { Tokens } from "./tokens.js";
 
@@ -16,11 +15,15 @@ export interface SocketOptions {
 export const RENEWED = 4205;
 const IDLE_MS = 3_000;
 const ACK_MS = 10_000;
+const RENEW_AGAIN_MS = 10_000;
+/** A timer for longer goes off at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** One WebSocket by graphql-transport-ws: opened for the first stream, closed after the last, and always on good tokens. */
 export class Socket {
   readonly #options: SocketOptions;
   readonly #forget: () => void;
+  readonly #closing = new AbortController();
   #client: Client | undefined;
   #open: Pick<WebSocket, "send" | "close"> | undefined;
   #acknowledged = false;
@@ -33,6 +36,11 @@ export class Socket {
   constructor(options: SocketOptions) {
     this.#options = options;
     this.#forget = options.logIn.onChange((tokens) => this.use(tokens));
+  }
+
+  /** Aborted when no stream may go on. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /** Starts a stream, and gives what stops it. */
@@ -57,10 +65,12 @@ export class Socket {
   }
 
   /** Ends all streams. */
-  async close(): Promise<void> {
+  close(): void {
     this.#forget();
+    this.#closing.abort();
     this.#closed();
-    await this.#client?.dispose();
+    // It waits for a connection that is being made, which may fail; no stream is left that it would concern.
+    Promise.resolve(this.#client?.dispose()).catch(() => undefined);
   }
 
   #made(): Client {
@@ -85,7 +95,9 @@ export class Socket {
   }
 
   async #parameters(): Promise<Record<string, unknown> | undefined> {
+    const socket = this.#open;
     const tokens = await this.#options.logIn.tokens();
+    if (socket !== this.#open) return undefined;
     if (tokens) return this.#hold(tokens);
     this.accessToken = this.#logInId = undefined;
     return undefined;
@@ -95,25 +107,23 @@ export class Socket {
   #hold(tokens: Tokens): { authorization: string } {
     this.accessToken = tokens.accessToken;
     this.#logInId = tokens.id;
-    this.#renewWhenStale(tokens);
+    this.#renewIn(this.#options.logIn.msUntilStale(tokens), tokens);
     return { authorization: `Bearer ${tokens.accessToken}` };
   }
 
-  #renewWhenStale(tokens: Tokens): void {
+  /** Whatever the clock says then: timers go by another, which nobody sets. */
+  #renewIn(ms: number, tokens: Tokens): void {
     clearTimeout(this.#renewal);
-    this.#renewal = setTimeout(() => void this.#renew(tokens), Math.max(0, this.#options.logIn.msUntilStale(tokens)));
+    this.#renewal = setTimeout(() => void this.#renew(tokens), Math.min(Math.max(0, ms), TIMER_MS_MAX));
   }
 
+  /** What follows is handed over by `use`. */
   async #renew(tokens: Tokens): Promise<void> {
-    const { logIn } = this.#options;
-    // Timers go by another clock, and may be early by ours.
-    if (logIn.msUntilStale(tokens) > 0) return this.#renewWhenStale(tokens);
-    // Where it fails, the gateway ends the streams, and each renews before it comes back.
-    const renewed = await logIn.renew(tokens.accessToken).catch((error: unknown) => {
-      if (error instanceof SatreelError) return tokens;
-      throw error;
-    });
-    this.use(renewed);
+    try {
+      await this.#options.logIn.renew(tokens.accessToken);
+    } catch {
+      if (this.#open && this.accessToken === tokens.accessToken) this.#renewIn(RENEW_AGAIN_MS, tokens);
+    }
   }
 
   /** A peer that does not answer is gone, whatever TCP says. */

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
-import { about, lineTo, until } from "./stage.js";
+import { until } from "./outcomes.js";
+import { about, lineTo } from "./stage.js";
 
 test("it shows the round, follows the leaderboard, and is done when the time is over", { skip: !globalThis.WebSocket }, async () => {
   const wire = await lineTo(about.url);

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { type Document, dateTime, sats, timeOf } from "@satreel/client";
 import { CreateListing, CurrentRound, Me, Meme, Metrics, Purchase, SetDisplayName, Tip } from "@satreel/client/operations";
-import { about, act, clientOf, closeAll, failureOf, unisat } from "./stage.js";
+import { failureOf } from "./outcomes.js";
+import { about, act, clientOf, closeAll, unisat } from "./stage.js";
 
 afterEach(closeAll);
 

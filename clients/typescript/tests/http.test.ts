@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { type ClientOptions, createClient, sats } from "@satreel/client";
 import { CurrentRound, Purchase, SetDisplayName, Tip, UploadMeme } from "@satreel/client/operations";
-import { failureOf } from "./stage.js";
+import { failureOf } from "./outcomes.js";
 import { type Reply, type Stub, refusal, stubOf } from "./stub.js";
 
 let stub: Stub;
@@ -95,6 +95,12 @@ test("who would have to wait long is told", async () => {
   const client = await clientBefore([{ status: 429, headers: { "retry-after": "3600" }, body: "" }]);
   const error = await failureOf(client.run(Tip));
   assert.deepEqual([error.retryAfterMs, stub.asked.length], [3_600_000, 1]);
+});
+
+test("a moment to come back at is by the clock of who names it", async () => {
+  const headers = { date: "Thu, 01 Jan 2026 00:00:00 GMT", "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT" };
+  const client = await clientBefore([{ status: 429, headers, body: "" }]);
+  assert.equal((await failureOf(client.run(Tip))).retryAfterMs, 30_000);
 });
 
 test("so does a service", async () => {

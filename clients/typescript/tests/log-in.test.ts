@@ -4,7 +4,8 @@ import { afterEach, test } from "node:test";
 import { PrivateKey, ProtoWallet } from "@bsv/sdk";
 import { type TokenStore, type Tokens, brc100Wallet, createClient, memoryTokens, okxWallet, storedTokens, unisatWallet } from "@satreel/client";
 import { LogIns, Me, Tip } from "@satreel/client/operations";
-import { act, clientOf, closeAll, failureOf, unisat } from "./stage.js";
+import { failureOf } from "./outcomes.js";
+import { act, clientOf, closeAll, unisat } from "./stage.js";
 import { refusal, stubOf } from "./stub.js";
 
 afterEach(closeAll);

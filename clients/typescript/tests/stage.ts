@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type Socket, connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
-import { type Client, type ClientOptions, SatreelError, type Wallet, createClient, unisatWallet } from "@satreel/client";
+import { type Client, type ClientOptions, type Wallet, createClient, unisatWallet } from "@satreel/client";
 import WebSocket from "ws";
 
 const stage = process.env["SATREEL_STAGE"];
@@ -26,6 +26,18 @@ export function clientOf(options: Partial<ClientOptions> = {}): Client {
   const client = createClient({ url: about.url, webSocketImpl: WebSocket, ...options });
   clients.add(client);
   return client;
+}
+
+/** A WebSocket class, and what its sockets are told. */
+export function overheard() {
+  const told: string[] = [];
+  class Overheard extends WebSocket {
+    constructor(url: string, protocol: string) {
+      super(url, protocol);
+      this.on("message", (message) => told.push(String(message)));
+    }
+  }
+  return { told, webSocketImpl: Overheard };
 }
 
 /** For `afterEach`. */
@@ -79,30 +91,4 @@ export async function lineTo(url: string): Promise<Line> {
     },
     close: () => (cut(), server.close()),
   };
-}
-
-/** The error that a promise ends with. */
-export async function failureOf(work: Promise<unknown>): Promise<SatreelError> {
-  const error = await work.then(
-    () => assert.fail("it did not fail"),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SatreelError)) throw error;
-  return error;
-}
-
-/** Waits until it is true, on a busy machine too. */
-export async function until(ready: () => boolean | Promise<boolean>, withinMs = 30_000): Promise<void> {
-  const end = Date.now() + withinMs;
-  while (!(await ready())) {
-    assert.ok(Date.now() < end, `not within ${withinMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-/** The next event of a stream. */
-export async function next<T>(stream: AsyncIterator<T>): Promise<T> {
-  const { value, done } = await stream.next();
-  assert.ok(!done, "the stream has ended");
-  return value;
 }
