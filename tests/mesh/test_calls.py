@@ -57,10 +57,12 @@ async def test_within_bounds_every_call_in_the_block(house: House, server: MeshS
 
 
 async def test_a_deadline_ends_the_work_on_all_hops(front: EchoStub, behind: Echo) -> None:
-    with pytest.raises(RemoteFailure) as late:
-        await front.Echo(EchoRequest(text="forward:wait:x"), timeout=1.5)
-    assert (late.value.code, late.value.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    assert late.value.outcome_unknown
+    # On a busy machine it may be over before the last hop has begun.
+    while not behind.waiting.is_set():
+        with pytest.raises(RemoteFailure) as late:
+            await front.Echo(EchoRequest(text="forward:wait:x"), timeout=1.5)
+        assert (late.value.code, late.value.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert late.value.outcome_unknown
     async with asyncio.timeout(WAIT_S):
         while not behind.cancelled:
             await asyncio.sleep(0.01)
