@@ -18,8 +18,9 @@ from satreel.market.v1 import market_service_pb2_grpc
 from mesh import tls
 from mesh.authority import Authority
 from mesh.contracts import TIMEOUT_S_DEFAULT
+from mesh.status import UNSENT_KEY
 from sandbox.process import LOOPBACK
-from tests.edge.lone import alone
+from tests.edge.lone import alone, serving
 
 MARKET = "satreel.market.v1.MarketService"
 
@@ -110,3 +111,34 @@ async def test_that_nobody_answers_is_told_as_json(tmp_path: Path) -> None:
     ):
         assert (response.status, response.headers["retry-after"]) == (503, "1")
         assert (await response.json())["details"][0]["reason"] == "UNAVAILABLE"
+
+
+async def test_a_gateway_whose_sidecar_bears_no_more_is_not_the_only_one(tmp_path: Path) -> None:
+    """It says that nobody has begun with the question; a gateway that refuses itself is not asked twice."""
+    heard: dict[str, list[web.Request]] = {"sidecar": [], "gateway": []}
+
+    async def bears_no_more(request: web.Request) -> web.Response:
+        heard["sidecar"].append(request)
+        return web.Response(status=429, headers={UNSENT_KEY: "1"})
+
+    async def refuses(request: web.Request) -> web.Response:
+        heard["gateway"].append(request)
+        return web.Response(status=429, headers={"Retry-After": "7"})
+
+    path = "/authorize/{path:.*}"
+    async with (
+        serving(web.route("*", path, bears_no_more)) as one,
+        serving(web.route("*", path, refuses)) as other,
+        alone(tmp_path, gateway=(one, other)) as places,
+        aiohttp.ClientSession() as client,
+        asyncio.timeout(60),
+    ):
+        asked = 0
+        while asked < 5 or not heard["sidecar"]:
+            async with client.get(f"http://{places.http}/v1/market") as response:
+                asked += 1
+                assert (response.status, response.headers["Retry-After"]) == (429, "7")
+                assert UNSENT_KEY not in response.headers
+    assert len(heard["gateway"]) == asked
+    said = [key for one in heard.values() for request in one for key in request.headers]
+    assert "x-envoy-retriable-header-names" not in {key.lower() for key in said}
