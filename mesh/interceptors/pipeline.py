@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from mesh import contracts
 from mesh.caller import NOBODY, Caller
 from mesh.contracts import MethodContract
+from mesh.errors import InvalidArgument
 
 EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
 
@@ -42,6 +43,8 @@ Around: TypeAlias = Callable[[IncomingCall, Any, Proceed], Awaitable[Any]]
 Guard: TypeAlias = Callable[[IncomingCall], None]
 # Runs on every request message; raises a Failure to refuse it.
 Check: TypeAlias = Callable[[Message], None]
+# Stands for a request that is no message.
+_UNREADABLE: Final = object()
 
 
 class Pipeline(grpc.aio.ServerInterceptor):
@@ -50,7 +53,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     def __init__(self, arounds: Sequence[Around], guards: Sequence[Guard], check: Check) -> None:
         self._arounds = tuple(arounds)
         self._guards = tuple(guards)
-        self._check = check
+        self._check_message = check
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -85,6 +88,11 @@ class Pipeline(grpc.aio.ServerInterceptor):
         for guard in self._guards:
             guard(call)
 
+    def _check(self, request: Any) -> None:
+        if request is _UNREADABLE:
+            raise InvalidArgument("this is no message of the contract's, or has text that is not UTF-8")
+        self._check_message(request)
+
     async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
             self._check(request)
@@ -100,7 +108,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         factory, wrapper, behaviour = make[bool(handler.request_streaming), bool(handler.response_streaming)]
         wrapped: Handler = factory(
             wrapper(behaviour, contract, bool(handler.request_streaming)),
-            handler.request_deserializer,
+            _reader(handler.request_deserializer),
             handler.response_serializer,
         )
         return wrapped
@@ -133,3 +141,15 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
 def _wrapped(around: Around, proceed: Proceed, call: IncomingCall, request: Any) -> Awaitable[Any]:
     return around(call, request, proceed)
+
+
+def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Reads requests. Of what cannot be read gRPC would tell strangers our insides, as a fault of ours."""
+
+    def found(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return found

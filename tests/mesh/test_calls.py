@@ -9,13 +9,14 @@ import grpc
 import pytest
 from satreel_testing.mesh.v1.echo_service_pb2 import EchoRequest
 
-from mesh import caller, deadlines
+from mesh import caller, deadlines, tls
 from mesh.caller import Caller
 from mesh.config import MESSAGE_BYTES_MAX
 from mesh.errors import Code, DeadlineExceeded, FieldViolation, RemoteFailure
 from mesh.server import MeshServer
+from mesh.status import from_rpc_error
 from tests.mesh.conftest import House
-from tests.mesh.echo import WAIT_S, Echo, EchoStub
+from tests.mesh.echo import SERVICE, WAIT_S, Echo, EchoStub
 
 HI = EchoRequest(text="hi")
 
@@ -217,3 +218,25 @@ async def test_only_repeatable_methods_are_retried(house: House, echo: Echo, ser
         await stub.Command(EchoRequest(text="unavailable:3"))
     assert once.value.code == Code.UNAVAILABLE
     assert echo.seen["Command"] == 1
+
+
+@pytest.mark.parametrize("bytes_", [b"\xff\xff", b"\x0a\x02\xff\xfe"], ids=["no message", "not UTF-8"])
+async def test_what_is_no_message_is_refused_as_bad_input(
+    house: House, server: MeshServer, bytes_: bytes
+) -> None:
+    known = tls.channel_credentials(house.tls_dir, "friend")
+    name = [("grpc.ssl_target_name_override", "echo.satreel")]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", known, name) as channel:
+        unary = channel.unary_unary(f"/{SERVICE}/Echo")
+        stream = channel.unary_stream(f"/{SERVICE}/Watch")
+        talk = channel.stream_stream(f"/{SERVICE}/Talk")
+        for call in (
+            unary(bytes_),
+            stream(bytes_).read(),
+            talk(iter([bytes_])).read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            failure = from_rpc_error(refused.value, method="Echo")
+            assert (failure.code, failure.reason) == (Code.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+            assert "Error" not in failure.message
