@@ -23,6 +23,7 @@ from graphql_gateway.edge.refusals import refusals
 from graphql_gateway.safety.manifests import no_longer_valid
 from graphql_gateway.telemetry import traced
 from mesh import logs
+from mesh.config import HEAD_BYTES_MAX
 from mesh.contracts import TIMEOUT_S_DEFAULT
 
 log = logs.logger(__name__)
@@ -111,6 +112,9 @@ def runner(application: web.Application, *, head_s: float = HEAD_S) -> web.AppRu
         application,
         head_s=head_s,
         auto_decompress=False,
+        # REST asks for a thousand things by their ids in one line, which the edge hands on.
+        max_line_size=HEAD_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
         # Who goes away stops what is done for them.
         handler_cancellation=True,
         access_log=None,

@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 MESSAGE_BYTES_MAX = 10 * 1024 * 1024 - 1024
+# Of a call: the edge lets in 60 KiB (topology.edge.Limits), and everybody on the way adds some.
+HEAD_BYTES_MAX = 96 * 1024
 
 Settings = TypeVar("Settings", bound="MeshSettings")
 

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mesh import logs, renewal, tls
 from mesh.clock import Clock, SystemClock
-from mesh.config import MeshSettings, variable_name
+from mesh.config import HEAD_BYTES_MAX, MeshSettings, variable_name
 from mesh.interceptors import around, guards, validation
 from mesh.interceptors.bounds import Bounds
 from mesh.interceptors.leading import LeadersCalls
@@ -101,6 +101,9 @@ class MeshServer:
             options=[
                 ("grpc.max_receive_message_length", settings.message_bytes_max),
                 ("grpc.max_send_message_length", settings.message_bytes_max),
+                # Between two different bounds it refuses by chance.
+                ("grpc.max_metadata_size", HEAD_BYTES_MAX),
+                ("grpc.absolute_max_metadata_size", HEAD_BYTES_MAX),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 10_000),

@@ -108,7 +108,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         factory, wrapper, behaviour = make[bool(handler.request_streaming), bool(handler.response_streaming)]
         wrapped: Handler = factory(
             wrapper(behaviour, contract, bool(handler.request_streaming)),
-            _reader(handler.request_deserializer),
+            _reader(handler.request_deserializer or bytes),
             handler.response_serializer,
         )
         return wrapped

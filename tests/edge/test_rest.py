@@ -29,6 +29,21 @@ async def test_lists_are_paged_by_the_query(door: Door) -> None:
     assert (status, body["details"][1]["fieldViolations"][0]["field"]) == (400, "page_size")
 
 
+async def test_heads_may_be_as_long_as_the_edge_takes_them(door: Door) -> None:
+    thousand = "&".join(["listingIds=" + NOBODYS_ID] * 1_000)
+    status, _, body = await door.ask("GET", f"/v1/listings:batchGet?{thousand}")
+    assert (status, body) == (200, {"listings": []})
+    long = {"User-Agent": "x" * 55_000}
+    assert (await door.ask("GET", "/v1/blocks/tip", headers=long))[0] == 200
+    asked = {"query": "{ __typename }"}
+    assert (await door.ask("POST", "/graphql", headers=long, json=asked))[0] == 200
+
+
+async def test_text_that_is_none_is_bad_input(door: Door) -> None:
+    status, _, body = await door.ask("GET", "/v1/listings?pageToken=%ff%fe")
+    assert (status, reason_of(body)) == (400, "INVALID_ARGUMENT")
+
+
 async def test_a_command_is_the_users(door: Door) -> None:
     token = door.user.client.access_token
     status, _, body = await door.ask(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.config import HEAD_BYTES_MAX
 from topology.envoy import Json, http_filter
 from topology.observed import METHOD, PATH, access_log, tracing
 from topology.parts import GATEWAY
@@ -29,6 +30,7 @@ def manager(name: str, routes: Json, places: Places, *, filters: Sequence[Json] 
         # Streams last, and peers see to it that they live.
         "stream_idle_timeout": "0s",
         "request_headers_timeout": "10s",
+        "max_request_headers_kb": HEAD_BYTES_MAX // 1024,
         "common_http_protocol_options": COMMON,
         "http2_protocol_options": {
             # Who calls more than may be under way shall hear of it, and not wait in silence.
