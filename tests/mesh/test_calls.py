@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -227,9 +228,9 @@ async def test_what_is_no_message_is_refused_as_bad_input(
     known = tls.channel_credentials(house.tls_dir, "friend")
     name = [("grpc.ssl_target_name_override", "echo.satreel")]
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", known, name) as channel:
-        unary = channel.unary_unary(f"/{SERVICE}/Echo")
-        stream = channel.unary_stream(f"/{SERVICE}/Watch")
-        talk = channel.stream_stream(f"/{SERVICE}/Talk")
+        unary: Any = channel.unary_unary(f"/{SERVICE}/Echo")
+        stream: Any = channel.unary_stream(f"/{SERVICE}/Watch")
+        talk: Any = channel.stream_stream(f"/{SERVICE}/Talk")
         for call in (
             unary(bytes_),
             stream(bytes_).read(),
