@@ -220,7 +220,7 @@ class FaultyStub:
     async def GetAccount(self, request: Any) -> Any:
         return await self._call(self._ledger.GetAccount, request)
 
-    async def CreateTransfers(self, request: Any, timeout: float) -> Any:
+    async def CreateTransfers(self, request: Any) -> Any:
         return await self._call(self._ledger.CreateTransfers, request)
 
     async def _call(self, method: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
