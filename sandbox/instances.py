@@ -209,5 +209,7 @@ class Layout:
                 requests_at_once=CALLS_PER_MIN,
                 large_per_s=CALLS_PER_MIN,
                 large_at_once=CALLS_PER_MIN,
+                pages_per_s=CALLS_PER_MIN,
+                pages_at_once=CALLS_PER_MIN,
             ),
         )

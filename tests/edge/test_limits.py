@@ -213,6 +213,20 @@ async def test_an_address_may_not_have_many_large_requests_under_way(tmp_path: P
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_an_address_may_not_have_many_large_answers_under_way(tmp_path: Path) -> None:
+    limits = edge.Limits(pages_per_s=1, pages_at_once=3)
+    async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession(f"http://{at.http}") as client:
+
+        async def status(path: str) -> int:
+            async with client.get(path) as answer:
+                return answer.status
+
+        asked = [status("/openapi.json?x") for _ in range(50)]
+        assert set(await asyncio.gather(*asked)) == {200, 429}
+        # What is small goes on.
+        assert await status("/docs") == 404
+
+
 async def test_a_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
     async with alone(tmp_path, proxies_before=1, limits=LIMITS) as at, aiohttp.ClientSession() as client:
 

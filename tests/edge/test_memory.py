@@ -20,6 +20,8 @@ from topology.edge.places import MIB
 # More than one edge bears, each with half a request.
 CLIENTS = 48
 PATIENCE_S = 120.0
+# It is asked for a page again and again.
+ASKED = 1_000_000
 
 
 async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(
@@ -33,7 +35,7 @@ async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(
     monkeypatch.setattr(edge_bootstrap, "bootstrap", patient)
     path = "/satreel.chain.v1.ChainService/GetTip"
     async with (
-        alone(tmp_path, limits=edge.Limits(heap_bytes=1)) as at,
+        alone(tmp_path, limits=edge.Limits(heap_bytes=1, pages_at_once=ASKED)) as at,
         aiohttp.ClientSession(f"http://{at.http}") as client,
         grpc.aio.insecure_channel(str(at.http)) as channel,
     ):
@@ -64,7 +66,7 @@ async def test_who_has_no_memory_left_says_so_to_everybody_in_their_way(
 @pytest.mark.parametrize("http", [1, 2])
 async def test_what_requests_hold_together_is_bounded(tmp_path: Path, http: int) -> None:
     half_a_request = half_a_request_1 if http == 1 else half_a_request_2
-    limits = edge.Limits(heap_bytes=96 * MIB, body_bytes=8 * MIB, large_at_once=CLIENTS)
+    limits = edge.Limits(heap_bytes=96 * MIB, body_bytes=8 * MIB, large_at_once=CLIENTS, pages_at_once=ASKED)
     async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
 
         async def held_mib() -> float:
@@ -91,7 +93,7 @@ async def test_what_requests_hold_together_is_bounded(tmp_path: Path, http: int)
 
 
 async def test_who_has_no_memory_left_refuses_is_alive_and_recovers(tmp_path: Path) -> None:
-    limits = edge.Limits(heap_bytes=64 * MIB, body_bytes=8 * MIB, quiet_s=30)
+    limits = edge.Limits(heap_bytes=64 * MIB, body_bytes=8 * MIB, quiet_s=30, pages_at_once=ASKED)
     async with alone(tmp_path, limits=limits) as at, aiohttp.ClientSession() as client:
         host, _, port = str(at.http).partition(":")
         held = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY, TEAM_KEY, TRUSTED_KEYS, USER_TOKEN_KEY
 from mesh.status import UNSENT_KEY
 from mesh.tokens import CHALLENGE
@@ -16,6 +18,8 @@ from topology.edge.routes import (
     BODYLESS,
     BUFFER,
     CERTIFICATES,
+    OPENAPI_PATH,
+    PAGES_PATH,
     TRANSCODER,
     WEBSOCKETS,
     route_configuration,
@@ -51,6 +55,9 @@ _SIZES: tuple[list[Json], ...] = (
         {"name": ":path", "string_match": {"prefix": "/satreel."}, "invert_match": True},
     ],
 )
+# Of what the edge itself answers, what is large.
+_PAGE = {"descriptor_key": "answer", "descriptor_value": "page"}
+_PAGES = (OPENAPI_PATH, f"{PAGES_PATH}/swagger-ui")
 
 
 def listeners(places: Places) -> list[Json]:
@@ -187,28 +194,29 @@ def _rate(limits: Limits) -> Json:
     def bucket(per_s: int, at_once: int) -> Json:
         return {"max_tokens": at_once, "tokens_per_fill": per_s, "fill_interval": "1s"}
 
+    def of(kind: Mapping[str, str], per_s: int, at_once: int) -> Json:
+        entry = {"key": kind["descriptor_key"], "value": kind["descriptor_value"]}
+        return {"entries": [{"key": _ADDRESS}, entry], "token_bucket": bucket(per_s, at_once)}
+
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     address = {_ADDRESS: _NETWORK}
-    large = [{"actions": [address, {"header_value_match": {**_LARGE, "headers": size}}]} for size in _SIZES]
+    pages = [[{"name": ":path", "string_match": {"prefix": path}}] for path in _PAGES]
+    found = [(_LARGE, size) for size in _SIZES] + [(_PAGE, page) for page in pages]
+    apart = [{"actions": [address, {"header_value_match": {**kind, "headers": by}}]} for kind, by in found]
     return {
         "stat_prefix": "addresses",
         # Of all together: what the connections that may be open can ask for at most.
         "token_bucket": bucket(limits.connections, limits.connections),
         "filter_enabled": always,
         "filter_enforced": always,
-        "rate_limits": [{"actions": [address]}, *large],
+        "rate_limits": [{"actions": [address]}, *apart],
         "descriptors": [
             {
                 "entries": [{"key": _ADDRESS}],
                 "token_bucket": bucket(limits.requests_per_s, limits.requests_at_once),
             },
-            {
-                "entries": [
-                    {"key": _ADDRESS},
-                    {"key": _LARGE["descriptor_key"], "value": _LARGE["descriptor_value"]},
-                ],
-                "token_bucket": bucket(limits.large_per_s, limits.large_at_once),
-            },
+            of(_LARGE, limits.large_per_s, limits.large_at_once),
+            of(_PAGE, limits.pages_per_s, limits.pages_at_once),
         ],
         "max_dynamic_descriptors": limits.connections,
         "response_headers_to_add": [{"header": {"key": "retry-after", "value": "1"}}],

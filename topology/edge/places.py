@@ -25,6 +25,10 @@ class Limits:
     # have under way within `request_s` the edge keeps 160 MiB, however slowly it is sent.
     large_per_s: int = 10
     large_at_once: int = 40
+    # And those for the largest that the edge answers by itself, up to 1.5 MB (REST's description, what its
+    # page is made of): Envoy keeps all of an answer until it is read, however slowly that is.
+    pages_per_s: int = 2
+    pages_at_once: int = 20
     # Of a request to REST or GraphQL, which is kept until it is whole. Uploads are passed on as they come:
     # the gateway bounds them, and reads nobody's but an administrator's.
     body_bytes: int = 256 * KIB
