@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mesh.clock import NS_PER_S
-from mesh.pages import PageTokenInvalid
+from mesh.pages import PageTokenInvalid, page_token
 from mesh.records import InDoubt, Store
 from services.insight.adapters.records import FactRecords
 from services.insight.app.tallies import Tallies
@@ -235,16 +235,32 @@ async def test_unknown_metrics(world: World) -> None:
         Fact("users.imaginary", 1, "u")
 
 
-@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.x", "0.0", "999999999999.0"])
-async def test_foreign_page_tokens(world: World, token: str) -> None:
-    with pytest.raises(PageTokenInvalid):
-        await world.insight.events(
-            "users.new",
-            start_ns=(world.now_s - 10) * NS_PER_S,
-            end_ns=world.clock.now_ns(),
-            size=5,
-            token=token,
+@pytest.mark.parametrize("place", ["x", "1", "1.2.3", "-1.0", "1.x", "0.0", "999999999999.0"])
+async def test_foreign_page_tokens(world: World, place: str) -> None:
+    start_ns, end_ns = (world.now_s - 10) * NS_PER_S, world.clock.now_ns()
+    for token in (place, page_token(f"events users.new/{start_ns}/{end_ns}", place)):
+        with pytest.raises(PageTokenInvalid):
+            await world.insight.events("users.new", start_ns=start_ns, end_ns=end_ns, size=5, token=token)
+
+
+async def test_a_page_token_is_good_for_its_list_only(world: World) -> None:
+    start, end = world.now_s - 60, world.now_s
+    await world.tallies.take(
+        [batch(f"identity/{n}", start + n, ("users.new", 1, f"u{n}")) for n in (1, 2, 3)]
+    )
+
+    async def events(name: str, start_s: int, token: str) -> tuple[list[str], str]:
+        found, following = await world.insight.events(
+            name, start_ns=start_s * NS_PER_S, end_ns=end * NS_PER_S, size=2, token=token
         )
+        return [event.id for event in found], following
+
+    first, token = await events("users.new", start, "")
+    for other, start_s in (("market.sales", start), ("users.new", start + 1)):
+        with pytest.raises(PageTokenInvalid):
+            await events(other, start_s, token)
+    assert first == ["identity/1/0", "identity/2/0"]
+    assert await events("users.new", start, token) == (["identity/3/0"], "")
 
 
 async def test_streams_are_resumed_behind_their_cursor(store: Store) -> None:

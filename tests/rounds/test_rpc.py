@@ -14,8 +14,10 @@ from satreel.rounds.v1 import rounds_service_pb2 as messages
 from mesh.errors import Code, RemoteFailure
 from mesh.feeds import Feed, open_feed
 from mesh.ids import uuid7
+from mesh.pages import page_token
 from mesh.testing import LoopbackServer, serving
 from services.rounds.app.ports import Leaderboard, RoundView
+from services.rounds.app.service import PAGES
 from services.rounds.rpc.news import FeedNews
 from services.rounds.rpc.servicer import RoundsServicer
 from tests.rounds.world import HeardNews, World
@@ -165,7 +167,16 @@ async def test_lists_and_batches(house: House) -> None:
     assert [round_.number for round_ in batch.rounds] == [2, 1]
 
 
-@pytest.mark.parametrize("token", ["x", "-1", "0", "1" * 13, "١"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "2",
+        "١",
+        page_token("listings", "2"),
+        *(page_token(PAGES, it) for it in ("-1", "0", "1" * 13, "x")),
+    ],
+)
 async def test_foreign_page_token(house: House, token: str) -> None:
     failure = await refused(house.stub.ListRounds(messages.ListRoundsRequest(page_token=token)))
     assert (failure.code, failure.reason) == (Code.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.clock import Clock
-from mesh.pages import PageTokenInvalid
+from mesh.pages import PageTokenInvalid, page_token, read_page_token
 from services.insight.app.listening import Listening
 from services.insight.app.ports import Facts
 from services.insight.app.tallies import Tallies
@@ -32,7 +32,7 @@ LOOK_BACK = 24 * 3_600 // CHUNK_S
 LIVE_WINDOW_S = 60
 # Ranges of events are bounded as those of series with this step.
 EVENTS_STEP_S = 3_600
-_TOKEN = re.compile(r"([0-9]{1,12})\.([0-9]{1,9})")
+_PLACE = re.compile(r"([0-9]{1,12})\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ class Insight:
         _known(name)
         size = size or PAGE_DEFAULT
         chunks = self._range(start_ns, end_ns, EVENTS_STEP_S).chunks()
-        first, skip = _place(token) if token else (chunks.start, 0)
+        scope = f"events {name}/{start_ns}/{end_ns}"
+        place = read_page_token(scope, token)
+        first, skip = _place(place) if place else (chunks.start, 0)
         if first not in chunks:
             raise PageTokenInvalid
         found: list[SourceEvent] = []
@@ -102,9 +104,9 @@ class Insight:
             room = size - len(found)
             found += events[skip : skip + room]
             if len(events) > skip + room:
-                return found, f"{number}.{skip + room}"
+                return found, page_token(scope, f"{number}.{skip + room}")
             skip = 0
-        return found, f"{end}.0" if end < chunks.stop else ""
+        return found, page_token(scope, f"{end}.0" if end < chunks.stop else "")
 
     async def now(self) -> dict[str, int]:
         """The values of the last minute, and of LAST metrics the newest."""
@@ -161,8 +163,9 @@ def _known(name: str) -> Metric:
     return BY_NAME[name]
 
 
-def _place(token: str) -> tuple[int, int]:
-    found = _TOKEN.fullmatch(token)
+def _place(place: str) -> tuple[int, int]:
+    """The chunk, and how many of its events were shown. Raises PageTokenInvalid."""
+    found = _PLACE.fullmatch(place)
     if found is None:
         raise PageTokenInvalid
     return int(found[1]), int(found[2])

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mesh.clock import Clock
 from mesh.errors import IdReused, Unavailable
-from mesh.pages import PageTokenInvalid
+from mesh.pages import PageTokenInvalid, page_token, read_page_token
 from services.rounds.app.driver import Driver
 from services.rounds.app.ports import Leaderboard, Rounds, RoundView
 from services.rounds.domain import events
@@ -16,6 +16,7 @@ from services.rounds.domain.failures import NoCurrentRound, RoundNotFound, State
 from services.rounds.domain.values import Entry, Round, RoundId, State
 
 PAGE_DEFAULT = 50
+PAGES = "rounds"
 LINES_DEFAULT = 20
 # A round that is to be voided waits this long for the ledger's answer; it is undone later all the same.
 VOID_WAIT_S = 20.0
@@ -46,10 +47,13 @@ class RoundsService:
 
     async def page(self, size: int, token: str) -> tuple[list[RoundView], str]:
         """Rounds, newest first, and the token of the next page. Raises PageTokenInvalid."""
-        below = _number(token) if token else await self._end()
+        place = read_page_token(PAGES, token)
+        below = _number(place) if place else await self._end()
         found = await self._rounds.before(below, size or PAGE_DEFAULT)
         last = found[-1].round.number if found else 1
-        return [self._view(stored.round) for stored in found], str(last) if last > 1 else ""
+        return [self._view(stored.round) for stored in found], page_token(
+            PAGES, str(last) if last > 1 else ""
+        )
 
     async def entries(self, round_id: RoundId) -> tuple[Entry, ...]:
         """The entries of a round in the order assigned. Raises RoundNotFound."""
@@ -114,7 +118,8 @@ class RoundsService:
         return self._driver.board.view(round_)
 
 
-def _number(token: str) -> int:
-    if not (token.isascii() and token.isdecimal()) or len(token) > 12 or int(token) < 1:
+def _number(place: str) -> int:
+    """The number of a round, as a token has it. Raises PageTokenInvalid."""
+    if not place.isdecimal() or len(place) > 12 or int(place) < 1:
         raise PageTokenInvalid
-    return int(token)
+    return int(place)
