@@ -14,8 +14,9 @@ from satreel.content.v1 import content_service_pb2_grpc
 from satreel.identity.v1 import identity_service_pb2_grpc
 from satreel.ledger.v1 import ledger_service_pb2_grpc
 
-from mesh.feeds import open_feed
-from mesh.records import open_store
+from mesh.clock import Clock
+from mesh.feeds import Feed, open_feed
+from mesh.records import Store, open_store
 from mesh.runtime import Runtime, run
 from services.content.adapters.aitubo import Aitubo, AituboAccess
 from services.content.adapters.files import open_files
@@ -23,16 +24,13 @@ from services.content.adapters.incoming import IncomingFolder
 from services.content.adapters.instance import sole_instance
 from services.content.adapters.media import PictureDoor, PictureLinks, link_key
 from services.content.adapters.peers import GrpcCreators, GrpcTitles
-from services.content.adapters.queue import SaqQueue, open_queue, work
+from services.content.adapters.queue import PatientQueue, SaqQueue, open_queue, work
 from services.content.adapters.records import SETS, ClaimRecords, MemeRecords, ShelfRecords
 from services.content.adapters.workshop import ProcessWorkshop, WorkshopLimits
-from services.content.app.claiming import Claiming
-from services.content.app.moderating import Moderating
-from services.content.app.pipeline import LEASE_MARGIN_S, Pipeline
-from services.content.app.reading import Reading
-from services.content.app.steps import Patience, Steps
+from services.content.app.parts import Parts, Rules, World
+from services.content.app.pipeline import LEASE_MARGIN_S
+from services.content.app.steps import Patience
 from services.content.app.sweeping import sweep_for_ever
-from services.content.app.uploading import Uploading
 from services.content.config import ContentSettings
 from services.content.domain.pictures import PictureBounds
 from services.content.rpc.news import FEED, FeedNews
@@ -46,91 +44,98 @@ async def main(settings: ContentSettings) -> None:
     # Decoding processes never call gRPC: its fork handlers would only get in their way. Read at first use.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     async with Runtime(settings) as runtime:
-        clock = runtime.clock
         await runtime.enter(sole_instance(settings.lock_path))
         store = await runtime.enter(open_store(settings, SETS))
         feed = await runtime.enter(open_feed(settings.redis_url, FEED))
-        saq = await runtime.enter(open_queue(settings.redis_url))
-        http = await runtime.enter(aiohttp.ClientSession())
-        memes, claims = MemeRecords(store), ClaimRecords(store)
-        shelf = ShelfRecords(store, memes)
-        files = open_files(settings.files_url, settings.files_dir)
-        incoming = IncomingFolder(settings.incoming_dir)
-        await incoming.clear()
-        news = FeedNews(feed)
-        queue = SaqQueue(saq, clock, round(settings.step_s + LEASE_MARGIN_S))
-        workshop = _workshop(settings)
-        creators = GrpcCreators(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity")))
-        titles = GrpcTitles(
-            ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger")),
-            chain_service_pb2_grpc.ChainServiceStub(runtime.channel("chain")),
-        )
-        links = PictureLinks(
-            base_url=settings.media_url or f"http://{settings.media_listen}",
-            key=await asyncio.to_thread(link_key, settings.link_key_path),
-            valid_s=settings.render_s + LINK_MARGIN_S,
-            clock=clock,
-        )
-        renderer = Aitubo(http=http, access=_access(settings), links=links, clock=clock)
-
-        claiming = Claiming(claims=claims, memes=memes, clock=clock, new_token=partial(secrets.token_hex, 8))
-        steps = Steps(
-            renderer=renderer,
-            files=files,
-            incoming=incoming,
-            workshop=workshop,
-            titles=titles,
-            shelf=shelf,
-            claiming=claiming,
-            news=news,
-            clock=clock,
-            patience=_patience(settings),
-        )
-        pipeline = Pipeline(
-            memes=memes,
-            steps=steps,
-            queue=queue,
-            news=news,
-            clock=clock,
-            step_s_max=settings.step_s,
-            instance=settings.instance,
-            chance=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-        )
-        uploading = Uploading(
-            memes=memes,
-            claiming=claiming,
-            files=files,
-            incoming=incoming,
-            workshop=workshop,
-            creators=creators,
-            queue=queue,
-            news=news,
-            clock=clock,
-        )
-        servicer = ContentServicer(
-            uploading=uploading,
-            reading=Reading(memes=memes, shelf=shelf, files=files),
-            moderating=Moderating(memes=memes, pipeline=pipeline, clock=clock),
-            pipeline=pipeline,
-            feed=feed,
-        )
+        jobs = await runtime.enter(open_queue(settings.redis_url))
+        links = await links_of(settings, runtime.clock)
+        world = await open_world(runtime, settings, store, feed=feed, jobs=jobs, links=links)
+        parts = Parts(world, rules_of(settings))
         # Before any work: afterwards a lease of ours may be alive.
-        await pipeline.recover()
+        await parts.pipeline.recover()
         host, _, port = settings.media_listen.rpartition(":")
-        await runtime.enter(PictureDoor(links=links, files=files).listening(host, int(port)))
-        await runtime.add(content_service_pb2_grpc.add_ContentServiceServicer_to_server, servicer)
+        await runtime.enter(PictureDoor(links=links, files=world.files).listening(host, int(port)))
+        await runtime.add(
+            content_service_pb2_grpc.add_ContentServiceServicer_to_server, ContentServicer(parts, feed)
+        )
         runtime.background(
-            partial(work, saq, pipeline.advance, workers=settings.workers, grace_s=settings.stop_grace_s),
+            partial(
+                work, jobs, parts.pipeline.advance, workers=settings.workers, grace_s=settings.stop_grace_s
+            ),
             "workers",
         )
-        sweep = partial(
-            sweep_for_ever, pipeline=pipeline, uploading=uploading, clock=clock, every_s=settings.sweep_s
+        runtime.background(
+            partial(
+                sweep_for_ever,
+                pipeline=parts.pipeline,
+                uploading=parts.uploading,
+                clock=runtime.clock,
+                every_s=settings.sweep_s,
+            ),
+            "sweep",
         )
-        runtime.background(sweep, "sweep")
         await runtime.serve()
 
 
-def _access(settings: ContentSettings) -> AituboAccess:
+async def open_world(
+    runtime: Runtime,
+    settings: ContentSettings,
+    store: Store,
+    *,
+    feed: Feed,
+    jobs: PatientQueue,
+    links: PictureLinks,
+) -> World:
+    """What content stands on, as this process reaches it. What lay half received is gone."""
+    clock = runtime.clock
+    http = await runtime.enter(aiohttp.ClientSession())
+    incoming = IncomingFolder(settings.incoming_dir)
+    await incoming.clear()
+    memes = MemeRecords(store)
+    return World(
+        memes=memes,
+        claims=ClaimRecords(store),
+        shelf=ShelfRecords(store, memes),
+        files=open_files(settings.files_url, settings.files_dir),
+        incoming=incoming,
+        workshop=workshop_of(settings),
+        renderer=Aitubo(http=http, access=access_of(settings), links=links, clock=clock),
+        creators=GrpcCreators(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity"))),
+        titles=GrpcTitles(
+            ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger")),
+            chain_service_pb2_grpc.ChainServiceStub(runtime.channel("chain")),
+        ),
+        queue=SaqQueue(jobs, clock, round(settings.step_s + LEASE_MARGIN_S)),
+        news=FeedNews(feed),
+        clock=clock,
+        chance=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        new_token=partial(secrets.token_hex, 8),
+    )
+
+
+async def links_of(settings: ContentSettings, clock: Clock) -> PictureLinks:
+    """The links by which AITubo fetches pictures while it renders."""
+    return PictureLinks(
+        base_url=settings.media_url or f"http://{settings.media_listen}",
+        key=await asyncio.to_thread(link_key, settings.link_key_path),
+        valid_s=settings.render_s + LINK_MARGIN_S,
+        clock=clock,
+    )
+
+
+def rules_of(settings: ContentSettings) -> Rules:
+    """How content is to behave."""
+    patience = Patience(
+        poll_s=settings.poll_s,
+        render_s_max=settings.render_s,
+        versions_max=settings.versions_max,
+        orders_max=settings.orders_max,
+    )
+    return Rules(instance=settings.instance, step_s_max=settings.step_s, patience=patience)
+
+
+def access_of(settings: ContentSettings) -> AituboAccess:
+    """How AITubo is asked."""
     return AituboAccess(
         url=settings.aitubo_url,
         key=settings.aitubo_key.get_secret_value(),
@@ -141,16 +146,8 @@ def _access(settings: ContentSettings) -> AituboAccess:
     )
 
 
-def _patience(settings: ContentSettings) -> Patience:
-    return Patience(
-        poll_s=settings.poll_s,
-        render_s_max=settings.render_s,
-        versions_max=settings.versions_max,
-        orders_max=settings.orders_max,
-    )
-
-
-def _workshop(settings: ContentSettings) -> ProcessWorkshop:
+def workshop_of(settings: ContentSettings) -> ProcessWorkshop:
+    """Where files are decoded: in processes that may use so much memory and time."""
     return ProcessWorkshop(
         pictures=WorkshopLimits(settings.picture_memory_bytes, settings.picture_s, settings.processes_max),
         films=WorkshopLimits(settings.film_memory_bytes, settings.film_s, settings.processes_max),

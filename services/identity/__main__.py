@@ -5,26 +5,82 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from redis.asyncio import Redis
 from satreel.identity.v1 import identity_service_pb2_grpc
 
+from mesh.clock import Clock
 from mesh.feeds import open_feed
 from mesh.ids import uuid7
-from mesh.records import open_store
+from mesh.records import Store, open_store
 from mesh.runtime import Runtime, run
 from mesh.tokens import UserTokenSigner
 from services.identity.adapters.redis import RedisAttempts, RedisChallenges, RedisSessions
 from services.identity.adapters.users import SETS, StoredUsers
 from services.identity.adapters.wallets import BitcoinWallets, Network
-from services.identity.app.log_in import LogIn, Proofs
+from services.identity.app.parts import Parts, World
 from services.identity.app.ports import Attempt
-from services.identity.app.profiles import Profiles
-from services.identity.app.sessions import OpenSessions
 from services.identity.config import IdentitySettings
 from services.identity.rpc.convert import Converter
 from services.identity.rpc.news import FEED, FeedNews
 from services.identity.rpc.servicer import IdentityServicer
 
 SECRET_BYTES = 32
+
+
+async def main(settings: IdentitySettings) -> None:
+    """Composes the service and serves until stopped."""
+    signing_key = token_key(settings).read_bytes()
+    async with Runtime(settings) as runtime:
+        store = await runtime.enter(open_store(settings, SETS))
+        feed = await runtime.enter(open_feed(settings.redis_url, FEED))
+        converter = Converter(settings.admin_addresses)
+        news = FeedNews(feed, converter, runtime.clock, uuid7)
+        signer = UserTokenSigner(signing_key, runtime.clock, settings.token_lifetime_s)
+        parts = Parts(
+            world_of(runtime, settings, store, news, signer),
+            site=settings.site,
+            admin_addresses=settings.admin_addresses,
+        )
+        await runtime.add(
+            identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
+            IdentityServicer(parts, feed, converter),
+        )
+        await runtime.serve()
+
+
+def world_of(
+    runtime: Runtime, settings: IdentitySettings, store: Store, news: FeedNews, signer: UserTokenSigner
+) -> World:
+    """What identity stands on, as this process reaches it."""
+    clock, redis = runtime.clock, runtime.redis
+    return World(
+        users=StoredUsers(store),
+        sessions=RedisSessions(redis, clock),
+        challenges=RedisChallenges(redis, clock),
+        attempts=attempts_of(settings, redis, clock),
+        wallets=BitcoinWallets(Network(settings.network)),
+        user_tokens=signer,
+        news=news,
+        clock=clock,
+        new_id=uuid7,
+        randomness=new_secret,
+    )
+
+
+def attempts_of(settings: IdentitySettings, redis: Redis, clock: Clock) -> RedisAttempts:
+    """How often what may be tried."""
+    return RedisAttempts(
+        redis,
+        clock,
+        per_address={
+            Attempt.CHALLENGE: settings.challenges_per_address,
+            Attempt.LOG_IN: settings.log_ins_per_address,
+        },
+        per_client={
+            Attempt.CHALLENGE: settings.challenges_per_client,
+            Attempt.LOG_IN: settings.log_ins_per_client,
+        },
+    )
 
 
 def new_secret() -> str:
@@ -39,65 +95,6 @@ def token_key(settings: IdentitySettings) -> Path:
     if settings.user_token_key is not None:
         return settings.user_token_key.with_name("user-token.key")
     raise SystemExit("identity signs user tokens: set SATREEL_IDENTITY_TOKEN_KEY or SATREEL_USER_TOKEN_KEY")
-
-
-async def main(settings: IdentitySettings) -> None:
-    """Composes the service and serves until stopped."""
-    signing_key = token_key(settings).read_bytes()
-    async with Runtime(settings) as runtime:
-        clock, redis = runtime.clock, runtime.redis
-        store = await runtime.enter(open_store(settings, SETS))
-        feed = await runtime.enter(open_feed(settings.redis_url, FEED))
-        converter = Converter(settings.admin_addresses)
-        users = StoredUsers(store)
-        sessions = RedisSessions(redis, clock)
-        news = FeedNews(feed, converter, clock, uuid7)
-        proofs = Proofs(
-            challenges=RedisChallenges(redis, clock),
-            wallets=BitcoinWallets(Network(settings.network)),
-            attempts=RedisAttempts(
-                redis,
-                clock,
-                per_address={
-                    Attempt.CHALLENGE: settings.challenges_per_address,
-                    Attempt.LOG_IN: settings.log_ins_per_address,
-                },
-                per_client={
-                    Attempt.CHALLENGE: settings.challenges_per_client,
-                    Attempt.LOG_IN: settings.log_ins_per_client,
-                },
-            ),
-            clock=clock,
-            new_id=uuid7,
-            randomness=new_secret,
-            site=settings.site,
-        )
-        servicer = IdentityServicer(
-            proofs=proofs,
-            log_in=LogIn(
-                proofs=proofs,
-                users=users,
-                sessions=sessions,
-                news=news,
-                clock=clock,
-                new_id=uuid7,
-                randomness=new_secret,
-            ),
-            sessions=OpenSessions(
-                sessions=sessions,
-                users=users,
-                user_tokens=UserTokenSigner(signing_key, clock, settings.token_lifetime_s),
-                news=news,
-                clock=clock,
-                randomness=new_secret,
-                admin_addresses=settings.admin_addresses,
-            ),
-            profiles=Profiles(users=users, proofs=proofs, news=news, clock=clock),
-            feed=feed,
-            converter=converter,
-        )
-        await runtime.add(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, servicer)
-        await runtime.serve()
 
 
 if __name__ == "__main__":

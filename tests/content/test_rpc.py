@@ -64,16 +64,9 @@ class House:
 @pytest.fixture
 async def house(world: World, valkey_url: str) -> AsyncIterator[House]:
     async with open_feed(valkey_url, f"content-{uuid7()}") as feed:
-        news = FeedNews(feed)
-        for part in (world.pipeline, world.uploading, world.steps):
-            part._news = news  # the world's own is a list
-        servicer = ContentServicer(
-            uploading=world.uploading,
-            reading=world.reading,
-            moderating=world.moderating,
-            pipeline=world.pipeline,
-            feed=feed,
-        )
+        world.news = FeedNews(feed)
+        world.start()
+        servicer = ContentServicer(world.one, feed)
         adder = content_service_pb2_grpc.add_ContentServiceServicer_to_server
         async with serving("content", adder, servicer) as server:
             yield House(server, world, Stub(server.channel("gateway")), Stub(server.channel("rounds")), feed)

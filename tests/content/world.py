@@ -19,19 +19,17 @@ from mesh.records.sqlite import open_sqlite
 from services.content.adapters.files import open_files
 from services.content.adapters.incoming import IncomingFolder, received
 from services.content.adapters.records import SETS, ClaimRecords, MemeRecords, ShelfRecords
-from services.content.app.claiming import Claiming
-from services.content.app.moderating import Moderating
-from services.content.app.pipeline import Pipeline
+from services.content.app import parts
 from services.content.app.ports import (
     Files,
+    News,
     Received,
     RenderDone,
     RenderFailed,
     RenderPending,
 )
-from services.content.app.reading import Reading
-from services.content.app.steps import Patience, Steps
-from services.content.app.uploading import Uploading, UploadOrder
+from services.content.app.steps import Patience
+from services.content.app.uploading import UploadOrder
 from services.content.domain.films import FilmFacts
 from services.content.domain.looks import Look
 from services.content.domain.memes import Meme, Stage
@@ -223,6 +221,7 @@ class World:
         self.clock = ManualClock()
         self.outside = Outside()
         self.told = Told()
+        self.news: News = self.told
         self.patience = Patience(poll_s=1.0, render_s_max=60.0)
         self.start()
 
@@ -234,48 +233,29 @@ class World:
         self.memes, self.claims = MemeRecords(store), ClaimRecords(store)
         self.shelf = ShelfRecords(store, self.memes)
         self.plain_files = open_files("", self.folder / "files")
-        files = MortalFiles(self.plain_files, points)
-        incoming, workshop = IncomingFolder(self.folder / "incoming"), FakeWorkshop(self.outside)
-        tokens = (f"{id(points)}-{number}" for number in itertools.count())
-        self.claiming = Claiming(
-            claims=self.claims, memes=self.memes, clock=self.clock, new_token=lambda: next(tokens)
-        )
         self.queue = Queued()
-        self.steps = Steps(
-            renderer=FakeRenderer(self.outside, points),
-            files=files,
-            incoming=incoming,
-            workshop=workshop,
-            titles=FakeTitles(self.outside, points),
+        tokens = (f"{id(points)}-{number}" for number in itertools.count())
+        world = parts.World(
+            memes=self.memes,
+            claims=self.claims,
             shelf=self.shelf,
-            claiming=self.claiming,
-            news=self.told,
-            clock=self.clock,
-            patience=self.patience,
-        )
-        self.pipeline = Pipeline(
-            memes=self.memes,
-            steps=self.steps,
-            queue=self.queue,
-            news=self.told,
-            clock=self.clock,
-            step_s_max=30.0,
-            instance="content-1",
-            chance=random.Random(1),
-        )
-        self.uploading = Uploading(
-            memes=self.memes,
-            claiming=self.claiming,
-            files=files,
-            incoming=incoming,
-            workshop=workshop,
+            files=MortalFiles(self.plain_files, points),
+            incoming=IncomingFolder(self.folder / "incoming"),
+            workshop=FakeWorkshop(self.outside),
+            renderer=FakeRenderer(self.outside, points),
             creators=FakeCreators(),
+            titles=FakeTitles(self.outside, points),
             queue=self.queue,
-            news=self.told,
+            news=self.news,
             clock=self.clock,
+            chance=random.Random(1),
+            new_token=lambda: next(tokens),
         )
-        self.moderating = Moderating(memes=self.memes, pipeline=self.pipeline, clock=self.clock)
-        self.reading = Reading(memes=self.memes, shelf=self.shelf, files=files)
+        rules = parts.Rules(instance="content-1", step_s_max=30.0, patience=self.patience)
+        one = self.one = parts.Parts(world, rules)
+        self.claiming, self.uploading = one.claiming, one.uploading
+        self.steps, self.pipeline = one.steps, one.pipeline
+        self.moderating, self.reading = one.moderating, one.reading
 
     def upload(
         self,

@@ -28,10 +28,8 @@ from mesh.tokens import UserTokenSigner, UserTokenVerifier
 from services.identity.adapters.redis import RedisAttempts, RedisChallenges, RedisSessions
 from services.identity.adapters.users import SETS, StoredUsers
 from services.identity.adapters.wallets import BitcoinWallets, Network
-from services.identity.app.log_in import LogIn, Proofs
+from services.identity.app.parts import Parts, World
 from services.identity.app.ports import Attempt, Users
-from services.identity.app.profiles import Profiles
-from services.identity.app.sessions import OpenSessions
 from services.identity.rpc.convert import Converter
 from services.identity.rpc.news import FeedNews
 from services.identity.rpc.servicer import IdentityServicer
@@ -150,49 +148,26 @@ async def composed(
     *,
     per_client: Mapping[Attempt, int] = PER_CLIENT,
 ) -> AsyncIterator[Composed]:
-    """The service as its composition root makes it."""
+    """The service, without its server."""
     async with (
         Redis.from_url(redis_url, socket_timeout=60) as redis,
         open_feed(redis_url, f"identity-{uuid7()}") as feed,
     ):
         converter = Converter(admins)
-        users = StoredUsers(store)
-        sessions = RedisSessions(redis, clock)
-        news = FeedNews(feed, converter, clock, uuid7)
-        proofs = Proofs(
+        world = World(
+            users=StoredUsers(store),
+            sessions=RedisSessions(redis, clock),
             challenges=RedisChallenges(redis, clock),
-            wallets=BitcoinWallets(Network.REGTEST),
             attempts=RedisAttempts(redis, clock, per_address=PER_ADDRESS, per_client=per_client),
+            wallets=BitcoinWallets(Network.REGTEST),
+            user_tokens=signer,
+            news=FeedNews(feed, converter, clock, uuid7),
             clock=clock,
             new_id=uuid7,
             randomness=lambda: secrets.token_urlsafe(32),
-            site="satreel.test",
         )
-        servicer = IdentityServicer(
-            proofs=proofs,
-            log_in=LogIn(
-                proofs=proofs,
-                users=users,
-                sessions=sessions,
-                news=news,
-                clock=clock,
-                new_id=uuid7,
-                randomness=lambda: secrets.token_urlsafe(32),
-            ),
-            sessions=OpenSessions(
-                sessions=sessions,
-                users=users,
-                user_tokens=signer,
-                news=news,
-                clock=clock,
-                randomness=lambda: secrets.token_urlsafe(32),
-                admin_addresses=admins,
-            ),
-            profiles=Profiles(users=users, proofs=proofs, news=news, clock=clock),
-            feed=feed,
-            converter=converter,
-        )
-        yield Composed(servicer, users, redis)
+        parts = Parts(world, site="satreel.test", admin_addresses=admins)
+        yield Composed(IdentityServicer(parts, feed, converter), world.users, redis)
 
 
 @asynccontextmanager

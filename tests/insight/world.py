@@ -9,11 +9,9 @@ from typing import cast
 from mesh.clock import NS_PER_S, ManualClock
 from mesh.records import Store
 from services.insight.adapters.records import FactRecords
-from services.insight.app.listening import Listening
-from services.insight.app.live import Live
+from services.insight.app import parts
+from services.insight.app.parts import Parts
 from services.insight.app.ports import Heard
-from services.insight.app.service import Insight
-from services.insight.app.tallies import Tallies
 from services.insight.domain.facts import Batch, Fact
 from tests.resting import RestingStore
 
@@ -82,14 +80,9 @@ class World:
 
     async def start(self) -> None:
         self.facts = FactRecords(cast("Store", self.store))
-        self.tallies = Tallies(self.facts, self.clock)
-        self.listening = Listening(
-            sources=self.sources, facts=self.facts, tallies=self.tallies, clock=self.clock
-        )
-        self.insight = Insight(
-            facts=self.facts, tallies=self.tallies, listening=self.listening, clock=self.clock
-        )
-        self.live = Live(self.insight, self.clock)
+        one = Parts(parts.World(sources=self.sources, facts=self.facts, clock=self.clock))
+        self.tallies, self.listening = one.tallies, one.listening
+        self.insight, self.live = one.insight, one.live
         await self.tallies.load()
         await self.listening.load()
         self._tasks = [asyncio.create_task(self.listening.run())]

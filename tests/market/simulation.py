@@ -31,7 +31,7 @@ from services.market.domain.offers import Offer
 from services.market.domain.sales import Sale
 from services.market.domain.values import NEVER, MemeId, SaleId, Terms, UserId
 from tests.market.fakes import Crash, Fault, FaultyStore, Steps, as_store
-from tests.market.world import FUNDS, Instance, World
+from tests.market.world import FUNDS, World, instance_over
 
 PEOPLE, MEMES, DEEDS, AT_ONCE = 4, 2, 70, 6
 PRICES = (1_000, 1_049, 3_000, 7_777)
@@ -92,7 +92,7 @@ class Simulation:
         faulty = as_store(FaultyStore(store, self.steps))
         self.clocks: list[Clock] = [self.clock, LateClock(self.clock, self.random.randrange(NS_PER_S))]
         self.instances = [
-            Instance(faulty, self.world.ledger_port, self.world.chain, self.world.news, clock)
+            instance_over(faulty, self.world.ledger_port, self.world.chain, self.world.news, clock)
             for clock in self.clocks
         ]
         self.people = [self.world.person() for _ in range(PEOPLE)]

@@ -12,10 +12,11 @@ from mesh.ids import uuid7
 from mesh.records.memory import MemoryStore
 from services.market.adapters.peers import GrpcLedger
 from services.market.adapters.records import SETS
+from services.market.app.parts import Parts
 from services.market.domain.values import ListingId, MemeId, OfferId, SaleId, Sats, Terms, UserId
 from tests.ledger.rpc.house import ANA, MEME, House, meter, open_house
 from tests.market.fakes import FakeChain, FakeNews
-from tests.market.world import PRICE, Instance
+from tests.market.world import PRICE, instance_over
 
 MAKER, VIEWER, BUYER, LAST = UserId(ANA), uuid7(), UserId(uuid7()), UserId(uuid7())
 FUNDS, WATCHED = 20_000, 150
@@ -59,7 +60,7 @@ async def test_each_owner_earns_the_seconds_that_began_while_the_title_was_their
             await house.fund(user, FUNDS)
         await house.open_round()
         stub: LedgerServiceStub = house.market
-        market = Instance(MemoryStore(SETS), GrpcLedger(stub), FakeChain(), FakeNews(), house.clock)
+        market = instance_over(MemoryStore(SETS), GrpcLedger(stub), FakeChain(), FakeNews(), house.clock)
         with house.server.user(VIEWER):
             opened = await house.gateway.OpenSession(
                 pb.OpenSessionRequest(session_id=uuid7(), meme_id=MEME, budget_sats=WATCHED)
@@ -84,7 +85,7 @@ async def test_each_owner_earns_the_seconds_that_began_while_the_title_was_their
         assert await balance(house, VIEWER) == FUNDS - WATCHED
 
 
-async def sell(market: Instance, seller: UserId, buyer: UserId, how: str) -> None:
+async def sell(market: Parts, seller: UserId, buyer: UserId, how: str) -> None:
     """By a listing, or by an offer."""
     meme, terms = MemeId(MEME), Terms(Sats(PRICE))
     if how == "purchase":

@@ -21,17 +21,10 @@ from services.market.adapters.records import (
     StoredQuotes,
     StoredSales,
 )
-from services.market.app.accepting import Accepting
-from services.market.app.bidding import Bidding
-from services.market.app.buying import Buying
-from services.market.app.expiry import Expiry
-from services.market.app.outbox import Outbox
-from services.market.app.places import Places
+from services.market.app import parts
+from services.market.app.parts import Parts
 from services.market.app.ports import Chain, Ledger, ListingFilter, News, OfferFilter, SaleFilter
-from services.market.app.reading import Reading
-from services.market.app.recovery import RECOVER_AFTER_S, Recovery
-from services.market.app.selling import Selling
-from services.market.app.settlement import Settlement
+from services.market.app.recovery import RECOVER_AFTER_S
 from services.market.domain.candles import Candle, Step
 from services.market.domain.deals import FEE_ACCOUNT
 from services.market.domain.listings import Listing
@@ -46,67 +39,21 @@ FUNDS = 20_000
 HOUR_S = 3_600.0
 
 
-class Instance:
-    """One process of the market: all its parts over the store, as `__main__` composes them."""
-
-    def __init__(self, store: Store, ledger: Ledger, chain: Chain, news: News, clock: Clock) -> None:
-        listings, offers, sales = StoredListings(store), StoredOffers(store), StoredSales(store)
-        quotes, candles = StoredQuotes(store), StoredCandles(store)
-        self.listings, self.offers, self.sales, self.quotes = listings, offers, sales, quotes
-        self.bidding = Bidding(offers=offers, ledger=ledger, news=news, clock=clock)
-        self.outbox = Outbox(
-            listings=listings,
-            offers=offers,
-            sales=sales,
-            bidding=self.bidding,
+def instance_over(store: Store, ledger: Ledger, chain: Chain, news: News, clock: Clock) -> Parts:
+    """One process of the market: all its parts, over this store."""
+    return Parts(
+        parts.World(
+            listings=StoredListings(store),
+            offers=StoredOffers(store),
+            sales=StoredSales(store),
+            quotes=StoredQuotes(store),
+            candles=StoredCandles(store),
+            ledger=ledger,
             chain=chain,
             news=news,
             clock=clock,
         )
-        self.places = Places(
-            listings=listings, offers=offers, quotes=quotes, ledger=ledger, news=news, clock=clock
-        )
-        self.settlement = Settlement(
-            sales=sales,
-            quotes=quotes,
-            candles=candles,
-            ledger=ledger,
-            clock=clock,
-            wake_outbox=self.outbox.wake,
-        )
-        self.selling = Selling(listings=listings, places=self.places, ledger=ledger, news=news, clock=clock)
-        self.buying = Buying(
-            listings=listings,
-            sales=sales,
-            ledger=ledger,
-            places=self.places,
-            settlement=self.settlement,
-            news=news,
-            clock=clock,
-        )
-        self.accepting = Accepting(
-            offers=offers,
-            sales=sales,
-            ledger=ledger,
-            bidding=self.bidding,
-            places=self.places,
-            settlement=self.settlement,
-            clock=clock,
-        )
-        self.recovery = Recovery(
-            listings=listings,
-            offers=offers,
-            buying=self.buying,
-            accepting=self.accepting,
-            bidding=self.bidding,
-            clock=clock,
-        )
-        self.expiry = Expiry(
-            listings=listings, offers=offers, selling=self.selling, bidding=self.bidding, clock=clock
-        )
-        self.reading = Reading(
-            listings=listings, offers=offers, sales=sales, quotes=quotes, candles=candles, clock=clock
-        )
+    )
 
 
 class World:
@@ -126,15 +73,17 @@ class World:
         self._hit = False
         self.start()
 
-    def instance(self, store: Store | None = None) -> Instance:
+    def instance(self, store: Store | None = None) -> Parts:
         """Another process of the same market."""
         faulty = as_store(FaultyStore(store or self.store, self.steps))
-        return Instance(faulty, self.ledger_port, self.chain_port, self.news_port, self.clock)
+        return instance_over(faulty, self.ledger_port, self.chain_port, self.news_port, self.clock)
 
     def start(self) -> None:
         """A new process: nothing is left but what is in the store."""
         one = self.one = self.instance()
-        self.listings, self.offers, self.sales, self.quotes = one.listings, one.offers, one.sales, one.quotes
+        stored = one.world
+        self.listings, self.offers, self.sales = stored.listings, stored.offers, stored.sales
+        self.quotes = stored.quotes
         self.selling, self.buying, self.reading = one.selling, one.buying, one.reading
         self.bidding, self.accepting = one.bidding, one.accepting
         self.outbox, self.recovery, self.expiry = one.outbox, one.recovery, one.expiry
@@ -173,7 +122,7 @@ class World:
         *,
         listing_id: str = "",
         expires_ns: int = NEVER,
-        at: Instance | None = None,
+        at: Parts | None = None,
     ) -> Listing:
         return await (at or self.one).selling.create(
             listing_id=ListingId(listing_id or self.new_id()),
@@ -188,7 +137,7 @@ class World:
         listing: Listing,
         sale_id: str = "",
         expected: int | None = None,
-        at: Instance | None = None,
+        at: Parts | None = None,
     ) -> Sale:
         return await (at or self.one).buying.purchase(
             sale_id=SaleId(sale_id or self.new_id()),
@@ -205,7 +154,7 @@ class World:
         *,
         offer_id: str = "",
         expires_ns: int | None = None,
-        at: Instance | None = None,
+        at: Parts | None = None,
     ) -> Offer:
         return await (at or self.one).bidding.make(
             offer_id=OfferId(offer_id or self.new_id()),
@@ -214,9 +163,7 @@ class World:
             terms=Terms(Sats(price), self.after(HOUR_S) if expires_ns is None else expires_ns),
         )
 
-    async def accept(
-        self, seller: UserId, offer: Offer, sale_id: str = "", at: Instance | None = None
-    ) -> Sale:
+    async def accept(self, seller: UserId, offer: Offer, sale_id: str = "", at: Parts | None = None) -> Sale:
         return await (at or self.one).accepting.accept(
             sale_id=SaleId(sale_id or self.new_id()), offer_id=offer.id, user_id=seller
         )

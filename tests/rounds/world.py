@@ -12,12 +12,8 @@ from mesh.errors import Code, Failure, RemoteFailure
 from mesh.ids import uuid7
 from mesh.records import Bins, Exists, InDoubt, Missing, Record, Stale, Value
 from services.rounds.adapters.records import CandidateRecords, CursorRecords, RoundRecords
-from services.rounds.app.assignment import Assignment
-from services.rounds.app.board import Announcer, Board
-from services.rounds.app.driver import Driver
-from services.rounds.app.effects import Effects
-from services.rounds.app.followers import Followers
-from services.rounds.app.leading import Leading
+from services.rounds.app import parts
+from services.rounds.app.parts import Parts
 from services.rounds.app.ports import (
     BlockNews,
     ContentNews,
@@ -28,12 +24,10 @@ from services.rounds.app.ports import (
     RoundRefused,
     RoundView,
 )
-from services.rounds.app.service import RoundsService
 from services.rounds.domain.assignment import Candidate
 from services.rounds.domain.earnings import Earning
 from services.rounds.domain.values import (
     NS_PER_S,
-    RULES,
     Block,
     Distribution,
     InstantNs,
@@ -487,36 +481,23 @@ class World:
 
     def start(self) -> None:
         """Starts the process."""
-        assignment = Assignment(candidates=CandidateRecords(self.store), content=self.content)
-        board = Board(self.clock)
-        self.driver = Driver(
+        world = parts.World(
             rounds=self.rounds,
-            effects=Effects(ledger=self.ledger, chain=self.chain, assignment=assignment),
-            board=board,
-            news=self.news,
-            clock=self.clock,
-            new_id=uuid7,
-            rules=RULES,
-            timing=TIMING,
-        )
-        followers = Followers(
-            driver=self.driver,
-            assignment=assignment,
-            rounds=self.rounds,
+            candidates=CandidateRecords(self.store),
             cursors=CursorRecords(self.store),
             ledger=self.ledger,
             content=self.content,
             chain=self.chain,
             news=self.news,
             clock=self.clock,
+            new_id=uuid7,
         )
-        announcer = Announcer(board=board, news=self.news, clock=self.clock, interval_s=1.0)
-        self.service = RoundsService(rounds=self.rounds, driver=self.driver, clock=self.clock)
-        leading = Leading(driver=self.driver, followers=followers, announcer=announcer, assignment=assignment)
+        one = Parts(world, TIMING, board_interval_s=1.0)
+        self.driver, self.service = one.driver, one.service
 
         async def run() -> None:
             try:
-                await leading.run(_serving)
+                await one.leading.run(_serving)
             except BaseExceptionGroup as group:
                 if group.subgroup(Crash) is None:
                     raise

@@ -13,10 +13,8 @@ from satreel.content.v1 import content_service_pb2_grpc
 from mesh import caller
 from mesh.errors import InvalidArgument
 from mesh.feeds import Feed, responses
-from services.content.app.moderating import Moderating
-from services.content.app.pipeline import Pipeline
-from services.content.app.reading import Reading
-from services.content.app.uploading import Uploading, UploadOrder
+from services.content.app.parts import Parts
+from services.content.app.uploading import UploadOrder
 from services.content.domain.media import Viewer
 from services.content.domain.values import MemeId, UserId
 from services.content.rpc import convert, news
@@ -31,19 +29,8 @@ VOUCHER = "gateway"
 class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     """ContentService."""
 
-    def __init__(
-        self,
-        *,
-        uploading: Uploading,
-        reading: Reading,
-        moderating: Moderating,
-        pipeline: Pipeline,
-        feed: Feed,
-    ) -> None:
-        self._uploading = uploading
-        self._reading = reading
-        self._moderating = moderating
-        self._pipeline = pipeline
+    def __init__(self, parts: Parts, feed: Feed) -> None:
+        self._parts = parts
         self._feed = feed
 
     async def UploadMeme(
@@ -59,21 +46,21 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
             UserId(header.creator_id or caller.current().require_user()),
             header.size_bytes or None,
         )
-        meme = await self._uploading.upload(order, _chunks(request_iterator))
+        meme = await self._parts.uploading.upload(order, _chunks(request_iterator))
         return pb.UploadMemeResponse(meme=convert.meme(meme))
 
     async def GetMeme(self, request: pb.GetMemeRequest, context: Context) -> pb.GetMemeResponse:
-        meme = await self._reading.get(MemeId(request.meme_id))
+        meme = await self._parts.reading.get(MemeId(request.meme_id))
         return pb.GetMemeResponse(meme=convert.meme(meme))
 
     async def BatchGetMemes(
         self, request: pb.BatchGetMemesRequest, context: Context
     ) -> pb.BatchGetMemesResponse:
-        memes = await self._reading.get_many([MemeId(asked) for asked in request.meme_ids])
+        memes = await self._parts.reading.get_many([MemeId(asked) for asked in request.meme_ids])
         return pb.BatchGetMemesResponse(memes=map(convert.meme, memes))
 
     async def ListMemes(self, request: pb.ListMemesRequest, context: Context) -> pb.ListMemesResponse:
-        page = await self._reading.page(
+        page = await self._parts.reading.page(
             state=convert.STATES.get(request.state),
             creator_id=UserId(request.creator_id) if request.creator_id else None,
             size=request.page_size or PAGE_SIZE_DEFAULT,
@@ -84,17 +71,17 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     async def ListVersions(
         self, request: pb.ListVersionsRequest, context: Context
     ) -> pb.ListVersionsResponse:
-        meme = await self._reading.get(MemeId(request.meme_id))
+        meme = await self._parts.reading.get(MemeId(request.meme_id))
         return pb.ListVersionsResponse(versions=map(convert.version, reversed(meme.versions)))
 
     async def RejectMeme(self, request: pb.RejectMemeRequest, context: Context) -> pb.RejectMemeResponse:
-        meme = await self._moderating.reject(MemeId(request.meme_id), request.reason)
+        meme = await self._parts.moderating.reject(MemeId(request.meme_id), request.reason)
         return pb.RejectMemeResponse(meme=convert.meme(meme))
 
     async def TakeDownMeme(
         self, request: pb.TakeDownMemeRequest, context: Context
     ) -> pb.TakeDownMemeResponse:
-        meme = await self._moderating.take_down(MemeId(request.meme_id), request.reason)
+        meme = await self._parts.moderating.take_down(MemeId(request.meme_id), request.reason)
         return pb.TakeDownMemeResponse(meme=convert.meme(meme))
 
     async def ReadMedia(
@@ -102,7 +89,7 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     ) -> AsyncIterator[pb.ReadMediaResponse]:
         who = caller.current()
         viewer = Viewer(who.user_id, who.is_admin, vouched=request.vouched and who.service == VOUCHER)
-        media, pieces = await self._reading.media(
+        media, pieces = await self._parts.reading.media(
             MemeId(request.meme_id), convert.KINDS[request.kind], viewer, request.offset, request.length
         )
         yield pb.ReadMediaResponse(
@@ -112,7 +99,7 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
             yield pb.ReadMediaResponse(chunk=piece)
 
     async def GetPipeline(self, request: pb.GetPipelineRequest, context: Context) -> pb.GetPipelineResponse:
-        figures = await self._pipeline.figures()
+        figures = await self._parts.pipeline.figures()
         return pb.GetPipelineResponse(
             queued=figures.queued,
             running=figures.running,

@@ -14,9 +14,7 @@ from satreel.identity.v1 import identity_service_pb2_grpc
 from mesh import caller
 from mesh.feeds import Feed, responses
 from mesh.interceptors.guards import CLIENT_ADDRESS_KEY
-from services.identity.app.log_in import LogIn, Proofs
-from services.identity.app.profiles import Profiles
-from services.identity.app.sessions import OpenSessions
+from services.identity.app.parts import Parts
 from services.identity.domain.challenges import ChallengeId
 from services.identity.domain.sessions import SessionId
 from services.identity.domain.users import UserId
@@ -31,20 +29,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     """IdentityService."""
 
-    def __init__(
-        self,
-        *,
-        proofs: Proofs,
-        log_in: LogIn,
-        sessions: OpenSessions,
-        profiles: Profiles,
-        feed: Feed,
-        converter: Converter,
-    ) -> None:
-        self._proofs = proofs
-        self._log_in = log_in
-        self._sessions = sessions
-        self._profiles = profiles
+    def __init__(self, parts: Parts, feed: Feed, converter: Converter) -> None:
+        self._parts = parts
         self._feed = feed
         self._convert = converter
 
@@ -52,7 +38,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         self, request: pb.CreateChallengeRequest, context: Context
     ) -> pb.CreateChallengeResponse:
         user_id = caller.current().user_id
-        challenge = await self._proofs.challenge(
+        challenge = await self._parts.proofs.challenge(
             address=request.address,
             purpose=convert.PURPOSES[request.purpose],
             user_id=None if user_id is None else UserId(user_id),
@@ -61,7 +47,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         return pb.CreateChallengeResponse(challenge=convert.challenge(challenge))
 
     async def LogIn(self, request: pb.LogInRequest, context: Context) -> pb.LogInResponse:
-        user, session, tokens = await self._log_in(
+        user, session, tokens = await self._parts.log_in(
             challenge_id=ChallengeId(request.challenge_id),
             address=request.address,
             signature=request.signature,
@@ -73,19 +59,19 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     async def RefreshSession(
         self, request: pb.RefreshSessionRequest, _: Context
     ) -> pb.RefreshSessionResponse:
-        user, session, tokens = await self._sessions.refresh(request.refresh_token, request.request_id)
+        user, session, tokens = await self._parts.sessions.refresh(request.refresh_token, request.request_id)
         return pb.RefreshSessionResponse(session=self._convert.session(user, session, tokens))
 
     async def RevokeSession(self, request: pb.RevokeSessionRequest, _: Context) -> pb.RevokeSessionResponse:
         session_id = SessionId(request.session_id) if request.session_id else None
-        return pb.RevokeSessionResponse(revoked=await self._sessions.revoke(_user_id(), session_id))
+        return pb.RevokeSessionResponse(revoked=await self._parts.sessions.revoke(_user_id(), session_id))
 
     async def ListSessions(self, __: pb.ListSessionsRequest, _: Context) -> pb.ListSessionsResponse:
-        sessions = await self._sessions.list(_user_id())
+        sessions = await self._parts.sessions.list(_user_id())
         return pb.ListSessionsResponse(sessions=[convert.session_info(session) for session in sessions])
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _: Context) -> pb.AuthenticateResponse:
-        signed_in = await self._sessions.authenticate(request.access_token)
+        signed_in = await self._parts.sessions.authenticate(request.access_token)
         expires_at = Timestamp()
         expires_at.FromDatetime(signed_in.expires_at)
         return pb.AuthenticateResponse(
@@ -97,23 +83,23 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         )
 
     async def GetUser(self, request: pb.GetUserRequest, _: Context) -> pb.GetUserResponse:
-        user = await self._profiles.get(UserId(request.user_id))
+        user = await self._parts.profiles.get(UserId(request.user_id))
         return pb.GetUserResponse(user=self._convert.user(user))
 
     async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, _: Context) -> pb.BatchGetUsersResponse:
-        users = await self._profiles.get_many([UserId(user_id) for user_id in request.user_ids])
+        users = await self._parts.profiles.get_many([UserId(user_id) for user_id in request.user_ids])
         return pb.BatchGetUsersResponse(users=[self._convert.user(user) for user in users])
 
     async def SetDisplayName(
         self, request: pb.SetDisplayNameRequest, _: Context
     ) -> pb.SetDisplayNameResponse:
-        user = await self._profiles.set_display_name(_user_id(), request.display_name)
+        user = await self._parts.profiles.set_display_name(_user_id(), request.display_name)
         return pb.SetDisplayNameResponse(user=self._convert.user(user))
 
     async def SetPayoutAddress(
         self, request: pb.SetPayoutAddressRequest, _: Context
     ) -> pb.SetPayoutAddressResponse:
-        user = await self._profiles.set_payout_address(
+        user = await self._parts.profiles.set_payout_address(
             _user_id(),
             challenge_id=ChallengeId(request.challenge_id),
             address=request.address,

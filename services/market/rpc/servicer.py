@@ -13,12 +13,8 @@ from satreel.market.v1 import market_service_pb2_grpc
 from mesh import caller
 from mesh.feeds import Feed, responses
 from mesh.times import instant_ns
-from services.market.app.accepting import Accepting
-from services.market.app.bidding import Bidding
-from services.market.app.buying import Buying
+from services.market.app.parts import Parts
 from services.market.app.ports import ListingFilter, OfferFilter, SaleFilter
-from services.market.app.reading import Reading
-from services.market.app.selling import Selling
 from services.market.domain.values import NEVER, ListingId, MemeId, OfferId, SaleId, UserId
 from services.market.rpc import convert, news
 
@@ -28,25 +24,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
     """MarketService."""
 
-    def __init__(
-        self,
-        *,
-        selling: Selling,
-        buying: Buying,
-        bidding: Bidding,
-        accepting: Accepting,
-        reading: Reading,
-        feed: Feed,
-    ) -> None:
-        self._selling = selling
-        self._buying = buying
-        self._bidding = bidding
-        self._accepting = accepting
-        self._reading = reading
+    def __init__(self, parts: Parts, feed: Feed) -> None:
+        self._parts = parts
         self._feed = feed
 
     async def CreateListing(self, request: pb.CreateListingRequest, _: Context) -> pb.CreateListingResponse:
-        listing = await self._selling.create(
+        listing = await self._parts.selling.create(
             listing_id=ListingId(request.listing_id),
             meme_id=MemeId(request.meme_id),
             seller_id=_user_id(),
@@ -57,7 +40,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         return pb.CreateListingResponse(listing=convert.listing(listing))
 
     async def UpdateListing(self, request: pb.UpdateListingRequest, _: Context) -> pb.UpdateListingResponse:
-        listing = await self._selling.change(
+        listing = await self._parts.selling.change(
             ListingId(request.listing_id),
             user_id=_user_id(),
             expected_version=request.expected_version,
@@ -67,13 +50,13 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         return pb.UpdateListingResponse(listing=convert.listing(listing))
 
     async def CancelListing(self, request: pb.CancelListingRequest, _: Context) -> pb.CancelListingResponse:
-        listing = await self._selling.cancel(
+        listing = await self._parts.selling.cancel(
             ListingId(request.listing_id), user_id=_user_id(), is_admin=caller.current().is_admin
         )
         return pb.CancelListingResponse(listing=convert.listing(listing))
 
     async def Purchase(self, request: pb.PurchaseRequest, _: Context) -> pb.PurchaseResponse:
-        sale = await self._buying.purchase(
+        sale = await self._parts.buying.purchase(
             sale_id=SaleId(request.sale_id),
             listing_id=ListingId(request.listing_id),
             buyer_id=_user_id(),
@@ -82,7 +65,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         return pb.PurchaseResponse(sale=convert.sale(sale))
 
     async def MakeOffer(self, request: pb.MakeOfferRequest, _: Context) -> pb.MakeOfferResponse:
-        offer = await self._bidding.make(
+        offer = await self._parts.bidding.make(
             offer_id=OfferId(request.offer_id),
             meme_id=MemeId(request.meme_id),
             buyer_id=_user_id(),
@@ -91,25 +74,25 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         return pb.MakeOfferResponse(offer=convert.offer(offer))
 
     async def CancelOffer(self, request: pb.CancelOfferRequest, _: Context) -> pb.CancelOfferResponse:
-        offer = await self._bidding.cancel(
+        offer = await self._parts.bidding.cancel(
             OfferId(request.offer_id), user_id=_user_id(), is_admin=caller.current().is_admin
         )
         return pb.CancelOfferResponse(offer=convert.offer(offer))
 
     async def AcceptOffer(self, request: pb.AcceptOfferRequest, _: Context) -> pb.AcceptOfferResponse:
-        sale = await self._accepting.accept(
+        sale = await self._parts.accepting.accept(
             sale_id=SaleId(request.sale_id), offer_id=OfferId(request.offer_id), user_id=_user_id()
         )
         return pb.AcceptOfferResponse(sale=convert.sale(sale))
 
     async def GetListing(self, request: pb.GetListingRequest, _: Context) -> pb.GetListingResponse:
-        listing = await self._reading.listing(ListingId(request.listing_id))
+        listing = await self._parts.reading.listing(ListingId(request.listing_id))
         return pb.GetListingResponse(listing=convert.listing(listing))
 
     async def BatchGetListings(
         self, request: pb.BatchGetListingsRequest, _: Context
     ) -> pb.BatchGetListingsResponse:
-        listings = await self._reading.listings([ListingId(asked) for asked in request.listing_ids])
+        listings = await self._parts.reading.listings([ListingId(asked) for asked in request.listing_ids])
         return pb.BatchGetListingsResponse(listings=[convert.listing(listing) for listing in listings])
 
     async def ListListings(self, request: pb.ListListingsRequest, _: Context) -> pb.ListListingsResponse:
@@ -118,7 +101,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
             meme_id=MemeId(request.meme_id) if request.meme_id else None,
             seller_id=UserId(request.seller_id) if request.seller_id else None,
         )
-        listings, following = await self._reading.list_listings(
+        listings, following = await self._parts.reading.list_listings(
             which, page_size=request.page_size, token=request.page_token
         )
         return pb.ListListingsResponse(
@@ -126,13 +109,13 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         )
 
     async def GetOffer(self, request: pb.GetOfferRequest, _: Context) -> pb.GetOfferResponse:
-        offer = await self._reading.offer(OfferId(request.offer_id))
+        offer = await self._parts.reading.offer(OfferId(request.offer_id))
         return pb.GetOfferResponse(offer=convert.offer(offer))
 
     async def BatchGetOffers(
         self, request: pb.BatchGetOffersRequest, _: Context
     ) -> pb.BatchGetOffersResponse:
-        offers = await self._reading.offers([OfferId(asked) for asked in request.offer_ids])
+        offers = await self._parts.reading.offers([OfferId(asked) for asked in request.offer_ids])
         return pb.BatchGetOffersResponse(offers=[convert.offer(offer) for offer in offers])
 
     async def ListOffers(self, request: pb.ListOffersRequest, _: Context) -> pb.ListOffersResponse:
@@ -142,7 +125,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
             seller_id=UserId(request.seller_id) if request.seller_id else None,
             buyer_id=UserId(request.buyer_id) if request.buyer_id else None,
         )
-        offers, following = await self._reading.list_offers(
+        offers, following = await self._parts.reading.list_offers(
             which, page_size=request.page_size, token=request.page_token
         )
         return pb.ListOffersResponse(
@@ -152,24 +135,24 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
     async def BatchGetQuotes(
         self, request: pb.BatchGetQuotesRequest, _: Context
     ) -> pb.BatchGetQuotesResponse:
-        quotes = await self._reading.quotes([MemeId(asked) for asked in request.meme_ids])
+        quotes = await self._parts.reading.quotes([MemeId(asked) for asked in request.meme_ids])
         return pb.BatchGetQuotesResponse(quotes=[convert.quote(quote, listing) for quote, listing in quotes])
 
     async def GetSale(self, request: pb.GetSaleRequest, _: Context) -> pb.GetSaleResponse:
-        return pb.GetSaleResponse(sale=convert.sale(await self._reading.sale(SaleId(request.sale_id))))
+        return pb.GetSaleResponse(sale=convert.sale(await self._parts.reading.sale(SaleId(request.sale_id))))
 
     async def ListSales(self, request: pb.ListSalesRequest, _: Context) -> pb.ListSalesResponse:
         which = SaleFilter(
             meme_id=MemeId(request.meme_id) if request.meme_id else None,
             user_id=UserId(request.user_id) if request.user_id else None,
         )
-        sales, following = await self._reading.list_sales(
+        sales, following = await self._parts.reading.list_sales(
             which, page_size=request.page_size, token=request.page_token
         )
         return pb.ListSalesResponse(sales=[convert.sale(sale) for sale in sales], next_page_token=following)
 
     async def GetSeries(self, request: pb.GetSeriesRequest, _: Context) -> pb.GetSeriesResponse:
-        series = await self._reading.series(
+        series = await self._parts.reading.series(
             MemeId(request.meme_id),
             convert.STEPS[request.step],
             instant_ns(request.start),
@@ -178,7 +161,7 @@ class MarketServicer(market_service_pb2_grpc.MarketServiceServicer):
         return pb.GetSeriesResponse(candles=[convert.candle(place, candle) for place, candle in series])
 
     async def GetOverview(self, _request: pb.GetOverviewRequest, _: Context) -> pb.GetOverviewResponse:
-        return pb.GetOverviewResponse(overview=convert.overview(await self._reading.overview()))
+        return pb.GetOverviewResponse(overview=convert.overview(await self._parts.reading.overview()))
 
     async def WatchMarket(
         self, request: pb.WatchMarketRequest, _: Context

@@ -55,14 +55,7 @@ async def market(world: World, valkey_url: str) -> AsyncIterator[Market]:
         world.chain_port = GrpcChain(chain_service_pb2_grpc.ChainServiceStub(chain_server.channel("market")))
         world.news_port = FeedNews(feed, world.clock, uuid7)
         world.start()
-        servicer = MarketServicer(
-            selling=world.selling,
-            buying=world.buying,
-            bidding=world.bidding,
-            accepting=world.accepting,
-            reading=world.reading,
-            feed=feed,
-        )
+        servicer = MarketServicer(world.one, feed)
         adder = market_service_pb2_grpc.add_MarketServiceServicer_to_server
         server = await stack.enter_async_context(serving("market", adder, servicer, clock=world.clock))
         stub = market_service_pb2_grpc.MarketServiceStub(server.channel("gateway"))
