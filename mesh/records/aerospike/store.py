@@ -1,13 +1,4 @@
-"""Records in an Aerospike cluster (server 6 or later), through the official client on a few threads.
-
-Set `things` of service `market` is Aerospike's set `market_things`. Creates are create-only; changes compare
-the generation (16 bits, it wraps past 0). The client never repeats a write; one that timed out is in doubt.
-Aerospike cannot page in the order of keys: each page walks all matches, filtered by key in the server, and
-keeps the nearest.
-
-The Community Edition answers before every copy is safe: a node that freezes or dies can lose acknowledged
-changes of its last second, though creates survived every trial. What must not be lost is written by creates.
-"""
+"""The store: the port's calls, each on a thread of its own pool."""
 
 from __future__ import annotations
 
@@ -17,49 +8,28 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import aerospike
 from aerospike import exception, predicates
 from aerospike_helpers import expressions as exp
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh import telemetry
-from mesh.errors import Failure
-from mesh.records.errors import Busy, Exists, InDoubt, Missing, Misuse, Stale, StoreUnavailable, TooBig
-from mesh.records.port import PAGE_MAX, Bins, Catalogue, Record, SetSpec, Value, prefix_end
+from mesh.records.aerospike.answers import Found, batch_result, failure_of, record_of
+from mesh.records.aerospike.client import QUERY_TIMEOUT_MS, AerospikeSettings, open_client
+from mesh.records.errors import Busy, Missing, Misuse, Stale
+from mesh.records.port import PAGE_MAX, Bins, Catalogue, Record, SetSpec, prefix_end
 
 # More threads are slower: they share one interpreter.
 THREADS = 8
 QUEUE_MAX = 5_000
-CONNECT_TIMEOUT_MS = 3_000
-WRITE_TIMEOUT_MS = 2_000
-READ_TIMEOUT_MS = 2_000
-QUERY_TIMEOUT_MS = 30_000
 INDEX_WAIT_S = 60.0
 INDEX_POLL_S = 0.1
 NAME_LENGTH_MAX = 63
 _GENERATION_MAX = 2**16 - 1
-_OK, _NOT_FOUND = 0, 2
-_BUSY_CODES = frozenset({14, 18, 211})  # hot record, device overload, query queue full
 
 Result = TypeVar("Result")
 _Key = tuple[str, str, str]
-_Found = tuple[tuple[object, ...], dict[str, int], dict[str, object]]
-
-
-class AerospikeSettings(BaseSettings):
-    """How to reach the cluster; from `SATREEL_AEROSPIKE_…`."""
-
-    model_config = SettingsConfigDict(env_prefix="SATREEL_AEROSPIKE_", frozen=True, env_ignore_empty=True)
-
-    hosts: str = Field(description="HOST:PORT,… of some of its nodes.")
-    namespace: str = Field("satreel", description="Namespace of all records; without expiry by default.")
-    user: str = Field("", description="User, where the cluster asks for one.")
-    password: SecretStr = Field(SecretStr(""), description="That user's password.")
-    tls_name: str = Field("", description="Name in the nodes' certificates; empty: no TLS.")
-    tls_cafile: str = Field("", description="Certificate authority that signed them.")
 
 
 @asynccontextmanager
@@ -71,7 +41,7 @@ async def open_aerospike(
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix="aerospike")
     loop = asyncio.get_running_loop()
     try:
-        client = await loop.run_in_executor(executor, _connect, settings)
+        client = await loop.run_in_executor(executor, open_client, settings)
         store = AerospikeStore(client, executor, catalogue, settings.namespace, service)
         try:
             await store.create_indexes()
@@ -106,7 +76,7 @@ class AerospikeStore:
 
         def read() -> Record | None:
             try:
-                return _record(self._client.get(self._key(set_name, key)))
+                return record_of(self._client.get(self._key(set_name, key)))
             except exception.RecordNotFound:
                 return None
 
@@ -123,7 +93,7 @@ class AerospikeStore:
             answer = self._client.batch_read([self._key(set_name, key) for key in distinct])
             # It does not raise when nodes are silent: each record has a result of its own.
             pairs = zip(distinct, answer.batch_records, strict=True)
-            results = {key: _batch_result(found.result, found.record) for key, found in pairs}
+            results = {key: batch_result(found.result, found.record) for key, found in pairs}
             return {key: record for key, record in results.items() if record is not None}
 
         return await self._run("get many", set_name, read)
@@ -247,8 +217,8 @@ class AerospikeStore:
             policy["expressions"] = exp.And(*conditions).compile()
         nearest: list[Record] = []
 
-        def keep(found: _Found) -> None:
-            nearest.append(_record(found))
+        def keep(found: Found) -> None:
+            nearest.append(record_of(found))
             if len(nearest) >= 4 * limit:
                 _cut(nearest, limit, descending=descending)
 
@@ -271,7 +241,7 @@ class AerospikeStore:
             try:
                 return work()
             except exception.AerospikeError as problem:
-                raise _failure(problem, writes=writes) from problem
+                raise failure_of(problem, writes=writes) from problem
 
         kept_in = self._set(set_name)
         named = {
@@ -297,49 +267,6 @@ class AerospikeStore:
         return self._namespace, f"{self._service}_{set_name}", key
 
 
-def _connect(settings: AerospikeSettings) -> aerospike.Client:
-    try:
-        return aerospike.client(client_config(settings))
-    except exception.AerospikeError as problem:
-        raise _failure(problem, writes=False) from problem
-
-
-def client_config(settings: AerospikeSettings) -> dict[str, object]:
-    """What the client is told. Raises Misuse for hosts that cannot be read."""
-    hosts: list[tuple[str, ...] | tuple[str, int] | tuple[str, int, str]] = []
-    for address in settings.hosts.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if not host or not port.isdecimal():
-            raise Misuse(f"SATREEL_AEROSPIKE_HOSTS: {address!r} is not HOST:PORT")
-        hosts.append((host, int(port), settings.tls_name) if settings.tls_name else (host, int(port)))
-    once = {"max_retries": 0, "total_timeout": WRITE_TIMEOUT_MS, "socket_timeout": WRITE_TIMEOUT_MS}
-    # From the master: a copy may lag behind, and what was just written must be read.
-    read = {
-        "max_retries": 2,
-        "total_timeout": READ_TIMEOUT_MS,
-        "socket_timeout": READ_TIMEOUT_MS // 2,
-        "replica": aerospike.POLICY_REPLICA_MASTER,
-    }
-    config: dict[str, object] = {
-        "hosts": hosts,
-        "connect_timeout": CONNECT_TIMEOUT_MS,
-        "send_bool_as": aerospike.AS_BOOL,
-        "validate_keys": True,
-        "policies": {
-            "read": read,
-            "batch": read,
-            "write": {**once, "key": aerospike.POLICY_KEY_SEND, "ttl": aerospike.TTL_NEVER_EXPIRE},
-            "remove": once,
-            "query": {"total_timeout": QUERY_TIMEOUT_MS},
-        },
-    }
-    if settings.user:
-        config |= {"user": settings.user, "password": settings.password.get_secret_value()}
-    if settings.tls_name:
-        config["tls"] = {"enable": True, "cafile": settings.tls_cafile}
-    return config
-
-
 def _behind(after: str, *, descending: bool) -> list[object]:
     if not after:
         return []
@@ -349,40 +276,3 @@ def _behind(after: str, *, descending: bool) -> list[object]:
 def _cut(records: list[Record], limit: int, *, descending: bool) -> None:
     records.sort(key=lambda record: record.key, reverse=descending)
     del records[limit:]
-
-
-def _record(found: _Found) -> Record:
-    (_, _, key, *_), meta, bins = found
-    plain = {name: bytes(value) if isinstance(value, bytearray) else value for name, value in bins.items()}
-    return Record(str(key), cast("dict[str, Value]", plain), meta["gen"])
-
-
-def _batch_result(code: int, found: _Found | None) -> Record | None:
-    if code == _OK and found is not None:
-        return _record(found)
-    if code == _NOT_FOUND:
-        return None
-    if code in _BUSY_CODES:
-        raise Busy(f"Aerospike answers {code} for a record of the batch")
-    raise StoreUnavailable(f"Aerospike answers {code} for a record of the batch")
-
-
-def _failure(problem: exception.AerospikeError, *, writes: bool) -> Failure:
-    text = f"Aerospike: {type(problem).__name__} [{problem.code}] {problem.msg}"
-    answers: list[tuple[type[exception.AerospikeError], type[Failure]]] = [
-        (exception.RecordExistsError, Exists),
-        (exception.RecordGenerationError, Stale),
-        (exception.RecordNotFound, Missing),
-        (exception.RecordTooBig, TooBig),
-        (exception.IndexNotReadable, Busy),
-        (exception.ParamError, Misuse),
-        (exception.InvalidRequest, Misuse),
-        (exception.BinNameError, Misuse),
-    ]
-    for raised, answer in answers:
-        if isinstance(problem, raised):
-            return answer(text)
-    # A time-out whose write may yet arrive is in doubt whether or not the client thinks that it was sent.
-    if writes and (problem.in_doubt or isinstance(problem, exception.TimeoutError)):
-        return InDoubt(text)
-    return Busy(text) if problem.code in _BUSY_CODES else StoreUnavailable(text)
