@@ -305,7 +305,7 @@ def long_answer(world: World) -> str:
 
 
 async def test_who_does_not_answer_pings_is_dropped(tmp_path: Path) -> None:
-    """That who does is not, `both_loops/test_transport.py` proves without a clock."""
+    """That who does is not, `both_loops/test_sending.py` proves without a clock."""
     async with opened(tmp_path, ping_s=0.2) as world:
         world.round()
         async with world.client.socket(autoping=False) as dead:
