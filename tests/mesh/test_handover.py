@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,33 @@ async def until_refused(stub: EchoStub) -> RemoteFailure:
                     return failure
 
 
+@asynccontextmanager
+async def leading(
+    folder: Path, echo: Echo, *, drain_s: float, freed: asyncio.Event | None = None
+) -> AsyncIterator[tuple[Runtime, asyncio.Task[None], Lease]]:
+    """A process that leads, told to end only once `freed`; its work; and another's claim on its lease."""
+    clock, led = SystemClock(), asyncio.Event()
+    async with (
+        open_sqlite(folder / "leases.sqlite", (LEASES,)) as store,
+        Runtime(EchoSettings(drain_s=drain_s)) as runtime,
+    ):
+
+        async def reign(_: Leadership) -> None:
+            await runtime.health.set(SERVICE, True)
+            led.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if freed is not None:
+                    await freed.wait()
+
+        await runtime.add(add_echo, echo, serving=False)
+        runtime.background(lambda: lead(Lease(store, "echo", clock=clock), reign), "lead", leads=True)
+        serving = asyncio.create_task(runtime.serve())
+        await led.wait()
+        yield runtime, serving, Lease(store, "echo", clock=clock)
+
+
 async def test_who_does_not_lead_begins_nothing_and_says_so(house: House, echo: Echo) -> None:
     server = await house.start(echo, serving=False)
     async with straight_to(server.port, house) as channel:
@@ -58,22 +86,8 @@ async def test_who_does_not_lead_begins_nothing_and_says_so(house: House, echo: 
 
 
 async def test_another_leads_while_the_one_of_before_drains(tmp_path: Path) -> None:
-    clock, echo, led = SystemClock(), Echo(), asyncio.Event()
-    async with (
-        open_sqlite(tmp_path / "leases.sqlite", (LEASES,)) as store,
-        Runtime(EchoSettings(drain_s=60)) as runtime,
-    ):
-
-        async def reign(_: Leadership) -> None:
-            await runtime.health.set(SERVICE, True)
-            led.set()
-            await asyncio.Event().wait()
-
-        await runtime.add(add_echo, echo, serving=False)
-        runtime.background(lambda: lead(Lease(store, "echo", clock=clock), reign), "lead", leads=True)
-        serving = asyncio.create_task(runtime.serve())
-        await led.wait()
-        other = Lease(store, "echo", clock=clock)
+    echo = Echo()
+    async with leading(tmp_path, echo, drain_s=60) as (runtime, serving, other):
         async with straight_to(runtime.server.port) as channel:
             stub = EchoStub(channel)
             running = asyncio.ensure_future(stub.Command(EchoRequest(text="wait:done")))
@@ -112,25 +126,8 @@ async def test_what_does_not_end_in_time_does_not_keep_others_from_leading(house
 
 
 async def test_who_cannot_hand_over_drains_all_the_same(tmp_path: Path) -> None:
-    clock, echo, led, freed = SystemClock(), Echo(), asyncio.Event(), asyncio.Event()
-    async with (
-        open_sqlite(tmp_path / "leases.sqlite", (LEASES,)) as store,
-        Runtime(EchoSettings(drain_s=0.1)) as runtime,
-    ):
-
-        async def reign(_: Leadership) -> None:
-            await runtime.health.set(SERVICE, True)
-            led.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                await freed.wait()
-
-        await runtime.add(add_echo, echo, serving=False)
-        runtime.background(lambda: lead(Lease(store, "echo", clock=clock), reign), "lead", leads=True)
-        serving = asyncio.create_task(runtime.serve())
-        await led.wait()
-        other = Lease(store, "echo", clock=clock)
+    freed = asyncio.Event()
+    async with leading(tmp_path, Echo(), drain_s=0.1, freed=freed) as (runtime, serving, other):
         async with straight_to(runtime.server.port) as channel:
             stream = aiter(EchoStub(channel).Watch(EchoRequest(text="wait:long")))
             await anext(stream)
