@@ -50,6 +50,58 @@ class Outside:
     fees: FeeRate
 
 
+async def main(settings: ChainSettings) -> None:
+    """Composes the service and serves until stopped."""
+    if not NATIVE_AVAILABLE:
+        raise RuntimeError("bsv-sdk runs without its native extension: signing would be 200 times slower")
+    secrecy.shut()
+    seed = settings.seed_source.load()
+    async with Runtime(settings) as runtime:
+        store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
+        blocks = await runtime.enter(open_feed(settings.redis_url, BLOCKS_FEED))
+        events = await runtime.enter(open_feed(settings.redis_url, CHAIN_FEED))
+        outside = await open_outside(runtime, settings)
+        news = FeedNews(blocks=blocks, chain=events, show=mapping, clock=runtime.clock)
+        world = world_of(runtime, Records(store), KeyRing(seed, settings.network), outside, news)
+
+        async def serving(yes: bool) -> None:
+            if outside.hints is not None:
+                outside.hints.take(yes)
+            await runtime.health.set(SERVICE, yes)
+
+        chain = Chain(world, settings.rules, serving)
+
+        async def leading() -> None:
+            while True:
+                with suppress(LeadershipLost):
+                    await lead(Lease(store, "chain", clock=runtime.clock), chain.reign)
+
+        await runtime.add(
+            chain_service_pb2_grpc.add_ChainServiceServicer_to_server,
+            ChainServicer(chain, blocks=blocks, events=events),
+            serving=False,
+        )
+        runtime.background(leading, "lead", leads=True)
+        await runtime.serve()
+
+
+def world_of(runtime: Runtime, records: Records, keys: KeyRing, outside: Outside, news: FeedNews) -> World:
+    """What chain stands on, as this process reaches it."""
+    return World(
+        records=records,
+        keys=keys,
+        reader=outside.reader,
+        broadcaster=outside.broadcaster,
+        chain_news=outside.news,
+        hints=outside.hints,
+        fees=outside.fees,
+        ledger=LedgerClient(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
+        users=IdentityUsers(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity"))),
+        news=news,
+        clock=runtime.clock,
+    )
+
+
 async def open_outside(runtime: Runtime, settings: ChainSettings) -> Outside:
     """The sources that are set, each as far as it is believed."""
     hints, callback = await open_hints(runtime, settings)
@@ -85,52 +137,6 @@ async def open_hints(runtime: Runtime, settings: ChainSettings) -> tuple[Callbac
         "X-FullStatusUpdates": "true",
     }
     return callbacks, headers
-
-
-async def main(settings: ChainSettings) -> None:
-    """Composes the service and serves until stopped."""
-    if not NATIVE_AVAILABLE:
-        raise RuntimeError("bsv-sdk runs without its native extension: signing would be 200 times slower")
-    secrecy.shut()
-    seed = settings.seed_source.load()
-    async with Runtime(settings) as runtime:
-        store = await runtime.enter(open_store(settings, (*SETS, LEASES)))
-        blocks = await runtime.enter(open_feed(settings.redis_url, BLOCKS_FEED))
-        events = await runtime.enter(open_feed(settings.redis_url, CHAIN_FEED))
-        outside = await open_outside(runtime, settings)
-        world = World(
-            records=Records(store),
-            keys=KeyRing(seed, settings.network),
-            reader=outside.reader,
-            broadcaster=outside.broadcaster,
-            chain_news=outside.news,
-            hints=outside.hints,
-            fees=outside.fees,
-            ledger=LedgerClient(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
-            users=IdentityUsers(identity_service_pb2_grpc.IdentityServiceStub(runtime.channel("identity"))),
-            news=FeedNews(blocks=blocks, chain=events, show=mapping, clock=runtime.clock),
-            clock=runtime.clock,
-        )
-
-        async def serving(yes: bool) -> None:
-            if outside.hints is not None:
-                outside.hints.take(yes)
-            await runtime.health.set(SERVICE, yes)
-
-        chain = Chain(world, settings.rules, serving)
-
-        async def leading() -> None:
-            while True:
-                with suppress(LeadershipLost):
-                    await lead(Lease(store, "chain", clock=runtime.clock), chain.reign)
-
-        await runtime.add(
-            chain_service_pb2_grpc.add_ChainServiceServicer_to_server,
-            ChainServicer(chain, blocks=blocks, events=events),
-            serving=False,
-        )
-        runtime.background(leading, "lead", leads=True)
-        await runtime.serve()
 
 
 if __name__ == "__main__":

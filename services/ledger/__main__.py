@@ -68,26 +68,15 @@ async def serve(settings: LedgerSettings) -> None:
         )
         keeper = Keeper(ledger, stored.snapshots, clock, take_snapshot, every=settings.snapshot_every)
 
-        async def serving(yes: bool) -> None:
-            await runtime.health.set(SERVICE, yes)
-
-        async def lead() -> None:
-            await keep_leading(ledger, election, serving, clock)
-
-        async def readable(yes: bool) -> None:
-            await runtime.health.set(READS, yes)
-
-        async def tell_readable() -> None:
-            await keep_telling_readable(ledger, readable, clock)
-
+        serving, readable = partial(runtime.health.set, SERVICE), partial(runtime.health.set, READS)
         servicer = LedgerServicer(ledger, feed, History(stored.history))
         await runtime.add(
             ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server, servicer, serving=False
         )
         # It follows on until it ends: for so long it answers reads.
         runtime.background(ledger.follow, "follow")
-        runtime.background(lead, "lead", leads=True)
-        runtime.background(tell_readable, "tell readable")
+        runtime.background(partial(keep_leading, ledger, election, serving, clock), "lead", leads=True)
+        runtime.background(partial(keep_telling_readable, ledger, readable, clock), "tell readable")
         runtime.background(keeper.keep, "keep snapshots")
         await runtime.serve()
 
