@@ -13,6 +13,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from tests.edge.lone import alone, serving
+from topology.edge import Places
 from viewer.__main__ import running
 from viewer.config import ViewerSettings
 from viewer.store import Span, Store
@@ -21,76 +22,88 @@ from viewer.troubles import spans_of
 CLIENT = "b7ad6b7169203331"
 SLOW_S = 0.2
 METHOD = "satreel.chain.v1.ChainService/GetTip"
+ASKED = {
+    "bad": "/graphql?is=bad",
+    "slow": "/graphql?is=slow",
+    "well": "/graphql",
+    "nobody": "/v1/blocks/tip",
+    "refused": "/nothing",
+}
+TRACES = {name: f"{number:032x}" for number, name in enumerate((*ASKED, "held"), 1)}
 
 
-async def test_the_edge_tells_what_failed_and_what_was_slow(tmp_path: Path) -> None:
-    heard: dict[str, str] = {}
+class Behind:
+    """A gateway that answers badly or slowly at will, and fails or refuses to authorize."""
 
-    async def answer(request: web.Request) -> web.Response:
+    def __init__(self) -> None:
+        self.heard: dict[str, str] = {}
+        self.routes = (
+            web.get("/graphql", self._answer),
+            web.get("/authorize/v1/blocks/tip", self._fail),
+            web.post(f"/authorize/{METHOD}", self._refuse),
+        )
+
+    async def _answer(self, request: web.Request) -> web.Response:
         _, trace, span, _ = request.headers["traceparent"].split("-")
-        heard[trace] = span
+        self.heard[trace] = span
         if request.query.get("is") == "slow":
             await asyncio.sleep(SLOW_S)
         return web.Response(status=500 if request.query.get("is") == "bad" else 200)
 
-    async def fail(_: web.Request) -> web.Response:
+    async def _fail(self, _: web.Request) -> web.Response:
         return web.Response(status=500)
 
-    async def refuse(_: web.Request) -> web.Response:
+    async def _refuse(self, _: web.Request) -> web.Response:
         await asyncio.sleep(SLOW_S)
         return web.Response(status=403)
 
+
+async def ask(at: Places) -> None:
+    """Requests whose traces nobody keeps: by HTTP as strangers, and by gRPC as the market, held for long."""
+    async with aiohttp.ClientSession(f"http://{at.http}") as client:
+        for name, path in ASKED.items():
+            async with client.get(path, headers=in_trace(name)) as response:
+                await response.read()
+        headers = in_trace("held") | {"content-type": "application/grpc"}
+        market = ssl.create_default_context(cafile=at.tls / "ca.pem")
+        market.load_cert_chain(at.tls / "market.pem", at.tls / "market.key")
+        url = f"https://{at.https}/{METHOD}"
+        async with client.post(url, headers=headers, ssl=market, server_hostname="localhost") as response:
+            assert response.headers["grpc-status"] == "7"
+
+
+def in_trace(name: str) -> dict[str, str]:
+    return {"traceparent": f"00-{TRACES[name]}-{CLIENT}-00"}
+
+
+async def test_the_edge_tells_what_failed_and_what_was_slow(tmp_path: Path) -> None:
     settings = ViewerSettings(http_port=0, otlp_port=0, file=tmp_path / "viewer.sqlite")
+    gateway = Behind()
     async with (
         running(settings) as viewer,
-        serving(
-            web.get("/graphql", answer),
-            web.get("/authorize/v1/blocks/tip", fail),
-            web.post(f"/authorize/{METHOD}", refuse),
-        ) as behind,
+        serving(*gateway.routes) as behind,
         alone(
             tmp_path,
             gateway=(behind,),
             otlp=viewer.otlp.removeprefix("http://"),
             trace_slow_s=SLOW_S / 2,
         ) as at,
-        aiohttp.ClientSession(f"http://{at.http}") as client,
     ):
-        asked = {
-            "bad": "/graphql?is=bad",
-            "slow": "/graphql?is=slow",
-            "well": "/graphql",
-            "nobody": "/v1/blocks/tip",
-            "refused": "/nothing",
-        }
-        traces = {name: f"{number:032x}" for number, name in enumerate(asked, 1)}
-        for name, path in asked.items():
-            headers = {"traceparent": f"00-{traces[name]}-{CLIENT}-00"}
-            async with client.get(path, headers=headers) as response:
-                await response.read()
-        traces["held"] = "f" * 32
-        headers = {"traceparent": f"00-{traces['held']}-{CLIENT}-00", "content-type": "application/grpc"}
-        market = ssl.create_default_context(cafile=at.tls / "ca.pem")
-        market.load_cert_chain(at.tls / "market.pem", at.tls / "market.key")
-        url = f"https://{at.https}/{METHOD}"
-        async with client.post(url, headers=headers, ssl=market, server_hostname="localhost") as response:
-            assert response.headers["grpc-status"] == "7"
-        found = await until_told(settings, {traces[name] for name in ("bad", "slow", "nobody", "held")})
+        await ask(at)
+        found = await until_told(settings, {TRACES[name] for name in ("bad", "slow", "nobody", "held")})
         async with aiohttp.ClientSession(viewer.pages) as pages:
             shown = await (await pages.get("/?show=failed")).text()
-        assert traces["bad"] in shown
-        assert traces["nobody"] in shown
-        assert traces["slow"] not in shown
+    assert [TRACES[name] in shown for name in ("bad", "nobody", "slow")] == [True, True, False]
     for name in ("well", "refused"):
         # Unless the machine was busy.
-        assert traces[name] not in found or found[traces[name]].took_ms >= SLOW_S * 500
-    bad, slow, nobody = (found[traces[name]] for name in ("bad", "slow", "nobody"))
+        assert TRACES[name] not in found or found[TRACES[name]].took_ms >= SLOW_S * 500
+    bad, slow, nobody, held = (found[TRACES[name]] for name in ("bad", "slow", "nobody", "held"))
     # The gateway's span stands under it.
-    assert (bad.span, slow.span) == (heard[bad.trace], heard[slow.trace])
+    assert (bad.span, slow.span) == (gateway.heard[bad.trace], gateway.heard[slow.trace])
     assert (nobody.parent, nobody.attributes["http.status_code"]) == (CLIENT, "503")
     assert (bad.service, bad.name, bad.kind, bad.is_proxy) == ("edge", "GET /graphql", "server", True)
     # Long before anybody behind the edge took it.
-    assert (found[traces["held"]].name, found[traces["held"]].failed) == (f"POST {METHOD}", False)
+    assert (held.name, held.failed) == (f"POST {METHOD}", False)
     assert [one.attributes["satreel.kept"] for one in (bad, slow, nobody)] == ["error", "slow", "error"]
     assert [one.failed for one in (bad, slow, nobody)] == [True, False, True]
     assert slow.took_ms > SLOW_S * 1_000 * 0.9
