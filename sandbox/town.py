@@ -17,7 +17,9 @@ FLOAT_SATS = 200_000
 DEPOSIT_SATS = 20_000
 CREATORS = ("Ada", "Babbage", "Curie")
 VIEWERS = ("Vera", "Viktor", "Violet", "Vince", "Vanja")
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
+# Between blocks, where one is to bring something about.
+BLOCK_S = 3.0
 POLL_S = 0.25
 
 FLOAT_ADDRESS = "mutation FloatAddress { floatAddress }"
@@ -114,5 +116,5 @@ class Town:
         for _ in range(blocks_max):
             await self.house.chain.mine()
             with contextlib.suppress(NotInTime):
-                return await self.until(what, ready, timeout_s=PATIENCE_S / blocks_max)
+                return await self.until(what, ready, timeout_s=BLOCK_S)
         raise NotInTime(f"{what}: not within {blocks_max} blocks")
