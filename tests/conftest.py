@@ -36,7 +36,17 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
 
+# A machine that runs tests may be busy: who has much to do refuses nobody for it, in this process and in
+# those that tests start, except where a test says so.
+PATIENT = {"SATREEL_CALL_WAIT_MAX_S": "60"}
+os.environ.update(PATIENT)
+
 START_TIMEOUT_S = 60.0
+
+
+def without_settings() -> dict[str, str]:
+    """The environment of a process that a test tells all that it is told."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_")} | PATIENT
 
 
 class ValkeyServer:

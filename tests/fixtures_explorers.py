@@ -25,7 +25,7 @@ from sandbox.rpc import NodeRpc
 from sandbox.wallet import Payment, Wallet
 
 ARC_KEY, WOC_KEY, TOKEN = "arc-key", "woc-key", "callback-token"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 Json = Any  # what these tests look at
 
 

@@ -118,7 +118,13 @@ async def controlled(world: World) -> AsyncIterator[str]:
 async def judged(suites: list[str]) -> list[Ran]:
     """All of them, one after the other, against one gateway."""
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        opening = opened(Path(folder), clock=FastClock(), connection_init_timeout_s=INIT_S, ping_s=PING_S)
+        opening = opened(
+            Path(folder),
+            clock=FastClock(),
+            connection_init_timeout_s=INIT_S,
+            ping_s=PING_S,
+            call_wait_max_s=60,
+        )
         async with opening as world, controlled(world) as control:
             ada = world.user("ada")
             world.user("admin", admin=True)

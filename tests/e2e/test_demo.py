@@ -20,7 +20,7 @@ from tests.observability.attributes import strange
 from tools.metrics import declared
 
 CHECKS = 26
-TOLD_S = 30.0
+TOLD_S = 120.0
 
 
 async def limits_counted(settings: SandboxSettings) -> bool:

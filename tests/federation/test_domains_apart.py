@@ -37,7 +37,7 @@ OPERATIONS = [
     if isinstance(one, OperationDefinitionNode)
 ]
 NEWS = "subscription { marketActivity { listing { priceSats meme { name creator { displayName } } } } }"
-WAIT_S = 30.0
+WAIT_S = 120.0
 NOTHING_THERE = "Cannot return null for non-nullable field"
 
 

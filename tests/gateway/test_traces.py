@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from sandbox.client import Client
 from sandbox.people import CHALLENGE, LOG_IN
 from sandbox.process import Child, free_port, start_child
 from sandbox.wallet import Wallet
+from tests.conftest import without_settings
 from tests.mesh.collector import Collector, collecting
 
 SERVICES = ("identity", "ledger", "market")
@@ -71,7 +71,7 @@ async def running(
     others = ("content", "rounds", "chain", "insight")
     peers = {name: f"127.0.0.1:{free_port()}" for name in (*SERVICES, *others)}
     http = f"127.0.0.1:{free_port()}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_")} | {
+    environment = without_settings() | {
         "SATREEL_PEERS": json.dumps(peers),
         "SATREEL_REDIS_URL": redis_url,
         "SATREEL_DATA_DIR": str(folder),

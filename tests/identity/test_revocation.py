@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -23,7 +22,7 @@ from mesh.channel import connect
 from mesh.errors import RemoteFailure
 from mesh.tls import make_user_token_keys
 from sandbox.process import free_port
-from tests.conftest import ValkeyServer
+from tests.conftest import ValkeyServer, without_settings
 from tests.gateway.client import Client
 from tests.identity.conftest import Wallet
 from tests.mesh.echo import SERVICE, EchoStub
@@ -201,7 +200,7 @@ async def answers(address: str) -> bool:
 @asynccontextmanager
 async def process(module: str, variables: dict[str, str]) -> AsyncIterator[Process]:
     """Runs until the block ends; then it must end in good order."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_")}
+    environment = without_settings()
     environment |= {"SATREEL_DRAIN_S": "0", "SATREEL_STOP_GRACE_S": "0.2", **variables}
     started = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, cwd=ROOT, env=environment, stdout=PIPE, stderr=PIPE

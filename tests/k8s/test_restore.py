@@ -72,7 +72,7 @@ async def credit(stub: LedgerServiceStub, number: int) -> None:
         try:
             await stub.CreditDeposits(pb.CreditDepositsRequest(deposits=[deposit]), timeout=10)
         except RemoteFailure as failure:
-            if not failure.outcome_unknown:
+            if not (failure.outcome_unknown or failure.unsent):
                 raise
             await asyncio.sleep(0.05)
         else:

@@ -67,13 +67,13 @@ class Collector:
 
     async def until_spans(self, count: int) -> None:
         """Waits for so many spans; then the connection stands, and what is held back goes fast at the end."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(self.spans) < count:
                 await asyncio.sleep(0.02)
 
     async def until_logs(self, count: int) -> None:
         """Waits for so many records."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(self.logs) < count:
                 await asyncio.sleep(0.02)
 

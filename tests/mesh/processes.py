@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.channel import connect
+from tests.conftest import without_settings
 from tests.mesh.echo import SERVICE, EchoStub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ class EchoProcess:
 @asynccontextmanager
 async def echo_process(*arguments: str, **variables: str) -> AsyncIterator[EchoProcess]:
     """Starts the echo service with these settings."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SATREEL_")}
+    environment = without_settings()
     environment |= {"SATREEL_DRAIN_S": "0.1", **variables}
     command = [sys.executable, "-W", "error", "-m", "tests.mesh.echo_main", *arguments]
     process = await asyncio.create_subprocess_exec(

@@ -26,7 +26,7 @@ from mesh.tls import make_user_token_keys
 from mesh.tokens import UserTokenSigner, UserTokenVerifier
 from tests.conftest import ValkeyServer
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class Service:

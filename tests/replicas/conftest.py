@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from sandbox.people import Person
 from sandbox.report import Report
 from sandbox.settings import elsewhere
 from sandbox.town import Town
+from tests.conftest import PATIENT
 
 ROUND_S = 45.0
 FLOATS = 3
@@ -29,6 +31,9 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     report, seed = Report(colours=False), secrets.token_hex(8)
     admin = Person.of("Admin", "", seed=seed)
     await admin.client.close()
+    # Here all is as it is where it serves.
+    for name in PATIENT:
+        os.environ.pop(name, None)
     settings = elsewhere(folder, replicas=2, sidecars=True, round_s=ROUND_S, grace_s=2.0, film_s=1.0)
     async with running(settings, admin_addresses=[admin.wallet.address], progress=report.step) as house:
         town = Town.of(house, report, seed=seed)

@@ -13,7 +13,7 @@ from mesh.feeds.feed import SUBSCRIBER_BYTES_MAX, SUBSCRIBER_QUEUE_MAX
 from mesh.feeds.outgoing import BUFFER_BYTES_MAX, BUFFER_MAX, SEND_BYTES_MAX, Outgoing
 from tests.conftest import ValkeyServer
 
-SOON_S = 25.0
+SOON_S = 120.0
 Updates = AsyncGenerator[Event | Heartbeat, None]
 
 
