@@ -157,6 +157,39 @@ def test_patches_set_fields_that_are_there_with_values_of_their_kind() -> None:
             assert type(value) is type(before), match[0]
 
 
+APPLY = re.compile(r"apply --server-side (--force-conflicts )?-k k8s/(\S+)(?: --selector '?([^' ]+))?")
+
+
+def selected(folder: str, selector: str) -> list[Manifest]:
+    """What `kubectl --selector` takes of a folder: by `a=b` and `a!=b`, all of which must hold."""
+    asked = [re.fullmatch(r"([\w./]+)(!?)=([\w-]+)", one) for one in selector.split(",")] if selector else []
+    return [
+        one
+        for one in render(folder).all
+        if all(
+            label and (one["metadata"].get("labels", {}).get(label[1]) == label[3]) != bool(label[2])
+            for label in asked
+        )
+    ]
+
+
+def test_an_apply_takes_back_what_was_set_by_hand_or_does_not_touch_it() -> None:
+    """A field that `scale`, `set env` or `patch` has set makes an apply fail, or is forced."""
+    applies = [
+        match for page, command in ALL if page.name != "README.md" for match in APPLY.finditer(command)
+    ]
+    assert len(applies) >= 7
+    for forced, folder, selector in (match.groups() for match in applies):
+        kinds = [(one["kind"], one["metadata"]["name"]) for one in selected(folder, selector)]
+        if not forced:
+            assert kinds == [("PersistentVolumeClaim", "ledger-records")]
+        elif selector:
+            everything = [one["metadata"]["name"] for one in render(folder).of("Deployment")]
+            assert sorted([*(name for kind, name in kinds if kind == "Deployment"), "chain"]) == sorted(
+                everything
+            )
+
+
 @pytest.mark.parametrize(
     "command",
     [
