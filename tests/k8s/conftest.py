@@ -45,7 +45,11 @@ def render(folder: str) -> Manifests:
     """What `kubectl kustomize` makes of a folder of k8s/; needs no cluster."""
     kubectl = Path(sys.executable).with_name("kubectl")
     done = subprocess.run(
-        [kubectl, "kustomize", ROOT / "k8s" / folder], capture_output=True, text=True, timeout=250, check=False
+        [kubectl, "kustomize", ROOT / "k8s" / folder],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return Manifests(folder, list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)))
