@@ -80,6 +80,15 @@ class Seat:
         """Nothing counts from now on."""
         self._left_s = self._clock.monotonic_s()
 
+    def stand_at(self, seconds: int) -> None:
+        """Counts on from so many: the ledger's clock says that more cannot have passed.
+
+        It was set back, or another ledger leads, whose clock is behind. Reports that are ahead for good would
+        be refused for good, and the viewing closed as silent.
+        """
+        if self._left_s is None:
+            self._started_s = self._clock.monotonic_s() - seconds
+
     def take_over(self) -> None:
         """The viewing goes on on another stream: this one ends."""
         self.is_taken_over = True
@@ -206,4 +215,6 @@ def _hand_out(
         if receipt is None:
             seat.offer(Receipt(seconds, burned_sats))
         else:
+            if receipt.reason == ledger_pb2.ERROR_REASON_SECOND_OUT_OF_RANGE:
+                seat.stand_at(receipt.seconds)
             seat.offer(Receipt(receipt.seconds, receipt.burned_sats, receipt.stop_reason, receipt.reason))

@@ -177,9 +177,10 @@ class Hands:
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0
+        self.set_by_s = 0
 
     def now_ns(self) -> int:
-        return int(self.seconds * 10**9)
+        return int((self.seconds + self.set_by_s) * 10**9)
 
     def monotonic_s(self) -> float:
         return self.seconds
@@ -215,6 +216,15 @@ async def test_a_tip_that_nobody_confirms_becomes_stale(
     # A source behind us confirms nothing.
     sim.rewind(1)
     assert (await wait(30.0), await wait(31.0)) == (False, True)
+
+
+async def test_no_tip_stays_fresh_because_the_clock_is_set_back(rig: Rig) -> None:
+    clock = Hands()
+    freshness = Freshness(chain=rig.desk.books.chain, clock=clock, stale_s=60.0)
+    freshness.confirm()
+    clock.set_by_s = -3_600
+    clock.seconds += 61
+    assert freshness.stale
 
 
 async def test_on_mainnet_a_block_that_is_hours_overdue_makes_the_tip_stale(rig: Rig, sim: SimNode) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from satreel.ledger.v1 import ledger_pb2
 from satreel.ledger.v1 import ledger_service_pb2 as pb
 
-from graphql_gateway.live.meter import Meter, Seat
+from graphql_gateway.live.meter import Meter, Receipt, Seat
 from mesh.clock import NS_PER_S, SystemClock
 from mesh.ids import uuid7
 from tests.gateway.client import WAIT_S
@@ -16,13 +16,14 @@ from tests.ledger.rpc.house import BEN, MEME, House, open_house
 
 
 class _Clock(SystemClock):
-    """The house's; a second's sleep takes a moment."""
+    """The house's, until it is set apart; a second's sleep takes a moment."""
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self.ahead_s = 0
 
     def monotonic_s(self) -> float:
-        return self._house.clock.now_ns() / NS_PER_S
+        return self._house.clock.now_ns() / NS_PER_S + self.ahead_s
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / 50)
@@ -69,5 +70,40 @@ async def test_the_gap_costs_nothing_and_ten_seconds_are_waited(valkey_url: str)
         assert (late.seconds, late.burned_sats) == (7, 7)
         account = (await house.market.GetAccount(pb.GetAccountRequest(account_id=f"user:{BEN}"))).account
         assert (account.balance, account.held) == (993, 0)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_viewing_outlives_a_ledger_whose_clock_is_set_back(valkey_url: str) -> None:
+    """It ends no viewing: what cannot have passed by its clock is not paid, and not reported for ever."""
+    async with open_house(valkey_url) as house:
+        await house.fund(BEN, 1_000)
+        await house.open_round()
+        clock = _Clock(house)
+        meter = Meter(house.gateway, clock)
+        running = asyncio.create_task(meter.run())
+        asked = pb.OpenSessionRequest(session_id=uuid7(), meme_id=MEME, budget_sats=400)
+        with house.server.user(BEN):
+            session = (await house.gateway.OpenSession(asked)).session
+        with meter.seat(session) as seat:
+
+            async def passes(seconds: int) -> Receipt:
+                """What is reported of the time after: two reports may be under way."""
+                house.clock.shift_ns += seconds * NS_PER_S
+                for _ in range(2):
+                    await seat.receipt(WAIT_S)
+                receipt = await seat.receipt(WAIT_S)
+                assert receipt is not None
+                assert not receipt.stop_reason, receipt
+                return receipt
+
+            await passes(6)
+            house.clock.shift_ns -= 12 * NS_PER_S
+            clock.ahead_s = 12
+            for _ in range(15):
+                receipt = await passes(2)
+        # Of 36 seconds those count in which the ledger's time went on.
+        assert 22 <= receipt.seconds <= 24
+        assert receipt.burned_sats == receipt.seconds
         running.cancel()
         await asyncio.wait([running])

@@ -59,6 +59,15 @@ def pay(name: str, *amounts: int) -> Order:
     return transfers_order("market", pb.CreateTransfersRequest(transfers=asked))
 
 
+def hold(name: str, amount: int, *, lasts_s: int) -> Order:
+    asked = ledger_pb2.Transfer(
+        id=uid(name, CLOCK.now_ns()),
+        kind=ledger_pb2.TRANSFER_KIND_HOLD, debit_account="user:a",
+        credit_account="user:b", asset="sat", amount=amount, hold_expires_s=lasts_s,
+    )  # fmt: skip
+    return transfers_order("market", pb.CreateTransfersRequest(transfers=[asked]))
+
+
 async def balance(instance: Instance, user: str) -> int:
     def question(machine: Any, _: Head) -> int:
         books = machine.books

@@ -11,12 +11,13 @@ from typing import cast
 
 import pytest
 
-from mesh.clock import ManualClock
+from mesh.clock import NS_PER_S, ManualClock
 from mesh.leases import LEASES, Lease
 from mesh.records import Store
 from mesh.records.sqlite import open_sqlite
 from services.ledger.adapters.election import LEASE, LeaseElection
 from services.ledger.adapters.journal import SETS, StoreJournal
+from services.ledger.app.journal import Author
 from services.ledger.app.leadership import keep_leading
 from services.ledger.app.ledger import Ledger
 from services.ledger.app.verify import verify
@@ -24,23 +25,32 @@ from services.ledger.domain.commands import Command
 from services.ledger.domain.machine import Answer, Machine
 from services.ledger.rpc.read import read_command
 from tests.ledger.stores import Told, alone
-from tests.ledger.test_journal import deposit, pay
+from tests.ledger.test_journal import deposit, hold, pay
 from tests.resting import RestingStore
 
 TTL_S = 0.6
 STEP_S = 0.02
 
 
+class SetClock(ManualClock):
+    """Somebody sets it."""
+
+    set_by_s = 0
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self.set_by_s * NS_PER_S
+
+
 class Site:
     """A real store, and time that passes only while nobody waits for it: a slow machine loses no lease."""
 
     def __init__(self, store: Store) -> None:
-        self.clock = ManualClock()
+        self.clock = SetClock()
         self._resting = RestingStore(store)
         self.store = cast("Store", self._resting)
 
-    async def pass_time(self, seconds: float) -> None:
-        await self._resting.pass_time(self.clock, seconds, step_s=STEP_S)
+    async def pass_time(self, seconds: float, step_s: float = STEP_S) -> None:
+        await self._resting.pass_time(self.clock, seconds, step_s=step_s)
 
     async def until(self, event: asyncio.Event) -> None:
         while not event.is_set():
@@ -118,3 +128,28 @@ async def test_what_takes_long_ends_no_reign(tmp_path: Path, monkeypatch: pytest
         await submitted
         assert ledger.leading
         assert ledger.standing.sequence == 2
+
+
+async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing_for_long(tmp_path: Path) -> None:
+    async with opened_site(tmp_path) as site:
+        journal, leads = StoreJournal(site.store, site.clock, read_command), asyncio.Event()
+        ledger = Ledger(journal, Told(), site.clock, queue_max=100, session_silence_s=10)
+
+        async def serving(yes: bool) -> None:
+            leads.set() if yes else leads.clear()
+
+        reign = asyncio.create_task(ledger.reign(Author("one", 1), serving, lambda: True))
+        await leads.wait()
+        await ledger.submit(deposit(1))
+        await ledger.submit(hold("h", 10, lasts_s=60))
+        site.clock.set_by_s = -3_600
+        # Now it waits for the hold's end by a wrong clock, and nothing else happens.
+        await ledger.submit(pay("t", 10))
+        site.clock.set_by_s = 0
+        held = []
+        for _ in range(2):
+            await site.pass_time(40, step_s=5)
+            held.append(await ledger.ask(lambda machine, _: sum(machine.books.held)))
+        assert held == [10, 0]
+        reign.cancel()
+        await asyncio.wait([reign])

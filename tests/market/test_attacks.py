@@ -11,6 +11,7 @@ import pytest
 from mesh.errors import Failure, InvalidArgument, Unavailable
 from mesh.ids import uuid7
 from services.market.app.ports import ListingFilter
+from services.market.app.recovery import RECOVER_AFTER_S
 from services.market.domain.deals import Leg, holds
 from services.market.domain.failures import InsufficientFunds
 from services.market.domain.states import ListingState, OfferState
@@ -116,6 +117,22 @@ async def test_a_listing_that_expires_while_its_purchase_fails_is_told_and_gives
     await world.recovery.recover(age_s=0)
     assert [told.state for told in world.news.listings] == [ListingState.OPEN, ListingState.EXPIRED]
     assert (await world.quotes.get(meme)).place is None
+    await world.settle_down()
+    await world.check()
+
+
+async def test_a_clock_that_is_set_back_leaves_no_purchase_half_done(world: World) -> None:
+    seller, buyer = world.person(), world.person()
+    listing = await world.list_title(seller, world.meme(seller))
+    world.ledger.delays = True
+    with pytest.raises(Unavailable):
+        await world.buy(buyer, listing)
+    world.ledger.delays = False
+    await world.clock.advance(-3_600)
+    await world.recovery.recover(age_s=RECOVER_AFTER_S)
+    found = await world.listings.get(listing.id)
+    assert found is not None
+    assert found.state is ListingState.SOLD
     await world.settle_down()
     await world.check()
 

@@ -138,6 +138,14 @@ def test_a_block_opens_a_round_with_entries_once_the_pause_is_over() -> None:
     assert step(early, events.ChainMoved((), (block(7, 1), block(8, 2))), at(3)).anchor == Anchor(8, "hash-8")
 
 
+def test_a_pause_that_began_by_a_clock_ahead_does_not_last_until_that_time_comes() -> None:
+    moved = events.ChainMoved((), (block(7, 1),))
+    early = replace(pending("a"), opens_after_ns=at(3_600))
+    assert step(early, moved, at(3_541)).state is State.PENDING, "a clock may be slewed"
+    assert step(early, moved, at(2)).state is State.ACTIVE
+    assert step(replace(early, entries=()), moved, at(2)).state is State.PENDING
+
+
 def test_grace_belongs_to_the_active_round() -> None:
     opened = active("a")
     assert step(opened, events.Tick(), at(630.9)).state is State.ACTIVE

@@ -28,6 +28,8 @@ class Freshness:
         self._clock = clock
         self._stale_s = stale_s
         self._began_ns = clock.now_ns()
+        # An age is told by a clock that nobody sets.
+        self._confirmed_s = clock.monotonic_s()
         self._told = False
         self.confirmed_ns = 0
         self._rival: Block | None = None
@@ -40,7 +42,7 @@ class Freshness:
 
     def confirm(self, rival: Block | None = None) -> None:
         """A source has our tip as its best block, or this one with the same work."""
-        self.confirmed_ns = self._clock.now_ns()
+        self.confirmed_ns, self._confirmed_s = self._clock.now_ns(), self._clock.monotonic_s()
         if rival is not None and rival != self._rival:
             log.warning("competing tip", ours=self._chain.tip.hash, other=rival.hash, height=rival.height)
             self._rival = rival
@@ -48,7 +50,7 @@ class Freshness:
     @property
     def age_s(self) -> float:
         """Time since our tip was confirmed, or since this term began."""
-        return (self._clock.now_ns() - max(self._began_ns, self.confirmed_ns)) / NS_PER_S
+        return self._clock.monotonic_s() - self._confirmed_s
 
     @property
     def stale(self) -> bool:

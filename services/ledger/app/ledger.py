@@ -29,6 +29,8 @@ from services.ledger.domain.window import HORIZON_DAYS
 # How often a standby looks for new records, and how long it waits at most when the store is in trouble.
 FOLLOW_EVERY_S = 0.1
 FOLLOW_PAUSE_S_MAX = 2.0
+# By so much, at most, what is due by time alone is late when the clock is set.
+DUE_LOOK_S = 10.0
 STALENESS_S_MAX = 5.0
 # Postings and sessions that are dropped from memory in one go: while it lasts, commands wait.
 TRIM_MAX = 5_000
@@ -212,7 +214,8 @@ class Ledger:
                 return
             waits = [asyncio.ensure_future(self._orders.wait())]
             if wait_s is not None:
-                waits.append(asyncio.ensure_future(self._clock.sleep(wait_s)))
+                # The clock that says when may be set meanwhile; the one that waits does not notice.
+                waits.append(asyncio.ensure_future(self._clock.sleep(min(wait_s, DUE_LOOK_S))))
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:

@@ -49,18 +49,23 @@ class Recovery:
 
     async def recover(self, *, age_s: float) -> None:
         """Tries to end all that is at least this old."""
-        before_ns = self._clock.now_ns() - round(age_s * NS_PER_S)
+        now_ns, age_ns = self._clock.now_ns(), round(age_s * NS_PER_S)
+
+        def is_old(at_ns: int) -> bool:
+            # What is from the future was begun before a clock was set back.
+            return abs(now_ns - at_ns) >= age_ns
+
         for listing in await self._listings.in_state(ListingState.SETTLING):
-            if listing.attempt is not None and listing.attempt.claimed_ns <= before_ns:
+            if listing.attempt is not None and is_old(listing.attempt.claimed_ns):
                 await self._try("purchase", listing.id, self._buying.settle(listing, listing.attempt))
         for offer in await self._offers.in_state(OfferState.SETTLING):
-            if offer.attempt is not None and offer.attempt.claimed_ns <= before_ns:
+            if offer.attempt is not None and is_old(offer.attempt.claimed_ns):
                 await self._try("acceptance", offer.id, self._accepting.settle(offer, offer.attempt))
         for offer in await self._offers.in_state(OfferState.PENDING):
-            if offer.created_ns <= before_ns:
+            if is_old(offer.created_ns):
                 await self._try("offer", offer.id, self._bidding.secure(offer))
         for offer in await self._offers.due():
-            if offer.closed_ns <= before_ns:
+            if is_old(offer.closed_ns):
                 await self._try("release", offer.id, self._bidding.free(offer))
 
     async def _try(self, what: str, id_: str, work: Awaitable[object]) -> None:

@@ -21,6 +21,7 @@ from services.rounds.domain.record import result_record
 from services.rounds.domain.values import (
     ENDED,
     NS_PER_MS,
+    NS_PER_S,
     Anchor,
     Block,
     InstantNs,
@@ -31,6 +32,9 @@ from services.rounds.domain.values import (
     State,
     Timing,
 )
+
+# A clock that is so far behind the end of a pause has been set back.
+SET_BACK_NS = 60 * NS_PER_S
 
 
 class Intent(StrEnum):
@@ -140,7 +144,7 @@ def _assigned(round_: Round, event: events.EntriesAssigned, _now: InstantNs) -> 
 
 def _chain_moved(round_: Round, event: events.ChainMoved, now_ns: InstantNs) -> Round:
     if round_.state is State.PENDING:
-        block = next((found for found in event.connected if _opens(round_, found)), None)
+        block = next((found for found in event.connected if _opens(round_, found, now_ns)), None)
         return _opened(round_, block, now_ns) if block else round_
     anchor = round_.anchor
     if anchor is None:
@@ -163,8 +167,10 @@ def _moved(anchor: Anchor, winner: str) -> Anchor:
     return Anchor(anchor.height, winner, tuple(old for old in known if old != winner))
 
 
-def _opens(round_: Round, block: Block) -> bool:
-    return bool(round_.entries) and block.seen_at_ns >= round_.opens_after_ns
+def _opens(round_: Round, block: Block, now_ns: InstantNs) -> bool:
+    # The round before ended by a clock that was ahead: its pause would last until that time comes again.
+    set_back = now_ns + SET_BACK_NS < round_.opens_after_ns
+    return bool(round_.entries) and (block.seen_at_ns >= round_.opens_after_ns or set_back)
 
 
 def _opened(round_: Round, block: Block, now_ns: InstantNs) -> Round:
