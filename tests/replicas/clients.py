@@ -31,7 +31,9 @@ class RestError(Exception):
     """A REST request was not answered with 200."""
 
     def __init__(self, status: int, body: Any) -> None:
-        super().__init__(f"{status} {body}"[:300])
+        # Its words first: tables cut it short.
+        message = body.get("message") if isinstance(body, dict) else None
+        super().__init__(f"{status} {message}: {body}"[:300])
         self.status = status
 
 
