@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 from opentelemetry import trace
 
 from mesh import telemetry
-from mesh.telemetry.spans import KEPT_PER_S
 from tests.edge.lone import alone, gateway, serving
 from tests.mesh.collector import collecting
-from topology import edge
+from topology import edge, troubles
 
 REQUESTS = 100
 RATIO = 0.5
+PATIENCE_S = 120.0
 
 
 async def test_traces_go_on_at_the_door_and_tell_no_query(tmp_path: Path) -> None:
@@ -90,15 +91,22 @@ async def test_what_fails_is_told_once_in_whatever_trace(tmp_path: Path) -> None
         async with alone(tmp_path, otlp=otlp, trace_ratio=1) as at, aiohttp.ClientSession() as client:
             async with client.get(f"http://{at.http}/v1/blocks/tip") as response:
                 assert response.status == 503
-            await collector.until_spans(1)
             await collector.until_logs(1)
-    (record,) = collector.logs
-    server = next(seen.span for seen in collector.spans if seen.kind == "server")
+            # That of the call to the gateway may come before.
+            async with asyncio.timeout(PATIENCE_S):
+                while not (servers := [one.span for one in collector.spans if one.kind == "server"]):
+                    await asyncio.sleep(0.05)
+    (record,), (server,) = collector.logs, servers
     # So that who has both has one.
     assert (record.trace_id, record.span_id) == (server.trace_id, server.span_id)
 
 
-async def test_in_an_outage_no_more_is_told_than_can_be_read(tmp_path: Path) -> None:
+async def test_in_an_outage_no_more_is_told_than_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fewer than usual, so that any machine fails faster.
+    monkeypatch.setattr(troubles, "KEPT_PER_S", kept_per_s := 5)
+
     async def fail(_: web.Request) -> web.Response:
         return web.Response(status=500)
 
@@ -116,8 +124,9 @@ async def test_in_an_outage_no_more_is_told_than_can_be_read(tmp_path: Path) -> 
 
             began_s, failed = time.monotonic(), 0
             # As soon as more has failed than may be told.
-            while failed <= KEPT_PER_S * (3 + time.monotonic() - began_s):
+            while failed <= kept_per_s * (3 + time.monotonic() - began_s):
                 await asyncio.gather(*(ask() for _ in range(50)))
                 failed += 50
-        # Envoy has sent all that it tells before it ended.
-    assert 0 < len(collector.logs) < failed
+            await collector.until_logs(1)
+        # What else it tells comes before it has ended, if at all.
+    assert len(collector.logs) < failed
