@@ -24,7 +24,8 @@ from mesh.telemetry.instruments import (
     up_down,
 )
 from mesh.telemetry.process import watch_loop
-from mesh.telemetry.spans import ERRORS, Span, Teller, Tracer, keep_way
+from mesh.telemetry.spans import ERRORS, Span, Teller, keep_way
+from mesh.telemetry.tracing import Tracer
 
 __all__ = [
     "CLOSE_S",

@@ -14,7 +14,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from mesh import logs
-from mesh.telemetry.spans import Teller, Tracer
+from mesh.telemetry.spans import Teller
+from mesh.telemetry.tracing import Tracer
 
 METRICS_EVERY_MS = 10_000
 # A collector that is away, or takes calls and never answers, holds up the end of the process for no longer.

@@ -9,33 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from struct import Struct
 from typing import Any
 
 import orjson
 
 from services.ledger.domain.answers import BODY_BYTES, Refused, Result
 from services.ledger.domain.books import SAT, Posting
-from services.ledger.domain.commands import Deposit, Entry, OpenRound, OpenSession, ReverseDeposit
+from services.ledger.domain.columns import column_of, cut, json_of, lines_of, load_column, set_all
+from services.ledger.domain.commands import Deposit, OpenSession, ReverseDeposit
 from services.ledger.domain.deposits import Credited, Reversal
 from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.machine import Machine
 from services.ledger.domain.reasons import Reason
-from services.ledger.domain.rounds import MemeBook, Payout, Round, RoundState, Share
+from services.ledger.domain.round_rows import load_round, round_row
 from services.ledger.domain.sessions import Session, SessionView, StopReason
-from services.ledger.domain.shares import Parameters
 from services.ledger.domain.titles import Title
 
 Sections = Mapping[str, bytes]
 
 VERSION = 3
 OUTPOINT_BYTES = 36
-# Pieces of equal size are cut so many at a time.
-CUT = 1_000
 # What waits for the history. Two machines in the same state may have put different parts of it there already.
 TAILS = frozenset({"postings", "sessions_leaving", "rounds_leaving"})
 
@@ -47,8 +43,8 @@ class BadImage(Exception):  # noqa: N818 - names what was found
 def dump(machine: Machine) -> dict[str, bytes]:
     """The machine's state, between two commands."""
     sections = {
-        "clock": _json(_clock(machine)),
-        "counts": _json(_counts(machine)),
+        "clock": json_of(_clock(machine)),
+        "counts": json_of(_counts(machine)),
         "result": machine.result_hash,
     }
     for part in _DUMPS:
@@ -116,27 +112,27 @@ def _accounts(machine: Machine) -> Sections:
     return {
         "account_names": "\n".join(books.names).encode(),
         "asset_names": "\n".join(kinds).encode(),
-        "account_assets": _column(array("q", [number[asset] for asset in books.assets])),
+        "account_assets": column_of(array("q", [number[asset] for asset in books.assets])),
         "account_traits": bytes(books.traits),
-        "balances": _column(books.balance),
-        "held": _column(books.held),
-        "newest_postings": _column(books.newest),
-        "newest_sessions": _column(books.newest_session),
-        "debts": _json(list(books.debt.items())),
-        "postings": _json([tuple(posting) for posting in books.postings]),
+        "balances": column_of(books.balance),
+        "held": column_of(books.held),
+        "newest_postings": column_of(books.newest),
+        "newest_sessions": column_of(books.newest_session),
+        "debts": json_of(list(books.debt.items())),
+        "postings": json_of([tuple(posting) for posting in books.postings]),
     }
 
 
 def _load_accounts(machine: Machine, sections: Sections) -> None:
     books = machine.books
-    books.names = _lines(sections["account_names"])
-    kinds = _lines(sections["asset_names"])
-    books.assets = [kinds[place] for place in _load_column(sections["account_assets"])]
+    books.names = lines_of(sections["account_names"])
+    kinds = lines_of(sections["asset_names"])
+    books.assets = [kinds[place] for place in load_column(sections["account_assets"])]
     books.traits = bytearray(sections["account_traits"])
-    books.balance = _load_column(sections["balances"])
-    books.held = _load_column(sections["held"])
-    books.newest = _load_column(sections["newest_postings"])
-    books.newest_session = _load_column(sections["newest_sessions"])
+    books.balance = load_column(sections["balances"])
+    books.held = load_column(sections["held"])
+    books.newest = load_column(sections["newest_postings"])
+    books.newest_session = load_column(sections["newest_sessions"])
     # The books' other parts hold on to the dictionary of satoshis.
     books.numbers[SAT].update(
         (name, place)
@@ -161,15 +157,15 @@ def _answers(machine: Machine) -> Sections:
         ]
         sections[f"answers/{span}/ids"] = "\n".join(applied).encode()
         sections[f"answers/{span}/bodies"] = b"".join(applied.values())
-        sections[f"answers/{span}/refused"] = _json(refused)
+        sections[f"answers/{span}/refused"] = json_of(refused)
     return sections
 
 
 def _load_answers(machine: Machine, sections: Sections) -> None:
     for span in (name.split("/")[1] for name in sections if name.endswith("/ids")):
-        bodies = _cut(sections[f"answers/{span}/bodies"], BODY_BYTES)
+        bodies = cut(sections[f"answers/{span}/bodies"], BODY_BYTES)
         answers: dict[str, bytes | Refused]
-        answers = dict(zip(_lines(sections[f"answers/{span}/ids"]), bodies, strict=True))
+        answers = dict(zip(lines_of(sections[f"answers/{span}/ids"]), bodies, strict=True))
         for id_, body, reason, detail in orjson.loads(sections[f"answers/{span}/refused"]):
             answers[id_] = Refused(bytes.fromhex(body), Result(Reason(reason), detail))
         machine.answers.by_span[span] = answers
@@ -180,7 +176,7 @@ _HOLD_FIELDS = ("id", "debit", "credit", "amount", "memo", "expires_ns", "state"
 
 def _holds(machine: Machine) -> Sections:
     rows = [{name: getattr(one, name) for name in _HOLD_FIELDS} for one in machine.holds.by_id.values()]
-    return {"holds": _json(rows), "holds_closed": _json(list(machine.holds.closed))}
+    return {"holds": json_of(rows), "holds_closed": json_of(list(machine.holds.closed))}
 
 
 def _load_holds(machine: Machine, sections: Sections) -> None:
@@ -194,7 +190,7 @@ def _load_holds(machine: Machine, sections: Sections) -> None:
 
 
 def _titles(machine: Machine) -> Sections:
-    return {"titles": _json(list(machine.titles.by_meme.values()))}
+    return {"titles": json_of(list(machine.titles.by_meme.values()))}
 
 
 def _load_titles(machine: Machine, sections: Sections) -> None:
@@ -214,123 +210,58 @@ def _deposits(machine: Machine) -> Sections:
     ]
     return {
         "deposit_ids": "\n".join(deposits.by_id).encode(),
-        "deposit_accounts": _column(array("q", [number[body.account] for body in bodies])),
-        "deposit_sats": _column(array("q", [body.amount_sats for body in bodies])),
+        "deposit_accounts": column_of(array("q", [number[body.account] for body in bodies])),
+        "deposit_sats": column_of(array("q", [body.amount_sats for body in bodies])),
         "deposit_txids": "\n".join([body.txid for body in bodies]).encode(),
-        "deposit_vouts": _column(array("q", [body.vout for body in bodies])),
-        "deposit_blocks": _column(array("q", [place[body.block_hash] for body in bodies])),
-        "deposits_at": _column(array("q", [one.at_ns for one in credited])),
+        "deposit_vouts": column_of(array("q", [body.vout for body in bodies])),
+        "deposit_blocks": column_of(array("q", [place[body.block_hash] for body in bodies])),
+        "deposits_at": column_of(array("q", [one.at_ns for one in credited])),
         "deposits_stand": bytes(one.stands for one in credited),
-        "deposits_earlier": _json(earlier),
+        "deposits_earlier": json_of(earlier),
         "block_hashes": "\n".join(blocks).encode(),
-        "reversals": _json(list(deposits.reversals.values())),
+        "reversals": json_of(list(deposits.reversals.values())),
         "outpoints": b"".join(sorted(deposits.standing_outpoints)),
     }
 
 
 def _load_deposits(machine: Machine, sections: Sections) -> None:
     deposits, names = machine.deposits, machine.books.names
-    ids, blocks = _lines(sections["deposit_ids"]), _lines(sections["block_hashes"])
+    ids, blocks = lines_of(sections["deposit_ids"]), lines_of(sections["block_hashes"])
     bodies = map(
         Deposit,
         ids,
-        [names[account] for account in _load_column(sections["deposit_accounts"])],
-        _load_column(sections["deposit_sats"]),
-        _lines(sections["deposit_txids"]),
-        _load_column(sections["deposit_vouts"]),
-        [blocks[place] for place in _load_column(sections["deposit_blocks"])],
+        [names[account] for account in load_column(sections["deposit_accounts"])],
+        load_column(sections["deposit_sats"]),
+        lines_of(sections["deposit_txids"]),
+        load_column(sections["deposit_vouts"]),
+        [blocks[place] for place in load_column(sections["deposit_blocks"])],
     )
-    stands, times = map(bool, sections["deposits_stand"]), _load_column(sections["deposits_at"])
+    stands, times = map(bool, sections["deposits_stand"]), load_column(sections["deposits_at"])
     deposits.by_id = dict(zip(ids, map(Credited, bodies, stands, times), strict=True))
     for id_, earlier in orjson.loads(sections["deposits_earlier"]):
         deposits.by_id[id_].earlier = tuple(Deposit(**body) for body in earlier)
     for row in orjson.loads(sections["reversals"]):
         command = ReverseDeposit(**row.pop("command"))
         deposits.reversals[command.id] = Reversal(command, **row)
-    deposits.standing_outpoints = set(_cut(sections["outpoints"], OUTPOINT_BYTES))
-
-
-_ROUND_FIELDS = (
-    "account", "carried_in_sats", "carried_out_sats", "pool_sats", "ranking", "refunded_sats", "state",
-)  # fmt: skip
-_BOOK_FIELDS = (
-    "first_view_ns", "paid_seconds", "running", "scored_seconds", "takings", "tenures",
-    "viewer_count", "viewers",
-)  # fmt: skip
-_SHARE_FIELDS = ("takings", "paid", "posted")
+    deposits.standing_outpoints = set(cut(sections["outpoints"], OUTPOINT_BYTES))
 
 
 def _rounds(machine: Machine) -> Sections:
     rounds = machine.rounds
     return {
-        "rounds": _json([_round_row(one) for one in rounds.by_id.values()]),
-        "rounds_leaving": _json([_round_row(one) for one in rounds.leaving]),
+        "rounds": json_of([round_row(one) for one in rounds.by_id.values()]),
+        "rounds_leaving": json_of([round_row(one) for one in rounds.leaving]),
         "round_current": (rounds.current.id if rounds.current else "").encode(),
     }
-
-
-def _round_row(one: Round) -> dict[str, Any]:
-    return {
-        "command": one.command,
-        "fields": {name: getattr(one, name) for name in _ROUND_FIELDS},
-        "payouts": one.payouts,
-        "memes": [_book_row(book) for book in one.memes.values()],
-    }
-
-
-def _book_row(book: MemeBook) -> dict[str, Any]:
-    return {
-        "entry": book.entry,
-        "takings_account": book.takings_account,
-        "fields": {name: getattr(book, name) for name in _BOOK_FIELDS},
-        "fee": _share_row(book.fee),
-        "creator": _share_row(book.creator),
-        "owners": [(owner, _share_row(share)) for owner, share in book.owners.items()],
-    }
-
-
-def _share_row(share: Share) -> list[Any]:
-    return [share.role, share.account, *(getattr(share, name) for name in _SHARE_FIELDS)]
 
 
 def _load_rounds(machine: Machine, sections: Sections) -> None:
     rounds = machine.rounds
     for row in orjson.loads(sections["rounds"]):
-        one = _load_round(row)
+        one = load_round(row)
         rounds.by_id[one.id] = one
-    rounds.leaving = [_load_round(row) for row in orjson.loads(sections["rounds_leaving"])]
+    rounds.leaving = [load_round(row) for row in orjson.loads(sections["rounds_leaving"])]
     rounds.current = rounds.by_id.get(sections["round_current"].decode())
-
-
-def _load_round(row: dict[str, Any]) -> Round:
-    asked = row["command"]
-    rates, entries = Parameters(**asked.pop("parameters")), asked.pop("entries")
-    command = OpenRound(parameters=rates, entries=tuple(Entry(**entry) for entry in entries), **asked)
-    one = Round(command, row["fields"]["account"])
-    _set(one, row["fields"])
-    one.state, one.ranking = RoundState(one.state), tuple(one.ranking)
-    one.payouts = tuple(Payout(**payout) for payout in row["payouts"])
-    for book_row in row["memes"]:
-        book = _load_book(book_row, rates)
-        one.memes[book.entry.meme_id] = book
-    return one
-
-
-def _load_book(row: dict[str, Any], rates: Parameters) -> MemeBook:
-    fee, creator = _load_share(row["fee"]), _load_share(row["creator"])
-    book = MemeBook(Entry(**row["entry"]), rates, row["takings_account"], fee, creator)
-    _set(book, row["fields"])
-    book.tenures = [(since_ns, owner_id) for since_ns, owner_id in book.tenures]
-    book.owners = {owner_id: _load_share(share) for owner_id, share in row["owners"]}
-    book.since_ns, owner_id = book.tenures[-1]
-    book.owner = book.owners[owner_id]
-    return book
-
-
-def _load_share(row: list[Any]) -> Share:
-    share = Share(row[0], row[1])
-    _set(share, dict(zip(_SHARE_FIELDS, row[2:], strict=True)))
-    return share
 
 
 _SESSION_FIELDS = (
@@ -347,7 +278,7 @@ def _sessions(machine: Machine) -> Sections:
         )
         for one in machine.meter.kept
     ]
-    return {"sessions": _json(rows), "sessions_leaving": _json(machine.meter.leaving)}
+    return {"sessions": json_of(rows), "sessions_leaving": json_of(machine.meter.leaving)}
 
 
 def _load_sessions(machine: Machine, sections: Sections) -> None:
@@ -355,7 +286,7 @@ def _load_sessions(machine: Machine, sections: Sections) -> None:
     for asked, (round_id, account, number, opened_ns), fields in orjson.loads(sections["sessions"]):
         command, in_round = OpenSession(**asked), rounds.by_id[round_id]
         session = Session(command, in_round, account=account, at_ns=opened_ns, number=number)
-        _set(session, dict(zip(_SESSION_FIELDS, fields, strict=True)))
+        set_all(session, dict(zip(_SESSION_FIELDS, fields, strict=True)))
         session.stop = StopReason(session.stop)
         in_round.know_session(command.session_id, command.viewer_id)
         meter.kept.append(session)
@@ -379,40 +310,3 @@ _LOADS: tuple[Callable[[Machine, Sections], None], ...] = (
     _load_machine, _load_accounts, _load_answers, _load_holds, _load_titles, _load_deposits, _load_rounds,
     _load_sessions,
 )  # fmt: skip
-
-
-def _set(target: object, fields: Mapping[str, Any]) -> None:
-    for name, value in fields.items():
-        setattr(target, name, value)
-
-
-def _json(rows: object) -> bytes:
-    return orjson.dumps(rows)
-
-
-def _lines(text: bytes) -> list[str]:
-    return text.decode().split("\n") if text else []
-
-
-def _cut(packed: bytes, size: int) -> list[bytes]:
-    """Pieces of this size."""
-    many, whole = Struct(f"{size}s" * CUT), len(packed) - len(packed) % (size * CUT)
-    pieces: list[bytes] = []
-    for cut in many.iter_unpack(memoryview(packed)[:whole]):
-        pieces += cut
-    pieces += (packed[at : at + size] for at in range(whole, len(packed), size))
-    return pieces
-
-
-def _column(numbers: array[int]) -> bytes:
-    return _little_endian(array("q", numbers)).tobytes()
-
-
-def _load_column(packed: bytes) -> array[int]:
-    return _little_endian(array("q", packed))
-
-
-def _little_endian(numbers: array[int]) -> array[int]:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
