@@ -26,6 +26,7 @@ TAKEN = {
 async def test_nobody_spoils_the_calls_of_others(tmp_path: Path) -> None:
     async with door(tmp_path) as at, at.stub() as stub:
         await at.lead(True)
+        await at.until("cluster.rounds.membership_healthy", 1)
         for name, value in REFUSED:
             status, _, told = await at.rest(**{name: value})
             assert (status, told["details"][0]["reason"]) == (400, "BAD_REQUEST"), (name, value)
