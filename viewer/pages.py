@@ -104,7 +104,8 @@ class Pages:
         head = "<tr><th class=n>UTC</th><th>begun in</th><th>trace</th><th class=n>took</th>"
         head += "<th class=n>spans</th><th class=n>failed</th></tr>"
         table = f'<div class="card"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-        nothing = '<p class="quiet">No traces yet: they come seconds after the calls.</p>'
+        why = "None of those kept." if names else "No traces yet: they come seconds after the calls."
+        nothing = f'<p class="quiet">{why}</p>'
         within = (
             f'<p class="quiet">begun in: <a href="/?show={show}">all</a> · {filters}</p>' if names else ""
         )

@@ -107,6 +107,7 @@ async def test_pages_show_what_came(tmp_path: Path) -> None:
         failed = await page(addresses, "/?show=failed")
         assert "&lt;script&gt;" in failed
         assert "<script" not in failed
+        assert "None of those kept." in await page(addresses, "/?service=nobody")
         shown = await page(addresses, f"/trace/{trace.hex()}")
         assert "4 spans in 3 parts" in shown
         assert "UNAVAILABLE" in shown
