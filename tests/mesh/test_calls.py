@@ -35,25 +35,29 @@ async def front(house: House, behind: Echo) -> EchoStub:
     return house.stub(front)
 
 
+# gRPC rounds what is left up, by its own word of the time, which on a busy machine is not the newest.
+ROUNDED_S = 2.0
+
+
 async def test_the_deadline_shrinks_over_two_hops(front: EchoStub) -> None:
     # Less than the contract gives.
     began_s = time.monotonic()
-    left_s = float((await front.Echo(EchoRequest(text="forward:time"), timeout=19.9)).text)
-    assert 19.85 - (time.monotonic() - began_s) < left_s < 19.9
+    left_s = float((await front.Echo(EchoRequest(text="forward:time"), timeout=15)).text)
+    assert 14.95 - (time.monotonic() - began_s) < left_s < 15 + ROUNDED_S
 
 
 async def test_a_call_without_deadline_gets_the_contracts(house: House, server: MeshServer) -> None:
     began_s = time.monotonic()
     left_s = float((await house.stub(server).Echo(EchoRequest(text="time"))).text)
-    assert 19.95 - (time.monotonic() - began_s) < left_s <= 20.0
+    assert 19.95 - (time.monotonic() - began_s) < left_s < 20 + ROUNDED_S
 
 
 async def test_within_bounds_every_call_in_the_block(house: House, server: MeshServer) -> None:
     stub = house.stub(server)
-    with deadlines.within(19.9):
-        assert float((await stub.Echo(EchoRequest(text="time"))).text) < 19.9
+    with deadlines.within(15):
+        assert float((await stub.Echo(EchoRequest(text="time"))).text) < 15 + ROUNDED_S
         with deadlines.within(60):
-            assert float((await stub.Echo(EchoRequest(text="time"))).text) < 19.9
+            assert float((await stub.Echo(EchoRequest(text="time"))).text) < 15 + ROUNDED_S
     with deadlines.within(0), pytest.raises(DeadlineExceeded):
         await stub.Echo(HI)
 
