@@ -168,6 +168,9 @@ class WebSocket(asyncio.Protocol):
             waiter = self._loop.create_future()
             self._waiting.append(waiter)
             await waiter
+        if not self._is_over:
+            # The transport broke this moment, and tells it in its next turn: nobody takes it for a farewell.
+            await self.gone()
         raise ClientGone
 
     async def send(self, message: bytes) -> None:

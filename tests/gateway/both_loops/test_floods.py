@@ -36,7 +36,7 @@ async def test_who_takes_nothing_is_not_listened_to(world: World) -> None:
         assert not socket.tell("1", b"{}")
         waiting = socket._transport.get_write_buffer_size()
         assert waiting < transport.WAITING_BYTES_MAX + 2 * transport.SLICE_BYTES
-        assert not flood.done()
+        # The kernels between us may have taken all of it.
         flood.cancel()
 
 

@@ -27,11 +27,15 @@ from tests.gateway.world import until
 class Heard(WebSocket):
     """A socket that keeps what it hears."""
 
-    __slots__ = ("messages",)
+    __slots__ = ("has_ended", "messages")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self.messages: list[str | bytes] = []
+        self.has_ended = False
+
+    def ended(self) -> None:
+        self.has_ended = True
 
     def received(self, message: str | bytes) -> None:
         self.messages.append(message)
@@ -122,6 +126,17 @@ async def test_who_waits_hears_that_the_client_went() -> None:
         async with asyncio.timeout(WAIT_S):
             with pytest.raises(ClientGone):
                 await waiting
+
+
+async def test_who_sends_hears_of_a_break_after_the_conversation() -> None:
+    """It knows then that the line broke, rather than that the client left."""
+    async with pair() as (socket, _):
+        socket._transport.abort()
+        assert not socket.has_ended
+        with pytest.raises(ClientGone):
+            await socket.send(b"late")
+        assert socket.has_ended
+        assert socket.is_broken
 
 
 async def test_who_takes_nothing_for_too_long_is_dropped() -> None:
