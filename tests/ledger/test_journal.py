@@ -200,6 +200,26 @@ async def test_a_frozen_leader_wakes_up_too_late() -> None:
         assert await replayed(store) == await digest(new)
 
 
+async def test_what_is_written_out_of_office_is_not_told() -> None:
+    store, clock = MemoryStore(), ManualClock()
+    old = Instance(journal_of(store, clock), clock, "old")
+    await old.lead()
+    await old.ledger.submit(deposit(1))
+    told = len(old.told.news)
+    store.faults = [Fault.BUSY]
+    asked = asyncio.create_task(old.ledger.submit(pay("t", 10)))
+    await store.troubled.wait()
+    # It stands still. Another leads, and what that one writes is archived: the number is free again.
+    old.in_office = False
+    await clock.advance(1)
+    with pytest.raises(Refused) as refusal:
+        await asked
+    assert refusal.value.number is Reason.NOT_LEADER
+    assert isinstance(await old.fall(), Unresolved)
+    assert len(store.records) == 3
+    assert len(old.told.news) == told
+
+
 async def test_who_is_out_of_office_answers_nothing() -> None:
     async with led(MemoryStore()) as one:
         await one.ledger.submit(deposit(1))

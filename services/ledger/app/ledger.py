@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from mesh import logs, telemetry
 from mesh.clock import NS_PER_S, Clock
 from mesh.errors import Code, Failure
-from services.ledger.app.journal import Author, Draft, Head, Journal, JournalBroken
+from services.ledger.app.journal import Author, Draft, Head, Journal, JournalBroken, Unresolved
 from services.ledger.app.orders import Order, Orders, Waiting, refuse
 from services.ledger.app.replay import Load, apply_all, from_nothing
 from services.ledger.app.replica import Replica
@@ -233,7 +233,7 @@ class Ledger:
             commands = tuple(waiting.order.wire for waiting in batch)
             draft = Draft(author, machine.now_ns, reign, commands, machine.seal())
             with telemetry.tracer.for_many("ledger commit", (one.asker for one in batch)):
-                head = await self._journal.append(draft, replica.head)
+                head = await self._append(draft)
         except BaseException:
             self._leading = False
             self._ready.clear()
@@ -244,6 +244,16 @@ class Ledger:
         for waiting, answer in zip(batch, answers, strict=True):
             waiting.settle(answer)
         self._news.committed(head, machine.take_changes())
+
+    async def _append(self, draft: Draft) -> Head:
+        """The new head. Raises what the journal raises, and Unresolved when others may have led meanwhile.
+
+        Whoever stood still for long may have taken a number that was free as its record went to the archive.
+        """
+        head = await self._journal.append(draft, self._replica.head)
+        if not self._in_office():
+            raise Unresolved(f"record {head.sequence}: others may have led when it was written")
+        return head
 
 
 def _apply(
