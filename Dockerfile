@@ -18,7 +18,7 @@ RUN /tools/bin/python tools/protogen.py
 # What pages load, GraphiQL's and that of REST, out of npm's packages by checksum.
 FROM contracts AS pages
 COPY graphql_gateway/edge/graphiql.py graphql_gateway/edge/
-COPY tools/graphiql.py tools/openapi_page.py tools/
+COPY tools/graphiql.py tools/npm.py tools/openapi_page.py tools/
 RUN PYTHONPATH=/build /tools/bin/python -m tools.graphiql && PYTHONPATH=/build /tools/bin/python -m tools.openapi_page \
     && ls .satreel/graphiql .satreel/openapi-page
 

@@ -55,6 +55,16 @@ def test_what_is_copied_is_let_through_to_the_build_and_nothing_else() -> None:
     assert set().union(*within.values()) == let_through
 
 
+def test_tools_that_a_build_runs_bring_those_that_they_import() -> None:
+    copied = set(re.findall(r"\btools/\w+\.py\b", DOCKERFILE))
+    assert "tools/graphiql.py" in copied
+    for name in copied:
+        asked = re.findall(
+            r"^from tools\.(\w+) import|^from tools import (\w+)", (ROOT / name).read_text(), re.MULTILINE
+        )
+        assert {f"tools/{one or other}.py" for one, other in asked} <= copied, name
+
+
 IMPORT_WITHOUT_TOOLS = """
 import importlib, sys
 from importlib.metadata import packages_distributions
