@@ -58,6 +58,8 @@ test("hashes say all to a gateway that has the manifest, and it takes nothing el
 });
 
 test("a service that comes back is asked again", async () => {
+  // Longer than the gateway remembers what others asked for before.
+  await act("pass_time", { seconds: 600 });
   await act("fail", { method: "GetTip", away: true });
   let asked = 0;
   const meanwhile: typeof fetch = async (url, init) => {
