@@ -48,6 +48,7 @@ class Pool:
     _turn: int = 0
     _resolve_at_s: float = 0.0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _renewals: int = 0
     _closed: bool = False
 
     def pick(self, size: int) -> Connection | None:
@@ -79,6 +80,7 @@ class Pool:
 
     def renew(self) -> None:
         """Connections end with the calls that run on them; others are opened when calls come."""
+        self._renewals += 1
         for place in self._places:
             if place.connection is not None:
                 place.connection.leave()
@@ -122,6 +124,7 @@ class Pool:
             message_bytes_max=self.message_bytes_max,
             on_gone=partial(_lost, place),
         )
+        renewals = self._renewals
         try:
             context = self.tls() if self.tls is not None else None
             name = self.server_name if context is not None else None
@@ -133,7 +136,9 @@ class Pool:
             return
         finally:
             place.is_opening = False
-        if context is not None and _protocol_of(transport) != "h2":
+        # Renewed meanwhile, it was made with the certificates of before; of a place that is gone, nobody would end it.
+        is_of_before = renewals != self._renewals or not any(place is one for one in self._places)
+        if is_of_before or (context is not None and _protocol_of(transport) != "h2"):
             transport.abort()
             return
         place.connection, place.backoff_s = connection, BACKOFF_S

@@ -80,6 +80,7 @@ class Down(Echo):
         self.lane, self.redis, self.url = lane, redis, url
         self.done: list[str] = []
         self.is_asked = asyncio.Event()
+        self.is_over = asyncio.Event()
 
     async def pops(self) -> bool:
         return any(one["cmd"] == "blpop" for one in await self.redis.client_list())
@@ -100,7 +101,10 @@ class Down(Echo):
         self.waiting.set()
         match request.text:
             case "record":
-                await self.lane.run(lambda _: self.done.append("record"))
+                try:
+                    await self.lane.run(lambda _: self.done.append("record"))
+                finally:
+                    self.is_over.set()
             case "redis":
                 await self.redis.blpop(["nothing"])
             case "http":
@@ -178,8 +182,8 @@ async def test_what_a_call_waits_for_ends_with_it(
                 while await service.pops():
                     await asyncio.sleep(0.01)
             case "record":
-                while service.lane.waiting < 2:  # it had been handed over
-                    await asyncio.sleep(0.01)
+                await service.is_over.wait()
+                assert service.lane.waiting >= 2  # it had been handed over
                 held.set()
                 await before
                 await service.lane.run(lambda _: None)
