@@ -136,7 +136,7 @@ class Pool:
             return
         finally:
             place.is_opening = False
-        # Renewed meanwhile, it was made with the certificates of before; of a place that is gone, nobody would end it.
+        # Renewed meanwhile, it has the certificates of before; at a place that is gone nobody would end it.
         is_of_before = renewals != self._renewals or not any(place is one for one in self._places)
         if is_of_before or (context is not None and _protocol_of(transport) != "h2"):
             transport.abort()
