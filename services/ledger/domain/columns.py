@@ -34,8 +34,8 @@ def cut(packed: bytes, size: int) -> list[bytes]:
     """Pieces of this size."""
     many, whole = Struct(f"{size}s" * CUT), len(packed) - len(packed) % (size * CUT)
     pieces: list[bytes] = []
-    for cut in many.iter_unpack(memoryview(packed)[:whole]):
-        pieces += cut
+    for group in many.iter_unpack(memoryview(packed)[:whole]):
+        pieces += group
     pieces += (packed[at : at + size] for at in range(whole, len(packed), size))
     return pieces
 
